@@ -1,0 +1,59 @@
+"""Files that are either whole or absent."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from csrd.errors import InputError
+
+
+@contextmanager
+def whole_file(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary sibling of `path`; rename it to `path` on success, delete it on failure.
+
+    The sibling keeps every suffix of the name, because image libraries choose formats by suffix.
+    """
+    path = Path(path)
+    stem, dot, suffixes = path.name.partition(".")
+    temporary = path.with_name(f"{stem}_part{os.getpid()}{dot}{suffixes}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        raise InputError(
+            f"cannot write {path}: {error.strerror or error}; free some space or choose another output folder"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: str | Path, content: dict) -> None:
+    """Write `content` as indented JSON, whole or not at all."""
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+
+
+def read_json(path: str | Path) -> dict:
+    """Return the JSON object in `path`.
+
+    Raises InputError where the file is missing or is not a JSON object.
+    """
+    try:
+        content = json.loads(Path(path).read_text())
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist; check the path") from None
+    except (ValueError, OSError) as error:
+        raise InputError(f"{path} is not readable JSON ({error}); write it anew") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path} holds no JSON object; write it anew")
+    return content
+
+
+def sha256(path: str | Path) -> str:
+    """Return the SHA-256 of a file's bytes as hexadecimal."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,42 @@
+"""Progress with the time left: a bar in a terminal, a line now and then in a log."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+Item = TypeVar("Item")
+
+LOG_EVERY_S = 10.0
+
+
+def progress(items: Iterable[Item], label: str, total: int | None = None) -> Iterator[Item]:
+    """Yield the items while showing how far along they are on standard error.
+
+    `total` is needed where `items` has no length.
+    """
+    total = len(items) if total is None else total
+    return _bar(items, label, total) if sys.stderr.isatty() else _lines(items, label, total)
+
+
+def _bar(items: Iterable[Item], label: str, total: int) -> Iterator[Item]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        yield from bar.track(items, total=total, description=label)
+
+
+def _lines(items: Iterable[Item], label: str, total: int) -> Iterator[Item]:
+    start = last = time.monotonic()
+    for done, item in enumerate(items, start=1):
+        yield item
+        now = time.monotonic()
+        if now - last >= LOG_EVERY_S or (done == total and now - start >= 1):
+            last, left = now, (now - start) / done * (total - done)
+            print(
+                f"{label}: {done}/{total} ({done / total:.0%}), {now - start:.0f} s, {left:.0f} s left",
+                file=sys.stderr,
+                flush=True,
+            )

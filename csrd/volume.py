@@ -1,0 +1,120 @@
+"""The only image type, and the only place that knows nibabel."""
+
+import gzip
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from csrd.errors import InputError
+from csrd.files import whole_file
+
+UNIT_PREFIX = "unit: "
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A 3D image: `array` (X, Y, Z), `affine` (4, 4) from voxel index to RAS+ mm, and its `unit`.
+
+    Units in use: "Bq/mL" or "SUV" (PET), "1/cm" (μ-map), "arbitrary" (MR), "label", "mask", "".
+    """
+
+    array: np.ndarray
+    affine: np.ndarray
+    unit: str = ""
+
+    def __post_init__(self) -> None:
+        assert self.array.ndim == 3, f"a volume has three axes, not {self.array.shape}"
+        object.__setattr__(self, "affine", np.asarray(self.affine, dtype=np.float64))
+        assert self.affine.shape == (4, 4), f"an affine is 4 by 4, not {self.affine.shape}"
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.array.shape
+
+    @property
+    def voxel_mm(self) -> np.ndarray:
+        """Return the voxel's edge lengths in mm, (3,)."""
+        return np.linalg.norm(self.affine[:3, :3], axis=0)
+
+    def like(self, array: np.ndarray, unit: str | None = None) -> "Volume":
+        """Return `array` on this volume's grid."""
+        assert array.shape == self.shape, f"{array.shape} on a grid of {self.shape}"
+        return Volume(array, self.affine, self.unit if unit is None else unit)
+
+    def same_grid(self, other: "Volume", tolerance_mm: float = 1e-3) -> bool:
+        """Return whether both volumes have the same voxels."""
+        return self.shape == other.shape and np.allclose(self.affine, other.affine, rtol=0, atol=tolerance_mm)
+
+    @classmethod
+    def load(cls, path: str | Path, unit: str | None = None) -> "Volume":
+        """Return the image in a NIfTI file as float32 (labels and masks as stored), scaled by its slope.
+
+        Takes 3D, and 4D with one frame. The unit is `unit`, else what `save` noted in the header.
+        Raises InputError for a missing or damaged file, several frames, or non-finite voxels.
+        """
+        path = Path(path)
+        try:
+            image = nib.load(path)
+            array = np.asanyarray(image.dataobj)
+        except FileNotFoundError:
+            raise InputError(f"{path} does not exist; check the path") from None
+        except (
+            nib.filebasedimages.ImageFileError,
+            gzip.BadGzipFile,
+            EOFError,
+            OSError,
+            ValueError,
+            zlib.error,
+        ) as error:
+            raise InputError(
+                f"{path} is not a readable NIfTI image ({error}); convert or copy it again"
+            ) from None
+        while array.ndim > 3 and array.shape[-1] == 1:
+            array = array[..., 0]
+        if array.ndim != 3:
+            raise InputError(f"{path} has shape {array.shape}; give one 3D frame, e.g. the time average")
+        noted = _noted_unit(image)
+        unit = noted if unit is None else unit
+        if unit not in ("label", "mask"):
+            array = np.asarray(array, dtype=np.float32)
+        if not np.isfinite(array).all():
+            raise InputError(
+                f"{path} has {np.count_nonzero(~np.isfinite(array))} voxels that are not finite; "
+                "replace them, e.g. by 0"
+            )
+        return cls(array, image.affine, unit)
+
+    def save(self, path: str | Path) -> None:
+        """Write the volume as NIfTI-1 (float32; booleans as uint8), whole or not at all."""
+        array = self.array
+        if array.dtype == bool:
+            array = array.astype(np.uint8)
+        elif array.dtype == np.float64:
+            array = array.astype(np.float32)
+        elif array.dtype == np.int64:
+            array = array.astype(np.int32)
+        image = nib.Nifti1Image(array, self.affine)
+        image.header.set_xyzt_units("mm", "sec")
+        image.header["descrip"] = (UNIT_PREFIX + self.unit).encode()[:79]
+        with whole_file(path) as temporary:
+            nib.save(image, temporary)
+
+
+def _noted_unit(image: nib.spatialimages.SpatialImage) -> str:
+    """Return the unit that `Volume.save` wrote into the header, or nothing."""
+    text = (
+        bytes(image.header["descrip"]).rstrip(b"\0").decode(errors="replace")
+        if ("descrip" in image.header)
+        else ""
+    )
+    return text.removeprefix(UNIT_PREFIX) if text.startswith(UNIT_PREFIX) else ""
+
+
+def centred_affine(shape: tuple[int, int, int], voxel_mm: float) -> np.ndarray:
+    """Return the RAS+ affine of a grid with cubic voxels whose centre is the scanner's, at 0 mm."""
+    affine = np.diag([voxel_mm, voxel_mm, voxel_mm, 1.0])
+    affine[:3, 3] = -(np.asarray(shape) - 1) / 2 * voxel_mm
+    return affine

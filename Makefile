@@ -1,0 +1,50 @@
+# `make table1` needs git, make and Python 3.11 or newer with its venv module; everything else goes into .venv.
+PYTHON ?= python3
+CORES ?= all
+CONFIG ?= config/config.yaml
+BIN := .venv/bin
+CODE := csrd tests benchmarks workflow
+
+.PHONY: table1 test lint format constraints clean
+
+table1: .venv/installed
+	$(BIN)/snakemake --cores $(CORES) --configfile $(CONFIG)
+
+test: .venv/installed-dev
+	$(BIN)/python -m pytest
+
+lint: .venv/installed-dev
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/snakefmt --check workflow
+	$(BIN)/snakemake --lint
+
+format: .venv/installed-dev
+	$(BIN)/ruff check --fix $(CODE)
+	$(BIN)/ruff format $(CODE)
+	$(BIN)/snakefmt workflow
+
+# The stamps are older than what they depend on as soon as a dependency or its version changes.
+.venv/installed: .venv/bin/pip pyproject.toml constraints.txt
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+.venv/installed-dev: .venv/installed
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+.venv/bin/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "$(PYTHON) is older than 3.11; name a newer one: make $(MAKECMDGOALS) PYTHON=python3.11"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2> /dev/null || \
+		{ echo "$(PYTHON) cannot build environments; install its venv module: apt-get install python3-venv"; exit 1; }
+	$(PYTHON) -m venv .venv
+
+# What is installed now, as the versions that everyone gets.
+constraints: .venv/installed-dev
+	$(BIN)/pip freeze --exclude-editable > constraints.txt
+	touch .venv/installed .venv/installed-dev
+
+# The environment and what tests left; results are yours to delete.
+clean:
+	rm -rf .venv results-test .pytest_cache .ruff_cache .hypothesis csrd.egg-info

@@ -1,0 +1,309 @@
+"""The typed configuration: every key, its default, and the sentence that names a wrong one.
+
+`python -m csrd.config` writes the JSON schema that editors check `config/*.yaml` against.
+"""
+
+import difflib
+import shlex
+import string
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from csrd.errors import InputError
+
+SCHEMA = Path(__file__).parents[1] / "workflow" / "schemas" / "config.schema.yaml"
+PLACEHOLDERS = ("listmode", "header", "mumap", "normalisation", "drf", "threads", "output")
+
+
+def _number(value: Any) -> Any:
+    """Return what YAML reads as text, such as 6e7 without a dot, as the number it is."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+Lines = Annotated[int, BeforeValidator(_number), Field(ge=1000)]
+NonNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Drf = Annotated[int, Field(ge=2)]
+Shape = tuple[PositiveInt, PositiveInt, PositiveInt]
+
+
+class Section(BaseModel):
+    """A block of the configuration: frozen, and closed to keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+class Cohort(Section):
+    sheet: str | None = None
+    """A table of your own subjects (see config/subjects.tsv); null: the virtual cohort."""
+    train: PositiveInt = 5
+    """Virtual subjects that methods are fitted on."""
+    validation: Annotated[int, Field(ge=0)] = 1
+    """Virtual subjects that settings are chosen on."""
+    test: PositiveInt = 2
+    """Virtual subjects that the table is made of."""
+    t1w: str | None = None
+    """A folder of T1w images to take the virtual anatomies from; null: the packaged template, deformed."""
+    tracer: str = "config/tracers/DASB.tsv"
+    """The virtual cohort's uptake by region; the file's name is the tracer's."""
+
+
+class Acquisition(Section):
+    injected_MBq: PositiveFloat = 577.6
+    """Injected activity; the paper's mean."""
+    start_s: NonNegative = 2100
+    """Start of the scan, in seconds after the injection."""
+    duration_s: PositiveFloat = 60
+    """Length of the scan; a minute yields about 1e7 prompts."""
+    randoms_fraction: Fraction = 0.25
+    """Share of the prompts that are random coincidences; an assumption (real scans: 0.15 to 0.35)."""
+    phantom_voxel_mm: PositiveFloat = 1.21875
+    """Voxel size of the simulated activity and μ-map."""
+
+
+class Thin(Section):
+    nested: bool = False
+    """Whether the events of a lower dose are a subset of a higher dose's."""
+
+
+class Psf(Section):
+    sigma_mm: PositiveFloat = 0.9
+    """Standard deviation of the resolution model's core."""
+    tail_sigma_mm: PositiveFloat = 2.5
+    """Standard deviation of its tail."""
+    tail_fraction: Fraction = 0.05
+    """Share of the tail."""
+
+
+class Command(Section):
+    run: str
+    """The command; CSR-D fills in {listmode} {header} {mumap} {normalisation} {drf} {threads} {output}."""
+    output_suffix: Literal[".nii.gz", ".nii", ".hv", ".i.hdr", ".v.hdr"] = ".nii.gz"
+    """How the file name in {output} ends: NIfTI, or the header of an Interfile image."""
+    scales_dose: Literal["engine", "csrd"]
+    """Who multiplies a low-dose image by its drf: the command itself (engine), or CSR-D afterwards (csrd)."""
+    time_limit_min: PositiveFloat = 720
+    """The command is ended after this many minutes."""
+
+    interfile_axes: Annotated[str, Field(pattern="^[LR][AP][IS]$")] = "LPS"
+    """Where x, y, z of an Interfile image grow to: Left/Right, Anterior/Posterior, Inferior/Superior."""
+
+    @field_validator("run")
+    @classmethod
+    def _fillable(cls, run: str) -> str:
+        try:
+            words = shlex.split(run)
+            named = {
+                name for word in words for _, name, _, _ in string.Formatter().parse(word) if name is not None
+            }
+        except ValueError as error:
+            raise ValueError(
+                f"{str(error).lower()}; balance quotes, and double braces that are no placeholder"
+            ) from None
+        for name in named.difference(PLACEHOLDERS):
+            known = " ".join(f"{{{placeholder}}}" for placeholder in PLACEHOLDERS)
+            raise ValueError(f"{{{name}}} is no placeholder; use {known}")
+        for name in {"listmode", "output"} - named:
+            raise ValueError(f"it lacks {{{name}}}; add it where the command takes that path")
+        return run
+
+
+class Recon(Section):
+    engine: Literal["embedded", "command"] = "embedded"
+    """The embedded OP-OSEM, or an outside command."""
+    command: Command | None = None
+    """The outside command (see config/recon/)."""
+    voxel_mm: PositiveFloat = 2.4375
+    """Edge length of the cubic voxels."""
+    matrix: Shape = (96, 112, 96)
+    """Voxels along x, y, z, around the scanner's centre."""
+    subsets: PositiveInt = 16
+    """Subsets of the events."""
+    iterations: PositiveInt = 2
+    """Passes over all events."""
+    psf: Psf = Psf()
+    """The resolution model."""
+    postfilter_fwhm_mm: NonNegative = 5.0
+    """Gaussian filter after the last iteration; 0: none."""
+    geometric_lines: Lines = 60_000_000
+    """Random lines in the geometric sensitivity, computed once per scanner and grid."""
+    subject_lines: Lines = 10_000_000
+    """Random lines in a subject's attenuated sensitivity."""
+
+
+class Align(Section):
+    register_to: Literal["normal", "low"] = "normal"
+    """The dose the MR is registered to."""
+    shape: Shape = (80, 96, 80)
+    """Voxels kept around the centre of the MR's field of view."""
+
+
+class MethodSettings(Section):
+    """The block of a fitted method; its key in the configuration is the method's name."""
+
+
+class Tv(MethodSettings):
+    weights: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
+    """Weights tried on the training subjects, relative to the volume's robust maximum."""
+
+
+class Report(Section):
+    title: str = "CSR-D on the virtual cohort"
+    """Heading of the HTML report."""
+
+
+class Config(Section):
+    results_dir: Annotated[str, Field(min_length=1)] = "results"
+    """Everything a run makes stands here."""
+    seed: Annotated[int, Field(ge=0)] = 2024
+    """Every random draw is derived from it."""
+    drfs: Annotated[tuple[Drf, ...], Field(min_length=1)] = (4, 6, 8, 10)
+    """Dose reduction factors in the table."""
+    train_drfs: Annotated[tuple[Drf, ...], Field(min_length=1)] = (4, 6, 8)
+    """What a method may see while it is fitted or chosen; the others stay unseen."""
+    methods: Annotated[tuple[str, ...], Field(min_length=1)] = ("lowdose", "tv")
+    """Rows of Table 1."""
+    cohort: Cohort = Cohort()
+    acquisition: Acquisition = Acquisition()
+    """The virtual cohort's scan."""
+    thin: Thin = Thin()
+    recon: Recon = Recon()
+    align: Align = Align()
+    tv: Tv = Tv()
+    """Total variation."""
+    report: Report = Report()
+
+    @field_validator("drfs", "train_drfs", "methods")
+    @classmethod
+    def _no_doubles(cls, values: tuple) -> tuple:
+        for value in values:
+            if values.count(value) > 1:
+                raise ValueError(f"{value} stands there twice; keep one")
+        return values
+
+    @field_validator("methods")
+    @classmethod
+    def _known_methods(cls, methods: tuple[str, ...]) -> tuple[str, ...]:
+        known = known_methods()
+        for method in methods:
+            if method not in known:
+                raise ValueError(
+                    f"{method} is no method{_closest(method, known)}; choose from {', '.join(known)}"
+                )
+        return methods
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        unseen = [drf for drf in self.train_drfs if drf not in self.drfs]
+        if unseen:
+            raise ValueError(f"train_drfs has {unseen[0]}, which drfs lacks; add it there or remove it here")
+        if self.recon.engine == "command" and self.recon.command is None:
+            raise ValueError(
+                "recon.engine is command, but recon.command is null; see config/recon/command.yaml"
+            )
+        if any(kept > had for kept, had in zip(self.align.shape, self.recon.matrix, strict=True)):
+            raise ValueError(
+                f"align.shape {list(self.align.shape)} exceeds recon.matrix {list(self.recon.matrix)}; "
+                "shrink the one or enlarge the other"
+            )
+        return self
+
+    @property
+    def fitted_methods(self) -> tuple[str, ...]:
+        """Return the methods in use that have settings of their own."""
+        return tuple(method for method in self.methods if method in type(self).model_fields)
+
+
+def known_methods() -> tuple[str, ...]:
+    """Return every method's name: the untouched low dose, and whatever has a block of settings."""
+    blocks = (key for key, field in Config.model_fields.items() if _is_method(field.annotation))
+    return ("lowdose", *blocks)
+
+
+def _is_method(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, MethodSettings)
+
+
+def load(values: Mapping[str, Any]) -> Config:
+    """Return the configuration, with the defaults where `values` is silent.
+
+    Raises InputError naming the first wrong key, its value, and what to write instead.
+    """
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise InputError(_sentence(error)) from None
+
+
+def _sentence(error: ValidationError) -> str:
+    """Return pydantic's findings as one line about the first of them."""
+    first, *others = error.errors(include_url=False)
+    key = _dotted(first["loc"])
+    if first["type"] == "extra_forbidden":
+        siblings = _section_at(first["loc"][:-1]).model_fields
+        name = str(first["loc"][-1])
+        text = f"the configuration has no key {key}{_closest(name, siblings, key.removesuffix(name))}"
+        text += f"; the keys there are {', '.join(siblings)}"
+    elif first["type"] == "missing":
+        text = f"the configuration lacks {key}; add it"
+    elif first["type"] == "model_type":
+        keys = ", ".join(_section_at(first["loc"]).model_fields)
+        text = f"{key} is {first['input']!r}; it must be a block of keys: {keys}"
+    elif first["type"] == "value_error":
+        reason = str(first["ctx"]["error"])
+        text = f"{key} is {first['input']!r}: {reason}" if key else reason
+    else:
+        text = f"{key} is {first['input']!r}; it must {first['msg'].removeprefix('Input should ')}"
+    return " ".join(text.split()) + (f" (and {len(others)} more)" if others else "")
+
+
+def _dotted(location: tuple[str | int, ...]) -> str:
+    """Return ("recon", "matrix", 0) as recon.matrix[0]."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).removeprefix(
+        "."
+    )
+
+
+def _section_at(location: tuple[str | int, ...]) -> type[Section]:
+    """Return the section that stands at `location` in the configuration."""
+    section: type[Section] = Config
+    for part in location:
+        annotation = section.model_fields[str(part)].annotation
+        candidates = (annotation, *getattr(annotation, "__args__", ()))
+        section = next(kind for kind in candidates if isinstance(kind, type) and issubclass(kind, Section))
+    return section
+
+
+def _closest(name: str, known: Any, prefix: str = "") -> str:
+    """Return a question that names the most similar known name, or nothing."""
+    similar = difflib.get_close_matches(name, list(known), n=1)
+    return f" (did you mean {prefix}{similar[0]}?)" if similar else ""
+
+
+def schema() -> str:
+    """Return the configuration's JSON schema as YAML."""
+    import yaml
+
+    content = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema()}
+    header = "# Written by `python -m csrd.config`; edit csrd/config.py instead.\n"
+    return header + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110)
+
+
+if __name__ == "__main__":
+    SCHEMA.write_text(schema())

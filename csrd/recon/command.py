@@ -1,0 +1,136 @@
+"""The outside engine: a command of the user's reconstructs, and CSR-D checks what it wrote.
+
+The template is split into words first and its placeholders are filled in afterwards, without a shell: a path
+with spaces stays one word, and no file name is ever run as code. What needs a pipe belongs into a script.
+"""
+
+import os
+import shlex
+import signal
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from csrd.config import Command
+from csrd.errors import InputError
+from csrd.recon.interfile_image import read_interfile
+from csrd.volume import Volume
+
+TAIL_LINES = 3
+GRACE_S = 5.0
+
+
+def run_command_engine(
+    command: Command,
+    inputs: Mapping[str, Path | None],
+    expected_shape: tuple[int, int, int],
+    expected_voxel_mm: float,
+    drf: int,
+    threads: int,
+    log: Path,
+) -> Volume:
+    """Return the image that the command wrote, in Bq/mL and scaled to the normal dose.
+
+    `inputs` holds the paths of listmode, header, mumap and normalisation, None where a subject has none.
+    Raises InputError, ending in the log's last lines, where the command cannot be run, fails, exceeds its
+    time limit, or writes something else than a finite image of the expected grid.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="csrd-recon-") as folder:
+        output = Path(folder) / f"pet{command.output_suffix}"
+        words = fill_in(command.run, {**inputs, "drf": drf, "threads": threads, "output": output})
+        with open(log, "ab") as stream:
+            start = stream.tell()
+            stream.write(f"$ {shlex.join(words)}\n".encode())
+            stream.flush()
+            failure = _run(words, stream, command.time_limit_min * 60)
+        try:
+            if failure:
+                raise InputError(failure)
+            volume = _read(output, command.interfile_axes)
+            _check(volume, expected_shape, expected_voxel_mm)
+        except InputError as error:
+            message = str(error).replace(str(output), f"the image of {words[0]}")
+            raise InputError(f"{message}; the command's last words in {log}: {_tail(log, start)}") from None
+    return volume.like(volume.array * np.float32(drf)) if command.scales_dose == "csrd" else volume
+
+
+def fill_in(template: str, values: Mapping[str, Path | int | None]) -> list[str]:
+    """Return the template's words with {placeholders} replaced; paths are made absolute.
+
+    Raises InputError for a placeholder whose value the subject lacks.
+    """
+    texts = {
+        name: str(value.absolute() if isinstance(value, Path) else value) for name, value in values.items()
+    }
+    words = shlex.split(template)
+    for name, value in values.items():
+        if value is None and f"{{{name}}}" in template:
+            raise InputError(
+                f"recon.command.run has {{{name}}}, but this subject has none; add it to the sheet"
+            )
+    return [word.format_map(texts) for word in words]
+
+
+def _run(words: list[str], stream, limit_s: float) -> str | None:
+    """Run the words to their end, output into `stream`; return what went wrong, or None."""
+    try:
+        process = subprocess.Popen(
+            words, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True
+        )
+    except OSError as error:
+        return f"recon.command.run cannot start {words[0]} ({error.strerror}); check its path and permissions"
+    try:
+        status = process.wait(limit_s)
+    except subprocess.TimeoutExpired:
+        return f"{words[0]} was ended after {limit_s / 60:g} minutes; raise recon.command.time_limit_min"
+    finally:
+        _end(process)
+    return f"{words[0]} ended with exit status {status}" if status else None
+
+
+def _end(process: subprocess.Popen) -> None:
+    """End whatever is left of the command and of the processes it started."""
+    for order in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, order)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(GRACE_S)
+
+
+def _read(path: Path, axes: str) -> Volume:
+    """Return the image in Bq/mL, from NIfTI or Interfile by the name's end."""
+    if not path.exists():
+        raise InputError(f"{path} was not written; check where the command puts {{output}}")
+    if path.name.endswith((".nii", ".nii.gz")):
+        return Volume.load(path, unit="Bq/mL")
+    return read_interfile(path, axes, unit="Bq/mL")
+
+
+def _check(volume: Volume, shape: tuple[int, int, int], voxel_mm: float) -> None:
+    """Raise InputError unless the image lies on the expected grid and shows something."""
+    if volume.shape != tuple(shape):
+        raise InputError(
+            f"the command's image has shape {volume.shape}, but recon.matrix is {tuple(shape)}; equal them"
+        )
+    if not np.allclose(volume.voxel_mm, voxel_mm, rtol=1e-3):
+        raise InputError(
+            f"the command's image has voxels of {volume.voxel_mm.round(5)} mm, "
+            f"but recon.voxel_mm is {voxel_mm:g}; equal them"
+        )
+    if not volume.array.any():
+        raise InputError("the command's image is 0 everywhere; check what it read")
+
+
+def _tail(log: Path, start: int) -> str:
+    """Return the last lines that stand in the log after byte `start`."""
+    with open(log, "rb") as stream:
+        stream.seek(start)
+        lines = [
+            line.strip() for line in stream.read().decode(errors="replace").splitlines()[1:] if line.strip()
+        ]
+    return " | ".join(lines[-TAIL_LINES:]) or "(none)"

@@ -1,0 +1,79 @@
+"""Images in Interfile 3.3, as STIR (.hv, .v) and the HRRT users' software (.i.hdr, .i) write them."""
+
+from pathlib import Path
+
+import numpy as np
+
+from csrd.errors import InputError
+from csrd.listmode.interfile import InterfileHeader
+from csrd.volume import Volume
+
+KINDS = {"float": "f", "short float": "f", "long float": "f", "signed integer": "i", "unsigned integer": "u"}
+ORDERS = {"littleendian": "<", "bigendian": ">"}
+GROWS_TO_RAS = {"L": -1, "R": 1, "A": 1, "P": -1, "I": -1, "S": 1}
+
+
+def read_interfile(path: Path, axes: str = "LPS", unit: str = "") -> Volume:
+    """Return the image whose Interfile header is `path`, its grid centred on the scanner.
+
+    Interfile stores x fastest and does not say where the axes point: `axes` does, e.g. "LPS" where x grows
+    to the patient's left, y to the back and z to the head.
+    Raises InputError for a header or data file that is missing, not understood, or not finite.
+    """
+    header = InterfileHeader.read(path)
+    shape = tuple(int(_number(path, header, f"matrix size [{axis}]")) for axis in (1, 2, 3))
+    voxel_mm = np.array([_number(path, header, f"scaling factor (mm/pixel) [{axis}]") for axis in (1, 2, 3)])
+    if min(shape) < 1 or voxel_mm.min() <= 0:
+        raise InputError(f"{path} has matrix size {shape} and voxels of {voxel_mm} mm; all must be positive")
+    values = _values(path, header, int(np.prod(shape)))
+    scale = _number(path, header, "quantification units", 1)
+    array = (values.reshape(shape[::-1]).transpose(2, 1, 0) * scale).astype(np.float32)
+    if unusable := np.count_nonzero(~np.isfinite(array)):
+        raise InputError(f"{path} has {unusable} voxels that are not finite; replace them, e.g. by 0")
+    return Volume(array, _affine(shape, voxel_mm, axes), unit)
+
+
+def _number(path: Path, header: InterfileHeader, key: str, default: float | None = None) -> float:
+    """Return the number behind `key`, else `default`."""
+    text = header.get(key) or default
+    if text is None:
+        raise InputError(f"{path} lacks {key!r}; add the line")
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"{path} has {key!r} {text!r}; it must be a number") from None
+
+
+def _values(path: Path, header: InterfileHeader, count: int) -> np.ndarray:
+    """Return the `count` values of the data file, which stands beside the header."""
+    data = path.parent / header.get("name of data file", "")
+    if not data.is_file():
+        raise InputError(f"{path} names the data file {data.name!r}, which is not beside it; copy it there")
+    dtype = _dtype(path, header)
+    offset = int(_number(path, header, "data offset in bytes [1]", 0))
+    size, expected = data.stat().st_size, offset + count * dtype.itemsize
+    if size != expected:
+        raise InputError(f"{data} has {size} bytes, but {path.name} says {expected}; write it anew")
+    return np.fromfile(data, dtype, count, offset=offset)
+
+
+def _dtype(path: Path, header: InterfileHeader) -> np.dtype:
+    """Return the type of the stored values; big-endian where the header is silent, as the format says."""
+    kind = header.get("number format", "").lower()
+    order = header.get("imagedata byte order", "bigendian").lower().replace(" ", "")
+    size = int(_number(path, header, "number of bytes per pixel"))
+    try:
+        return np.dtype(f"{ORDERS[order]}{KINDS[kind]}{size}")
+    except (KeyError, TypeError):
+        raise InputError(
+            f"{path} has number format {kind!r} of {size} bytes, {order!r}; write float or integer, "
+            "LITTLEENDIAN or BIGENDIAN"
+        ) from None
+
+
+def _affine(shape: tuple[int, ...], voxel_mm: np.ndarray, axes: str) -> np.ndarray:
+    """Return the affine to RAS+ mm of a grid around the scanner's centre whose axes grow to `axes`."""
+    steps = voxel_mm * [GROWS_TO_RAS[letter] for letter in axes]
+    affine = np.diag([*steps, 1.0])
+    affine[:3, 3] = -(np.asarray(shape) - 1) / 2 * steps
+    return affine

@@ -1,0 +1,184 @@
+"""The outside engine, with stand-in commands that write, fail, hang, or write garbage."""
+
+import json
+import stat
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from csrd.config import Command
+from csrd.errors import InputError
+from csrd.recon.command import fill_in, run_command_engine
+from csrd.recon.interfile_image import read_interfile
+from csrd.volume import Volume, centred_affine
+
+SHAPE, VOXEL_MM, DRF = (4, 5, 6), 2.0, 4
+
+
+@pytest.fixture
+def engine(tmp_path):
+    """Return a function that runs a stand-in engine, given as Python source with `args` and `output`."""
+
+    def run(body: str, run: str = "", **settings) -> Volume:
+        folder = tmp_path / "my tools"
+        folder.mkdir(exist_ok=True)
+        script = folder / "stand in.py"
+        script.write_text(
+            f"#!{sys.executable}\nimport sys, time, json, numpy as np\nfrom pathlib import Path\n"
+            f"args = sys.argv[1:]\noutput = Path(args[-1])\n{body}\n"
+        )
+        script.chmod(script.stat().st_mode | stat.S_IXUSR)
+        template = f"'{script}' {run or '--lm={listmode} {output}'}"
+        settings = {"scales_dose": "engine", **settings}
+        inputs = {
+            "listmode": tmp_path / "a file; touch oops.l64",
+            "header": tmp_path / "h.hdr",
+            "mumap": None,
+        }
+        command = Command(run=template, **settings)
+        return run_command_engine(command, inputs, SHAPE, VOXEL_MM, DRF, threads=2, log=tmp_path / "log.txt")
+
+    return run
+
+
+def image(shape=SHAPE, voxel_mm=VOXEL_MM, value=1.0) -> str:
+    """Return the source that saves a constant image."""
+    return (
+        "from csrd.volume import Volume, centred_affine\n"
+        f"Volume(np.full({shape}, {value}, np.float32), centred_affine({shape}, {voxel_mm})).save(output)"
+    )
+
+
+def test_arguments_arrive_whole_and_absolute(engine, tmp_path):
+    body = f"Path({str(tmp_path / 'args.json')!r}).write_text(json.dumps(args))\n" + image()
+    volume = engine(body, '--lm={listmode} --hdr "{header}" -d {drf} -j {threads} {output}')
+    arguments = json.loads((tmp_path / "args.json").read_text())
+    assert arguments[0] == f"--lm={tmp_path / 'a file; touch oops.l64'}"
+    assert arguments[1:-1] == ["--hdr", str(tmp_path / "h.hdr"), "-d", "4", "-j", "2"]
+    assert arguments[-1].endswith(".nii.gz")
+    assert not Path("oops.l64").exists()
+    assert volume.unit == "Bq/mL" and np.allclose(volume.affine, centred_affine(SHAPE, VOXEL_MM))
+
+
+@pytest.mark.parametrize(("scales_dose", "factor"), [("engine", 1), ("csrd", DRF)])
+def test_dose_is_scaled_exactly_once(engine, scales_dose, factor):
+    assert np.all(engine(image(value=3.0), scales_dose=scales_dose).array == 3 * factor)
+
+
+def test_failure_shows_the_last_words(engine, tmp_path):
+    with pytest.raises(InputError, match="exit status 3.*two | no licence found"):
+        engine("print('one\\ntwo'); sys.exit(print('no licence found', file=sys.stderr) or 3)")
+    assert "one\n" in (tmp_path / "log.txt").read_text()
+
+
+def test_hanging_command_is_ended_with_its_children(engine, tmp_path):
+    mark = tmp_path / "alive"
+    child = f"import time\nwhile True:\n    open({str(mark)!r}, 'a').write('x'); time.sleep(.05)"
+    start = time.monotonic()
+    with pytest.raises(InputError, match="ended after 0.02 minutes; raise recon.command.time_limit_min"):
+        engine(
+            f"import subprocess; subprocess.Popen([sys.executable, '-c', {child!r}]); time.sleep(60)",
+            time_limit_min=0.02,
+        )
+    assert time.monotonic() - start < 15
+    written = mark.stat().st_size if mark.exists() else 0
+    time.sleep(0.2)
+    assert (mark.stat().st_size if mark.exists() else 0) == written
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        ("pass", "was not written"),
+        ("output.write_text('garbage')", "not a readable NIfTI"),
+        (image(shape=(4, 5, 7)), r"has shape \(4, 5, 7\), but recon.matrix is \(4, 5, 6\)"),
+        (image(voxel_mm=3.0), "voxels of .* but recon.voxel_mm is 2"),
+        (image(value="np.nan"), "not finite"),
+        (image(value=0.0), "0 everywhere"),
+    ],
+)
+def test_garbage_is_refused(engine, body, sentence):
+    with pytest.raises(InputError, match=sentence) as caught:
+        engine(body)
+    assert "last words" in str(caught.value)
+
+
+def test_command_that_cannot_start(tmp_path):
+    command = Command(run="no-such-program {listmode} {output}", scales_dose="csrd")
+    with pytest.raises(InputError, match="cannot start no-such-program"):
+        run_command_engine(command, {"listmode": tmp_path}, SHAPE, 2.0, 4, 1, tmp_path / "log")
+
+
+def test_missing_input_is_named():
+    with pytest.raises(InputError, match="{normalisation}, but this subject has none"):
+        fill_in("x {normalisation}", {"normalisation": None})
+
+
+HEADER = """!INTERFILE  :=
+!imaging modality := nucmed
+; a comment := ignored
+name of data file := image.v
+imagedata byte order := {order}
+!PET data type := Image
+process status :=
+number format := {kind}
+!number of bytes per pixel := {size}
+!matrix size[1] := 4
+!matrix size [2] := 5
+Matrix Size [3]:=6
+scaling factor (mm/pixel) [1] := 2
+scaling factor (mm/pixel) [2] := +2.0e+00
+scaling factor (mm/pixel) [3] := 2
+image relative start time (sec)[1] := {{0,
+  60}}
+quantification units := 0.5
+!END OF INTERFILE :=
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype", "order"),
+    [
+        ("float", "<f4", "LITTLEENDIAN"),
+        ("short float", ">f4", "bigendian"),
+        ("signed integer", "<i2", "littleendian"),
+    ],
+)
+def test_interfile_image(tmp_path, kind, dtype, order):
+    expected = np.arange(np.prod(SHAPE)).reshape(SHAPE)
+    expected.transpose(2, 1, 0).astype(dtype).tofile(tmp_path / "image.v")
+    header = tmp_path / "image.hv"
+    header.write_text(HEADER.format(kind=kind, size=np.dtype(dtype).itemsize, order=order))
+    volume = read_interfile(header, "LPS")
+    assert np.array_equal(volume.array, expected * np.float32(0.5))
+    assert np.allclose(np.diag(volume.affine), [-2, -2, 2, 1])
+    assert np.allclose(volume.affine @ [1.5, 2, 2.5, 1], [0, 0, 0, 1])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right", "sentence"),
+    [
+        ("number format := float", "number format := text", "number format 'text'"),
+        ("!matrix size [2] := 5", "", "lacks 'matrix size"),
+        ("!matrix size [2] := 5", "!matrix size [2] := five", "'five'; it must be a number"),
+        ("image.v", "elsewhere.v", "'elsewhere.v', which is not beside it"),
+        ("!matrix size [2] := 5", "!matrix size [2] := 6", "bytes, but image.hv says"),
+        ("!INTERFILE", "!something", "does not begin with !INTERFILE"),
+    ],
+)
+def test_wrong_interfile_headers(tmp_path, wrong, right, sentence):
+    np.zeros(SHAPE, "<f4").tofile(tmp_path / "image.v")
+    header = tmp_path / "image.hv"
+    text = HEADER.format(kind="float", size=4, order="littleendian").replace(wrong, right)
+    header.write_text(text.replace("END OF INTERFILE", "END"))
+    with pytest.raises(InputError, match=sentence):
+        read_interfile(header)
+
+
+def test_interfile_output(engine):
+    text = HEADER.format(kind="float", size=4, order="littleendian").replace("image.v", "pet.v")
+    body = f"np.ones({SHAPE[::-1]}, '<f4').tofile(output.parent / 'pet.v'); output.write_text({text!r})"
+    assert np.all(engine(body, output_suffix=".hv").array == 0.5)

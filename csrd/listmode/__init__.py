@@ -1,0 +1,20 @@
+"""List-mode data: opened by format, counted, read as events, thinned, and written."""
+
+from csrd.listmode.base import ListMode
+from csrd.listmode.events import EventBlock
+from csrd.listmode.formats import open_listmode
+from csrd.listmode.hrrt import HrrtListMode, write_hrrt
+from csrd.listmode.interfile import InterfileHeader
+from csrd.listmode.petlink import PetlinkListMode
+from csrd.listmode.thin import thin
+
+__all__ = [
+    "EventBlock",
+    "HrrtListMode",
+    "InterfileHeader",
+    "ListMode",
+    "PetlinkListMode",
+    "open_listmode",
+    "thin",
+    "write_hrrt",
+]

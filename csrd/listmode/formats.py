@@ -1,0 +1,106 @@
+"""The formats of list-mode, and which of them a file has."""
+
+import re
+from pathlib import Path
+
+from csrd.errors import InputError
+from csrd.listmode.base import ListMode
+from csrd.listmode.events import DELAYED, PROMPT, SKIPPED, no_counts
+from csrd.listmode.hrrt import HrrtListMode
+from csrd.listmode.hrrt_packets import count_packets
+from csrd.listmode.interfile import InterfileHeader, header_path
+from csrd.listmode.petlink import PetlinkListMode
+from csrd.listmode.words import whole_words, word_chunks
+
+SUPPORTED = "csrd reads HRRT (.l64) and Siemens PETLINK 32-bit (.l) list-mode"
+LISTMODE_WORDS = ("listmode", "coincidencelist")  # what a header may call the data's format
+
+
+def open_listmode(path: str | Path) -> ListMode:
+    """Return a list-mode file, given its path or its header's.
+
+    The header says the format, and the first packets must look like it. Raises InputError for a file or
+    header that is missing, empty, cut within a word, or of another system or kind.
+    """
+    data, header_file = _data_and_header(Path(path))
+    whole_words(data)
+    header = InterfileHeader.read(header_file)
+    _check_kind(header_file, header)
+    listmode = _format(header_file, header)(data, header)
+    _check_content(listmode, header_file)
+    return listmode
+
+
+def _data_and_header(path: Path) -> tuple[Path, Path]:
+    """Return the paths of the data and of its header, one of which is given."""
+    if path.suffix.lower() == ".hdr":
+        return _data_of(path), path
+    whole_words(path)
+    beside = [header_path(path), path.with_suffix(".hdr")]
+    header = next((candidate for candidate in beside if candidate.is_file()), None)
+    if header is None:
+        raise InputError(f"{path} has no header beside it; put its Interfile header at {beside[0]}")
+    return path, header
+
+
+def _data_of(header_file: Path) -> Path:
+    """Return the data that a header names, in the header's folder; else the data it is named after."""
+    named = InterfileHeader.read(header_file).get("name of data file", "")
+    candidates = [header_file.with_suffix("")]
+    if base := re.split(r"[/\\]", named)[-1]:  # scanners write their own disk's path
+        candidates.insert(0, header_file.with_name(base))
+    data = next((candidate for candidate in candidates if candidate.is_file()), None)
+    if data is None:
+        raise InputError(
+            f"{candidates[0]}, the data of {header_file}, does not exist; put it beside its header"
+        )
+    return data
+
+
+def _check_kind(header_file: Path, header: InterfileHeader) -> None:
+    """Raise InputError where a header is not of list-mode that begins at the file's first byte."""
+    kind = header.get("data format", "listmode")
+    if kind.lower().replace(" ", "") not in LISTMODE_WORDS:
+        raise InputError(f"{header_file} says data format '{kind}'; give list-mode, not its histogram")
+    offset = header.get("data offset in bytes", "0") or "0"
+    if offset.strip("{} ") != "0":
+        raise InputError(
+            f"{header_file} says data offset in bytes {offset}; cut these off the data and say 0"
+        )
+
+
+def _format(header_file: Path, header: InterfileHeader) -> type[ListMode]:
+    """Return the class of the format that a header describes."""
+    system = header.get("originating system", "")
+    space = header.get("SMS-MI header name space", "")
+    if "hrrt" in system.lower():
+        return HrrtListMode
+    if "petlink" not in space.lower():
+        raise InputError(f"{header_file} says originating system '{system}'; {SUPPORTED}")
+    bits = header.get("LM event and tag words format (bits)", "32")
+    if bits != "32":
+        raise InputError(f"{header_file} says event and tag words of {bits} bits; {SUPPORTED}")
+    return PetlinkListMode
+
+
+def _check_content(listmode: ListMode, header_file: Path) -> None:
+    """Raise InputError where the first words are not of the format that the header says.
+
+    HRRT must have half of them in valid packets: random words have a quarter, all of them tags. PETLINK
+    takes any word, so it is refused where most words form valid HRRT packets with real events among them.
+    """
+    words = next(word_chunks(listmode.path, pairs=True))
+    counts = no_counts()
+    count_packets(words, counts)
+    in_packets = 1 - counts[SKIPPED] / words.size
+    if isinstance(listmode, HrrtListMode) and in_packets < 0.5:
+        raise InputError(
+            f"{listmode.path} is not HRRT list-mode: {in_packets:.0%} of its first {words.size} words form "
+            f"packets; check that it belongs to {header_file}"
+        )
+    if isinstance(listmode, PetlinkListMode) and in_packets > 0.9:
+        events = counts[PROMPT] + counts[DELAYED]
+        if 4 * events > words.size:
+            raise InputError(
+                f"{listmode.path} holds HRRT packets, but {header_file} says PETLINK; check the header"
+            )

@@ -1,0 +1,82 @@
+"""Thinning: a low dose made of a normal one, by leaving out events at random."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from csrd.errors import InputError
+from csrd.listmode.base import ListMode
+from csrd.listmode.draw import Keep
+from csrd.listmode.events import DELAYED, PROMPT, tally
+from csrd.listmode.formats import open_listmode
+from csrd.listmode.interfile import InterfileHeader, header_path, whole_pair
+from csrd.listmode.words import WORD_BYTES
+
+FACTOR = "dose reduction factor"
+
+
+def thin(source: str | Path, target: str | Path, drf: float, seed: int, nested: bool = False) -> dict:
+    """Write a thinned copy of a list-mode file, with its header beside it; return the counts.
+
+    Each prompt and delayed stays with probability 1/drf, each tag and transmission event always; words in
+    no valid packet are left out. A Poisson process thinned so is the Poisson process of the lower dose,
+    randoms aside, which fall by drf instead of drf². The draw depends on the seed, the event's index in
+    the file and, unless `nested`, the drf: the same seed gives the same bytes.
+    Raises InputError for a drf below 1, a source that is no list-mode, a target that is the source or
+    cannot be written.
+    """
+    keep = Keep.of(drf, seed, nested)
+    listmode = open_listmode(source)
+    target = Path(target)
+    _check_target(listmode, target)
+    with whole_pair(target) as (data_part, header_part):
+        counts, kept = listmode.thin(data_part, keep)
+        words = data_part.stat().st_size // WORD_BYTES
+        notes = _notes(listmode.header, target.name, words, drf, seed, nested)
+        header_part.write_bytes(listmode.header.replace(notes).encode())
+    return {
+        "source": str(listmode.path),
+        "target": str(target),
+        "drf": drf,
+        "seed": seed,
+        "nested": nested,
+        **tally(counts),
+        "prompts_kept": int(kept[PROMPT]),
+        "delayeds_kept": int(kept[DELAYED]),
+    }
+
+
+def _check_target(listmode: ListMode, target: Path) -> None:
+    """Raise InputError where writing to the target would destroy its source or is no data file's name."""
+    if target.suffix.lower() == ".hdr":
+        raise InputError(
+            f"{target} is a header's name; give the data file's, its header is written beside it"
+        )
+    for written in (target, header_path(target)):
+        if written.is_dir():
+            raise InputError(f"{written} is a folder; give the name of a file in it")
+        if written.exists() and written.samefile(listmode.path):
+            raise InputError(f"{written} is the source itself; give another name for the thinned file")
+
+
+def _notes(
+    header: InterfileHeader, name: str, words: int, drf: float, seed: int, nested: bool
+) -> Mapping[str, object]:
+    """Return the header's entries that a thinning changes or adds."""
+    notes = {
+        "name of data file": name,
+        FACTOR: f"{_former_drf(header) * drf:.12g}",  # against the scan, also when thinned once more
+        "thinning seed": seed,
+        "thinning draw": "nested" if nested else "independent",
+    }
+    if (count := "total listmode word counts") in header:
+        notes[count] = words
+    return notes
+
+
+def _former_drf(header: InterfileHeader) -> float:
+    """Return the factor by which a file was thinned before, 1 if never."""
+    text = header.get(FACTOR, "1")
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"the source's header says {FACTOR} '{text}'; give a number or remove it") from None

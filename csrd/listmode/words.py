@@ -1,0 +1,77 @@
+"""List-mode files as streams of 32-bit little-endian words, in memory that does not grow with the file."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from csrd.errors import InputError
+
+WORD_BYTES = 4
+CHUNK_WORDS = 1 << 18  # 1 MiB: read, decoded and written while it is still in the processor's cache
+OPENING_BIT = np.uint32(1 << 31)
+
+
+def whole_words(path: str | Path) -> int:
+    """Return the number of words in a file.
+
+    Raises InputError where it is missing, no regular file, empty, or ends within a word.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path} does not exist; check the path")
+    if not path.is_file():
+        raise InputError(f"{path} is not a file; give the list-mode file or its header")
+    size = path.stat().st_size
+    if size == 0:
+        raise InputError(f"{path} is empty; copy it again from the scanner")
+    if size % WORD_BYTES:
+        raise InputError(
+            f"{path} has {size} bytes and so ends within a {WORD_BYTES}-byte word; copy it again, or cut the "
+            f"rest off with: truncate -s {size - size % WORD_BYTES} {path}"
+        )
+    return size // WORD_BYTES
+
+
+def chunk_count(words: int, chunk: int) -> int:
+    """Return how many chunks `word_chunks` yields for a file of so many words."""
+    return -(-words // chunk)
+
+
+def word_chunks(path: str | Path, pairs: bool, chunk: int = CHUNK_WORDS) -> Iterator[np.ndarray]:
+    """Yield the file's words in order as views (N,) uint32 of one reused buffer, N ≤ chunk + 1.
+
+    With `pairs` no packet of two words is cut: a chunk's last word whose bit 31 is clear, which may open
+    a packet, is held back for the next chunk. Only the file's very last word may then stand alone.
+    """
+    left = whole_words(path)
+    buffer = np.empty(chunk + 1, dtype="<u4")  # one more for a word held back
+    held = 0
+    with _opened(path) as stream:
+        while left:
+            count = min(chunk, left)
+            _fill(stream, buffer[held : held + count])
+            left -= count
+            words = buffer[: held + count]
+            held = int(pairs and left > 0 and words[-1] < OPENING_BIT)
+            yield words[: words.size - held]
+            buffer[0] = words[-1]
+
+
+def _opened(path: str | Path) -> BinaryIO:
+    """Return the file opened for reading."""
+    try:
+        return open(path, "rb")
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}; check its rights") from None
+
+
+def _fill(stream: BinaryIO, words: np.ndarray) -> None:
+    """Read exactly `words` from the stream."""
+    try:
+        count = stream.readinto(memoryview(words).cast("B"))
+    except OSError as error:
+        raise InputError(f"cannot read {stream.name}: {error.strerror}; copy it again") from None
+    if count != words.nbytes:
+        raise InputError(f"{stream.name} became shorter while it was read; wait until it is whole")

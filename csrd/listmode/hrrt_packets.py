@@ -47,7 +47,7 @@ TAG_KIND, TIME_KIND, TIME_MASK = 0xE0000000, 0x80000000, 0x3FFFFFFF
 LOW_16 = 0xFFFF
 
 RUN = 256  # packets looked at together, by vector instructions; all again after a word out of sync
-NONE, ONE, TWO = np.uintp(0), np.uintp(1), np.uintp(2)  # unsigned indices spare a test for negative ones
+NONE, ONE = np.uintp(0), np.uintp(1)  # unsigned indices spare a test for negative ones
 
 
 @njit(cache=True, nogil=True)
@@ -178,6 +178,7 @@ def compact_packets(words, key, limit, out, counts, kept):
     An event is written before it is known to stay, and overwritten if it does not: no branch to predict.
     """
     marks = np.empty(RUN, dtype=np.bool_)
+    written = out[: out.size // 2 * 2].view(np.int64)
     i, size = 0, NONE
     first = counts[PROMPT] + counts[DELAYED]
     events = prompts = kept_events = kept_prompts = 0
@@ -186,7 +187,7 @@ def compact_packets(words, key, limit, out, counts, kept):
         mark_events(packets, marks)
         for k in range(packets.size):
             packet = packets[k]
-            out[size], out[size + ONE] = packet, packet >> 32
+            written[size] = packet
             if marks[k]:
                 stays = is_kept(key, first + events, limit)
                 prompt = packet >> 62 & 1
@@ -194,7 +195,7 @@ def compact_packets(words, key, limit, out, counts, kept):
                 prompts += prompt
                 kept_events += stays
                 kept_prompts += stays & prompt
-                size += TWO * np.uintp(stays)
+                size += np.uintp(stays)
                 i += 2
                 continue
             kind = packet_kind(packet)
@@ -203,14 +204,14 @@ def compact_packets(words, key, limit, out, counts, kept):
                 i += 1
                 break
             kept[kind] += 1
-            size += TWO
+            size += ONE
             i += 2
     counts[SKIPPED] += words.size - i
     counts[PROMPT] += prompts
     counts[DELAYED] += events - prompts
     kept[PROMPT] += kept_prompts
     kept[DELAYED] += kept_events - kept_prompts
-    return np.int64(size)
+    return 2 * np.int64(size)
 
 
 @njit(cache=True, nogil=True)

@@ -1,0 +1,1 @@
+"""From list-mode events to an image in Bq/mL: the embedded engine, or an outside command."""

@@ -1,0 +1,173 @@
+"""The embedded engine: one list-mode file to one image in Bq/mL."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+from csrd.config import Recon
+from csrd.errors import InputError
+from csrd.listmode import open_listmode
+from csrd.listmode.base import ListMode
+from csrd.recon.corrections import attenuation_factors, randoms_rates
+from csrd.recon.osem import osem
+from csrd.scanner.geometry import Scanner
+from csrd.scanner.response import line_factors
+from csrd.seeds import generator
+from csrd.volume import Volume
+
+ML_PER_MM3 = 1e-3
+EVENTS_AT_A_TIME = 1_000_000
+SIGMA_PER_FWHM = 1 / math.sqrt(8 * math.log(2))
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What turns decays at the scan's start into counts: times in s, branching ratio, live share."""
+
+    duration_s: float
+    half_life_s: float
+    branching: float
+    live: float = 1.0
+
+    @classmethod
+    def of(cls, listmode: ListMode) -> "Timing":
+        """Return the timing named in a list-mode header.
+
+        Raises InputError for a key that is missing or no positive number.
+        """
+        return cls(
+            duration_s=_positive(listmode, "image duration"),
+            half_life_s=_positive(listmode, "isotope halflife"),
+            branching=_positive(listmode, "branching factor"),
+            live=1 / _positive(listmode, "Dead time correction factor", default="1"),
+        )
+
+    @property
+    def effective_s(self) -> float:
+        """Return the seconds at the starting activity that yield as many positrons as the scan."""
+        decay = math.log(2) / self.half_life_s
+        return self.branching * self.live * -math.expm1(-decay * self.duration_s) / decay
+
+
+def reconstruct(
+    listmode_path: Path,
+    mumap: Volume,
+    efficiencies: np.ndarray,
+    sensitivity: Volume,
+    scanner: Scanner,
+    recon: Recon,
+    drf: float,
+    seed: int,
+    subject: str,
+    scatter: np.ndarray | None = None,
+) -> tuple[Volume, dict]:
+    """Return the image in Bq/mL at the scan's start, scaled to the normal dose, and its sidecar.
+
+    `mumap` (1/cm) and `sensitivity` (mm³, see `recon.sensitivity`) lie on the same grid, which becomes
+    the image's; `efficiencies` is (C,). `drf` says by how much the events were thinned: the expected
+    trues carry 1/drf, the randoms come from the delayeds, which were thinned alike. `scatter`, if
+    known, is the expected number of scattered events on each prompt's line, in the file's order.
+    Raises InputError where the file has no prompts or its header contradicts `drf`.
+    """
+    listmode = open_listmode(listmode_path)
+    timing = Timing.of(listmode)
+    _check_drf(listmode, drf)
+    prompts, fans = _read(listmode, scanner)
+    rates = randoms_rates(fans, scanner, efficiencies)
+    # Counts per (Bq/mL · mm) of line integral, but for g, a and ε
+    exposure = timing.effective_s * ML_PER_MM3 / drf
+    expected = rates[prompts[:, 0]] * rates[prompts[:, 1]]
+    if scatter is not None:
+        assert scatter.shape == expected.shape, f"scatter of {scatter.shape} for {len(expected)} prompts"
+        expected += scatter
+    additive = expected / (exposure * detection(prompts, mumap, efficiencies, scanner))
+    image = osem(
+        prompts,
+        additive.astype(np.float32),
+        sensitivity.like(sensitivity.array * exposure),
+        scanner,
+        recon.psf,
+        recon.subsets,
+        recon.iterations,
+        generator(seed, "osem", subject, drf),
+    )
+    if recon.postfilter_fwhm_mm:
+        image = gaussian_filter(image, recon.postfilter_fwhm_mm * SIGMA_PER_FWHM / sensitivity.voxel_mm)
+    randoms = fans.sum() / 2
+    return sensitivity.like(image, "Bq/mL"), _sidecar(recon, timing, drf, len(prompts), randoms, scatter)
+
+
+def detection(crystals: np.ndarray, mumap: Volume, efficiencies: np.ndarray, scanner: Scanner) -> np.ndarray:
+    """Return g · a · ε of each event's line, (N,) float32 in mm²."""
+    positions = scanner.crystal_positions
+    factors = np.empty(len(crystals), np.float32)
+    for first in range(0, len(crystals), EVENTS_AT_A_TIME):
+        part = slice(first, first + EVENTS_AT_A_TIME)
+        a, b = crystals[part].T
+        factors[part] = line_factors(scanner, crystals[part]) * efficiencies[a] * efficiencies[b]
+        factors[part] *= attenuation_factors(mumap, positions[a], positions[b])
+    return factors
+
+
+def _read(listmode: ListMode, scanner: Scanner) -> tuple[np.ndarray, np.ndarray]:
+    """Return the prompts' crystals (N, 2) and each crystal's number of delayeds (C,)."""
+    prompts, fans = [], np.zeros(scanner.crystals)
+    for block in listmode.blocks():
+        prompts.append(block.crystals[block.prompt])
+        fans += np.bincount(block.crystals[~block.prompt].ravel(), minlength=scanner.crystals)
+    if not sum(map(len, prompts)):
+        raise InputError(f"{listmode.path} has no prompts; check that it is an emission scan")
+    return np.concatenate(prompts), fans
+
+
+def _positive(listmode: ListMode, key: str, default: str = "") -> float:
+    text = listmode.header.get(key, default) or default
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise InputError(
+            f"the header of {listmode.path} has {key!r} := {text!r}; give a positive number there"
+        )
+    return value
+
+
+def _check_drf(listmode: ListMode, drf: float) -> None:
+    named = float(listmode.header.get("dose reduction factor", "") or drf)
+    if not math.isclose(named, drf):
+        raise InputError(
+            f"{listmode.path} says it was thinned by {named:g}, not {drf:g}; give --drf {named:g}"
+        )
+
+
+def _sidecar(
+    recon: Recon, timing: Timing, drf: float, prompts: int, delayeds: float, scatter: np.ndarray | None
+) -> dict:
+    """Return what a reader of the image must know, with BIDS PET's keys where it has them."""
+    return {
+        "Units": "Bq/mL",
+        "ReconMethodName": "3D OP-OSEM, list-mode",
+        "ReconMethodParameterLabels": ["subsets", "iterations"],
+        "ReconMethodParameterUnits": ["none", "none"],
+        "ReconMethodParameterValues": [recon.subsets, recon.iterations],
+        "ReconFilterType": "Gaussian" if recon.postfilter_fwhm_mm else "none",
+        "ReconFilterSize": recon.postfilter_fwhm_mm,
+        "PointSpreadModel": recon.psf.model_dump(),
+        "AttenuationCorrection": "μ-map",
+        "RandomsCorrectionMethod": "smoothed crystal rates from delayeds",
+        "ScatterCorrectionMethod": "none" if scatter is None else "given",
+        "ImageDecayCorrected": True,
+        "ImageDecayCorrectionTime": 0,
+        "FrameTimesStart": [0],
+        "FrameDuration": [timing.duration_s],
+        "RadionuclideHalfLife": timing.half_life_s,
+        "DoseReductionFactor": drf,
+        "DoseScaling": "the expected trues carry 1/drf, so the image has the normal dose's mean",
+        "CalibrationFactor": timing.effective_s * ML_PER_MM3 / drf,
+        "Prompts": prompts,
+        "Delayeds": int(delayeds),
+    }

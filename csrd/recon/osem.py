@@ -1,0 +1,69 @@
+"""Event-wise list-mode OP-OSEM: ordered subsets of the events, ordinary Poisson, image-space resolution.
+
+x ← x / (H S/M) · H Aᵀ_m [ 1 / (A H x + c) ]   for the M subsets m of the events in turn
+
+with A Joseph's projector, H the blur, S the sensitivity in counts per unit of x, and c the randoms and
+scatter expected on the event's line, divided by the line's own factor (normalisation, attenuation, time).
+"""
+
+import numpy as np
+
+from csrd.config import Psf
+from csrd.progress import progress
+from csrd.scanner.geometry import Scanner
+from csrd.scanner.projector import em_back, private_images
+from csrd.scanner.response import blur
+from csrd.volume import Volume
+
+EDGE_OF_VIEW = 1e-3  # of the largest sensitivity; voxels below it stay 0
+
+
+def osem(
+    crystals: np.ndarray,
+    additive: np.ndarray,
+    sensitivity: Volume,
+    scanner: Scanner,
+    psf: Psf | None,
+    subsets: int,
+    iterations: int,
+    draw: np.random.Generator,
+) -> np.ndarray:
+    """Return the image x (X, Y, Z) float32, in the unit that `sensitivity` is counts per unit of.
+
+    `crystals` is (N, 2) uint32, one row an event; `additive` c (N,) float32 in the unit of x times mm.
+    `draw` shuffles the events into subsets. Without events the image is 0.
+    """
+    voxel, origin = sensitivity.voxel_mm, sensitivity.affine[:3, 3]
+
+    def blurred(image: np.ndarray) -> np.ndarray:
+        return image if psf is None else blur(image, voxel, **psf.model_dump())
+
+    share = blurred(sensitivity.array / subsets)
+    seen = share > EDGE_OF_VIEW * share.max()
+    image = np.where(seen, len(crystals) / subsets / share[seen].sum(), 0).astype(np.float32)
+    groups = subsets_of(crystals, scanner, subsets, draw)
+    images = private_images(sensitivity.shape)
+    positions = scanner.crystal_positions
+    for group in progress(groups * iterations, "OSEM"):
+        found = em_back(blurred(image), crystals[group], positions, additive[group], origin, voxel, images)
+        image *= np.divide(blurred(found), share, out=np.zeros_like(image), where=seen)
+    return image
+
+
+def subsets_of(
+    crystals: np.ndarray, scanner: Scanner, subsets: int, draw: np.random.Generator
+) -> list[np.ndarray]:
+    """Return the events' indices, random and equally many in each subset.
+
+    Inside a subset the events are in the order of their heads and crystals: neighbours cross the
+    same voxels, so the image stays in the processor's cache (twice as fast as the file's order).
+    """
+    shuffled = draw.permutation(len(crystals)).astype(np.uint32)
+    a, b = crystals[:, 0].astype(np.uint64), crystals[:, 1].astype(np.uint64)
+    heads = (a // scanner.crystals_per_head) * scanner.heads + b // scanner.crystals_per_head
+    key = (heads * scanner.crystals + a) * scanner.crystals + b
+    groups = []
+    for subset in range(subsets):
+        group = shuffled[subset::subsets]
+        groups.append(group[np.argsort(key[group])])
+    return groups

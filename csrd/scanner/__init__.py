@@ -1,0 +1,1 @@
+"""The instrument, which simulation and reconstruction both stand on."""

@@ -1,0 +1,1 @@
+"""One grid for a subject's MR and PET: registration, resampling, cropping, head mask, QC picture."""

@@ -1,0 +1,241 @@
+"""Where the MR lies in PET space, and how a volume gets from one grid to another.
+
+Matrices are 4 by 4, in RAS+ mm, and lead from a point of the fixed (PET) world to the moving (MR) one,
+the direction in which resampling looks voxels up.
+"""
+
+import os
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage
+
+from csrd.errors import InputError
+from csrd.volume import Volume
+
+if TYPE_CHECKING:
+    import ants
+
+RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+FWHM_PER_SIGMA = 2 * np.sqrt(2 * np.log(2))
+
+# Mutual information gains nothing from voxels finer than PET's resolution, and time grows with their number.
+WORKING_MM = 2.0
+SCREENING_MM = 6.0
+BINS = 32
+# Pitch is how heads differ most between two scanners; the optimiser finds yaw and roll of 15° by itself.
+START_PITCHES_DEG = (0.0, -12.0, 12.0, -24.0, 24.0)
+OPTIMISED_STARTS = 2
+SHEAR_TOLERANCE = 1e-3
+
+
+def register(moving: Volume, fixed: Volume, seed: int, threads: int) -> np.ndarray:
+    """Return the rigid matrix moving-world <- fixed-world in RAS+ mm, (4, 4).
+
+    Maximises Mattes' mutual information (ANTs). Ten starts (scanner coordinates as they are, or centres of
+    mass together; five pitches each) are screened, the best two optimised coarsely, the better one finely.
+    The result is the same bit for bit for one seed: ITK runs on one thread, since its sums otherwise depend
+    on timing, and `threads` serves the screening only.
+    Raises InputError for an empty or sheared volume.
+    """
+    os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = "1"  # read once, when ITK first computes
+    moving, fixed = _prepared(moving), _prepared(fixed)
+    centre, offset = _centre_of_mass(fixed), _centre_of_mass(moving) - _centre_of_mass(fixed)
+    pitches = np.deg2rad(START_PITCHES_DEG)
+    starts = [_start(centre, shift, pitch) for shift in (np.zeros(3), offset) for pitch in pitches]
+
+    images = _for_ants(moving), _for_ants(fixed)
+    coarse = [
+        _optimise(*images, start, seed, iterations=(100,), shrink=(4,), smoothing=(2,), sampling=0.5)
+        for start in _best_first(starts, moving, fixed, threads)[:OPTIMISED_STARTS]
+    ]
+    best = _best_first(coarse, moving, fixed, threads)[0]
+    return _optimise(*images, best, seed, iterations=(60, 60), shrink=(3, 2), smoothing=(1, 1), sampling=0.4)
+
+
+def resample(volume: Volume, grid: Volume, matrix: np.ndarray, order: int) -> Volume:
+    """Return `volume` on the voxels of `grid`, zero outside its field of view.
+
+    `matrix` (4, 4) leads from the world of `grid` to that of `volume`, RAS+ mm; `order` is the spline's
+    (0 for labels, which keep their type; otherwise float32). Axes along which `grid` is coarser are smoothed
+    first, to the coarser voxel's FWHM, so that fine detail does not alias; overshoots of the spline are cut.
+    """
+    lookup = np.linalg.inv(volume.affine) @ matrix @ grid.affine
+    array = volume.array
+    if order > 0:
+        coarsening = np.linalg.norm(lookup[:3, :3], axis=1)
+        sigma = np.sqrt(np.maximum(coarsening**2 - 1, 0)) / FWHM_PER_SIGMA
+        array = ndimage.gaussian_filter(array.astype(np.float32, copy=False), sigma)
+    out = ndimage.affine_transform(
+        array, lookup[:3, :3], lookup[:3, 3], output_shape=grid.shape, order=order, mode="constant", cval=0
+    )
+    if order > 1:
+        np.clip(out, min(array.min(), 0), max(array.max(), 0), out=out)
+    return grid.like(out, volume.unit)
+
+
+def crop(volume: Volume, shape: tuple[int, int, int], centre_mm: np.ndarray) -> Volume:
+    """Return the box of `shape` voxels whose centre is nearest to `centre_mm` (3,), zero outside the volume.
+
+    Voxels are copied, never interpolated, and the affine is exact.
+    """
+    index = np.linalg.solve(volume.affine, np.append(centre_mm, 1.0))[:3]
+    # Rounding twice: a centre between two voxels must not depend on the last bits of the affine.
+    start = np.rint(np.round(index - (np.asarray(shape) - 1) / 2, 6)).astype(int)
+    stop = start + shape
+    box = np.zeros(shape, volume.array.dtype)
+    lower, upper = np.clip(start, 0, volume.shape), np.clip(stop, 0, volume.shape)
+    inside = tuple(slice(a, max(a, b)) for a, b in zip(lower, upper, strict=True))
+    target = tuple(slice(a - s, max(a, b) - s) for a, b, s in zip(lower, upper, start, strict=True))
+    if all(part.stop > part.start for part in inside):
+        box[target] = volume.array[inside]
+    affine = volume.affine.copy()
+    affine[:3, 3] = (volume.affine @ np.append(start, 1.0))[:3]
+    return Volume(box, affine, volume.unit)
+
+
+def displacement_mm(matrix_a: np.ndarray, matrix_b: np.ndarray, points_mm: np.ndarray) -> np.ndarray:
+    """Return how far apart two matrices (4, 4) send each point (N, 3), in mm, (N,).
+
+    Over the voxel centres of a brain mask this is the registration error; both must lead the same way.
+    """
+    difference = np.asarray(matrix_a) - np.asarray(matrix_b)
+    return np.linalg.norm(points_mm @ difference[:3, :3].T + difference[:3, 3], axis=1)
+
+
+def _prepared(volume: Volume) -> Volume:
+    """Return the volume for registration: at most `WORKING_MM` fine, outliers cut, values in 0 … 1."""
+    _refuse_shear(volume)
+    if not (volume.array > 0).any():
+        raise InputError("an image to be registered has no voxel above zero; check that it is the right file")
+    volume = _coarsened(volume, WORKING_MM)
+    top = np.percentile(volume.array[volume.array > 0], 99.5)
+    return volume.like(np.clip(volume.array / top, 0, 1).astype(np.float32))
+
+
+def _coarsened(volume: Volume, voxel_mm: float) -> Volume:
+    """Return the volume with voxels of `voxel_mm` along every axis that is finer, same field of view."""
+    step = np.maximum(voxel_mm / volume.voxel_mm, 1.0)
+    shape = np.ceil(np.asarray(volume.shape) / step).astype(int)
+    affine = volume.affine @ np.diag([*step, 1.0])
+    return resample(volume, Volume(np.empty(shape, np.float32), affine), np.eye(4), order=1)
+
+
+def _refuse_shear(volume: Volume) -> None:
+    axes = volume.affine[:3, :3] / volume.voxel_mm
+    if not np.allclose(axes.T @ axes, np.eye(3), atol=SHEAR_TOLERANCE):
+        raise InputError("an image to be registered has sheared axes; resample it onto a rectangular grid")
+
+
+def _centre_of_mass(volume: Volume) -> np.ndarray:
+    """Return the centre of mass, RAS+ mm, (3,)."""
+    return (volume.affine @ np.append(ndimage.center_of_mass(volume.array), 1.0))[:3]
+
+
+def _start(centre: np.ndarray, shift: np.ndarray, pitch: float) -> np.ndarray:
+    """Return the matrix that turns by `pitch` (rad, about x) around `centre`, then moves by `shift` mm."""
+    matrix = np.eye(4)
+    cosine, sine = np.cos(pitch), np.sin(pitch)
+    matrix[1:3, 1:3] = [[cosine, -sine], [sine, cosine]]
+    matrix[:3, 3] = centre + shift - matrix[:3, :3] @ centre
+    return matrix
+
+
+def _for_ants(volume: Volume) -> "ants.ANTsImage":
+    """Return the volume as ANTs holds it: LPS, with spacing and direction apart."""
+    import ants
+
+    affine, spacing = RAS_TO_LPS @ volume.affine, volume.voxel_mm
+    return ants.from_numpy(
+        volume.array,
+        origin=affine[:3, 3].tolist(),
+        spacing=spacing.tolist(),
+        direction=affine[:3, :3] / spacing,
+    )
+
+
+def _optimise(
+    moving: "ants.ANTsImage",
+    fixed: "ants.ANTsImage",
+    start: np.ndarray,
+    seed: int,
+    *,
+    iterations: tuple[int, ...],
+    shrink: tuple[int, ...],
+    smoothing: tuple[int, ...],
+    sampling: float,
+) -> np.ndarray:
+    """Return the rigid matrix (RAS+ mm) that ANTs reaches from `start`.
+
+    Levels go from coarse to fine: `iterations`, grid step `shrink` and Gaussian sigma `smoothing` (both in
+    voxels) of each; `sampling` is the fraction of the voxels looked at.
+    """
+    import ants
+
+    # `registration` ignores its own `random_seed`; this one reaches ITK, where 0 means the clock.
+    ants.config.set_ants_deterministic(True, seed_value=seed % (2**31 - 1) + 1)
+    with tempfile.TemporaryDirectory() as folder:
+        initial = Path(folder, "start.mat")
+        _write_transform(start, initial)
+        result = ants.registration(
+            fixed,
+            moving,
+            type_of_transform="Rigid",
+            initial_transform=str(initial),
+            outprefix=str(Path(folder, "out")),
+            aff_metric="mattes",
+            aff_sampling=BINS,
+            aff_random_sampling_rate=sampling,
+            aff_iterations=iterations,
+            aff_shrink_factors=shrink,
+            aff_smoothing_sigmas=smoothing,
+        )
+        return _read_transform(Path(result["fwdtransforms"][0]))
+
+
+def _write_transform(matrix: np.ndarray, path: Path) -> None:
+    """Write a RAS+ matrix as an ITK transform (LPS)."""
+    import ants
+
+    lps = RAS_TO_LPS @ matrix @ RAS_TO_LPS
+    transform = ants.create_ants_transform(
+        transform_type="AffineTransform",
+        dimension=3,
+        matrix=lps[:3, :3],
+        offset=lps[:3, 3],
+    )
+    ants.write_transform(transform, str(path))
+
+
+def _read_transform(path: Path) -> np.ndarray:
+    """Return an ITK transform file as a RAS+ matrix: y = M (x - c) + c + t in LPS."""
+    import ants
+
+    transform = ants.read_transform(str(path))
+    rotation = np.reshape(transform.parameters[:9], (3, 3))
+    centre = np.asarray(transform.fixed_parameters)
+    lps = np.eye(4)
+    lps[:3, :3] = rotation
+    lps[:3, 3] = np.asarray(transform.parameters[9:]) + centre - rotation @ centre
+    return RAS_TO_LPS @ lps @ RAS_TO_LPS
+
+
+def _best_first(matrices: list[np.ndarray], moving: Volume, fixed: Volume, threads: int) -> list[np.ndarray]:
+    """Return the matrices by falling mutual information at `SCREENING_MM`."""
+    moving, fixed = _coarsened(moving, SCREENING_MM), _coarsened(fixed, SCREENING_MM)
+    with ThreadPoolExecutor(threads) as pool:
+        scores = list(pool.map(lambda matrix: _mutual_information(moving, fixed, matrix), matrices))
+    return [matrices[i] for i in np.argsort(scores, stable=True)[::-1]]
+
+
+def _mutual_information(moving: Volume, fixed: Volume, matrix: np.ndarray) -> float:
+    """Return the mutual information (nat) of the two images' grey levels under `matrix`."""
+    moved = resample(moving, fixed, matrix, order=1)
+    joint = np.histogram2d(moved.array.ravel(), fixed.array.ravel(), bins=BINS)[0]
+    joint /= joint.sum()
+    independent = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
+    seen = joint > 0
+    return float(np.sum(joint[seen] * np.log(joint[seen] / independent[seen])))

@@ -1,0 +1,37 @@
+"""The denoise stage: one method on every dose of one subject, loaded once."""
+
+from pathlib import Path
+
+from csrd.align.derivatives import bids_uri, pet_sidecar, save_derivative
+from csrd.errors import InputError
+from csrd.methods import method
+from csrd.progress import progress
+from csrd.volume import Volume
+
+
+def denoise(
+    key: str,
+    model_dir: str | Path,
+    lows: dict[int, str | Path],
+    mr: str | Path | None,
+    outs: dict[int, str | Path],
+) -> None:
+    """Write the denoised image of each dose, with its sidecar, on the grid and in the unit of its input.
+
+    Raises InputError where the MR is not on the PET's grid or the model is not this method's.
+    """
+    denoiser = method(key).load(Path(model_dir))
+    anatomy = None if mr is None else Volume.load(mr, unit="arbitrary")
+    for drf, path in progress(sorted(lows.items()), f"{key}: denoising"):
+        low = Volume.load(path)
+        if anatomy is not None and not anatomy.same_grid(low):
+            raise InputError(f"{mr} is not on the grid of {path}; run the align stage on both")
+        out = denoiser.apply(low, anatomy, drf)
+        assert out.same_grid(low) and out.unit == low.unit and out.array.min() >= 0, (
+            f"{key} broke its contract"
+        )
+        sources = [bids_uri(path)] if mr is None else [bids_uri(path), bids_uri(mr)]
+        sidecar = pet_sidecar(
+            path, out.unit, DoseReductionFactor=drf, Denoising=denoiser.label, Sources=sources
+        )
+        save_derivative(out, outs[drf], sidecar)

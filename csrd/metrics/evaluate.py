@@ -1,0 +1,106 @@
+"""The evaluate stage: one method's images of one subject against the normal dose; all tables as one."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from csrd.errors import InputError
+from csrd.files import whole_file
+from csrd.metrics import METRICS
+from csrd.metrics.metric import Metric, Reference
+from csrd.volume import Volume
+
+KEYS = ["subject", "drf", "method"]
+KBQ_PER_BQ = 1e-3
+
+
+def evaluate(
+    reference: str | Path,
+    mask: str | Path,
+    images: dict[int, str | Path],
+    out: str | Path,
+    *,
+    subject: str,
+    method: str,
+    weight_kg: float | None = None,
+    activity_MBq: float | None = None,  # noqa: N803
+) -> None:
+    """Write one row per dose: ``subject,drf,method`` and every metric of `METRICS`.
+
+    MAE is in kBq/mL, or in SUV where the body's weight and the activity (at the time the images are
+    decay-corrected to) are both given. Raises InputError where an image cannot be compared.
+    """
+    scale = _scale(weight_kg, activity_MBq)
+    pet, head = _load(reference, scale), Volume.load(mask, unit="mask")
+    if not head.same_grid(pet):
+        raise InputError(f"{mask} is not on the grid of {reference}; take the mask made from this reference")
+    metrics = metrics_of(pet, head.array > 0)
+    rows = [
+        {"subject": subject, "drf": drf, "method": method, **_values(metrics, path, scale)}
+        for drf, path in sorted(images.items())
+    ]
+    write_csv(pd.DataFrame(rows, columns=[*KEYS, *METRICS]), out)
+
+
+def metrics_of(reference: Volume, mask: np.ndarray) -> dict[str, Metric]:
+    """Return every metric, ready for images on the grid of `reference`, whose features are computed once."""
+    bound = Reference(reference, mask)
+    return {key: metric(bound) for key, metric in METRICS.items()}
+
+
+def merge(tables: Iterable[str | Path], out: str | Path) -> None:
+    """Write the rows of several tables of `evaluate` as one, ordered by subject, method and dose."""
+    merged = pd.concat([read_csv(path) for path in tables], ignore_index=True)
+    if (double := merged.duplicated(KEYS)).any():
+        subject, drf, method = merged.loc[double, KEYS].iloc[0]
+        raise InputError(f"{subject} at 1/{drf} by {method} is in two tables; give each table once")
+    write_csv(merged.sort_values(["subject", "method", "drf"], ignore_index=True), out)
+
+
+def read_csv(path: str | Path) -> pd.DataFrame:
+    """Return a metrics table, subjects as text.
+
+    Raises InputError where it is missing or lacks the columns that name a row.
+    """
+    try:
+        table = pd.read_csv(path, dtype={"subject": str, "method": str})
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist; run the evaluate stage first") from None
+    except (pd.errors.EmptyDataError, pd.errors.ParserError) as error:
+        raise InputError(f"{path} is no table ({error}); write it anew") from None
+    if missing := [key for key in KEYS if key not in table]:
+        raise InputError(f"{path} lacks the column {missing[0]}; write it anew")
+    return table
+
+
+def write_csv(table: pd.DataFrame, path: str | Path) -> None:
+    """Write a table with seven significant digits, which float32 images carry."""
+    with whole_file(path) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.7g")
+
+
+def _scale(weight_kg: float | None, activity_MBq: float | None) -> tuple[float, str]:  # noqa: N803
+    """Return the factor from Bq/mL and the unit it leads to. SUV = Bq/mL · g / Bq, with 1 mL as 1 g."""
+    if weight_kg is None or activity_MBq is None:
+        return KBQ_PER_BQ, "kBq/mL"
+    for name, value, unit in (("weight", weight_kg, "kg"), ("activity", activity_MBq, "MBq")):
+        if value <= 0:
+            raise InputError(f"the {name} is {value} {unit}; give it above zero, or leave it out for kBq/mL")
+    return weight_kg * 1e3 / (activity_MBq * 1e6), "SUV"
+
+
+def _load(path: str | Path, scale: tuple[float, str]) -> Volume:
+    """Return a PET image in the unit of the table; one in SUV is taken as it is."""
+    volume = Volume.load(path)
+    factor, unit = scale
+    return volume if volume.unit == "SUV" else volume.like(volume.array * np.float32(factor), unit)
+
+
+def _values(metrics: dict[str, Metric], path: str | Path, scale: tuple[float, str]) -> dict[str, float]:
+    image = _load(path, scale)
+    try:
+        return {key: metric(image) for key, metric in metrics.items()}
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None

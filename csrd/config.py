@@ -141,8 +141,6 @@ class Recon(Section):
     """The resolution model."""
     postfilter_fwhm_mm: NonNegative = 5.0
     """Gaussian filter after the last iteration; 0: none."""
-    geometric_lines: Lines = 60_000_000
-    """Random lines in the geometric sensitivity, computed once per scanner and grid."""
     subject_lines: Lines = 10_000_000
     """Random lines in a subject's attenuated sensitivity."""
 
@@ -159,7 +157,7 @@ class MethodSettings(Section):
 
 
 class Tv(MethodSettings):
-    weights: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
+    weights: Annotated[tuple[PositiveFloat, ...], Field(min_length=2)] = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
     """Weights tried on the training subjects, relative to the volume's robust maximum."""
 
 

@@ -1,12 +1,18 @@
 """Who takes part: the subjects of the user's sheet, or the numbered ones of the virtual cohort."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from csrd.cohort.sheet import read_sheet
 from csrd.cohort.subject import SPLITS, Subject, virtual_subjects
 from csrd.config import Config
 
-__all__ = ["SPLITS", "Subject", "read_sheet", "subjects", "virtual_subjects"]
+__all__ = ["SPLITS", "Subject", "in_suv", "read_sheet", "subjects", "virtual_subjects"]
+
+
+def in_suv(cohort: Iterable[Subject]) -> bool:
+    """Return whether images can be compared in SUV: only if weight and activity of all are known."""
+    return all(subject.weight_kg and subject.injected_MBq for subject in cohort)
 
 
 def subjects(config: Config) -> tuple[Subject, ...]:
@@ -14,7 +20,6 @@ def subjects(config: Config) -> tuple[Subject, ...]:
 
     Raises InputError where the sheet, a file it names, or a file of the virtual cohort does not fit.
     """
-    cohort = config.cohort
-    if cohort.sheet is None:
-        return virtual_subjects(cohort)
-    return read_sheet(Path(cohort.sheet), needs_mumap=config.recon.engine == "embedded")
+    if config.cohort.sheet is None:
+        return virtual_subjects(config)
+    return read_sheet(Path(config.cohort.sheet), needs_mumap=config.recon.engine == "embedded")

@@ -39,8 +39,12 @@ def read_sheet(path: Path, needs_mumap: bool = True) -> tuple[Subject, ...]:
         for split in ("train", "test")
         if split not in splits
     ]
+    tracers = sorted({row["tracer"] for _, row in rows})
+    problems += [f"the subjects' tracers are {', '.join(tracers)}; one table is about one tracer"] * (
+        len(tracers) > 1
+    )
     if problems:
-        raise InputError(f"{path} has {len(problems)} mistakes:\n  " + "\n  ".join(problems))
+        raise InputError(f"{path} has mistakes:\n  " + "\n  ".join(problems))
     return tuple(_subject(row, path.parent) for _, row in rows)
 
 
@@ -94,11 +98,20 @@ def _problems(row: Row, folder: Path, needs_mumap: bool) -> Iterator[str]:
     for column in FILES:
         if not _absent(row[column]) and not (folder / row[column]).is_file():
             yield f"{column} is {folder / row[column]}, which does not exist; check the path"
-    if not _absent(row["listmode"]) and Path(row["listmode"]).suffix not in SUFFIXES:
-        yield f"listmode is {row['listmode']}; its name must end in {' or '.join(SUFFIXES)}"
+    if not _absent(row["listmode"]):
+        if Path(row["listmode"]).suffix not in SUFFIXES:
+            yield f"listmode is {row['listmode']}; its name must end in {' or '.join(SUFFIXES)}"
+        if _absent(row["header"]) and _header_beside(folder / row["listmode"]) is None:
+            yield f"header is n/a, and {folder / row['listmode']}.hdr does not exist; name the header"
     for column in NUMBERS:
         if not _absent(row[column]) and not _is_positive(row[column]):
             yield f"{column} is {row[column]!r}; write a number above 0, or n/a"
+
+
+def _header_beside(listmode: Path) -> Path | None:
+    """Return the Interfile header that stands beside a list-mode file."""
+    candidates = listmode.with_name(f"{listmode.name}.hdr"), listmode.with_suffix(".hdr")
+    return next((path for path in candidates if path.is_file()), None)
 
 
 def _absent(cell: str) -> bool:
@@ -115,5 +128,6 @@ def _is_positive(cell: str) -> bool:
 def _subject(row: Row, folder: Path) -> Subject:
     """Return the subject of a row without mistakes."""
     files = {column: None if _absent(row[column]) else folder / row[column] for column in FILES}
+    files["header"] = files["header"] or _header_beside(files["listmode"])
     numbers = {column: None if _absent(row[column]) else float(row[column]) for column in NUMBERS}
     return Subject(id=row["participant_id"], split=row["split"], tracer=row["tracer"], **files, **numbers)

@@ -4,10 +4,15 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from csrd.config import Cohort
+import numpy as np
+
+from csrd.config import Cohort, Config
 from csrd.errors import InputError
+from csrd.seeds import generator
 
 SPLITS = ("train", "validation", "test")
+WEIGHT_KG, WEIGHT_SD, WEIGHT_LIMITS = 65.0, 10.0, (45.0, 95.0)
+INJECTED_SD = 41.0 / 577.6  # the paper's spread between its subjects
 
 
 @dataclass(frozen=True)
@@ -34,38 +39,58 @@ class Subject:
         """Return how the subject's list-mode file names end."""
         return "l64" if self.listmode is None else self.listmode.suffix.lstrip(".")
 
+    @property
+    def facts(self) -> dict[str, str | float | None]:
+        """Return what `sub-*_subject.json` says about the subject, besides the activity at the scan's start."""
+        return {key: getattr(self, key) for key in ("split", "tracer", "weight_kg", "injected_MBq")}
 
-def virtual_subjects(cohort: Cohort) -> tuple[Subject, ...]:
+
+def virtual_subjects(config: Config) -> tuple[Subject, ...]:
     """Return sub-01, sub-02, ...: first those to train on, then the validation's, then the test's.
 
-    Raises InputError where the tracer's table or enough T1w images are missing.
+    Body weight and injected activity vary from one to the next. Raises InputError where the tracer's table
+    or enough T1w images are missing.
     """
+    cohort = config.cohort
     splits = [split for split in SPLITS for _ in range(getattr(cohort, split))]
-    images = _t1w_images(cohort.t1w, len(splits)) if cohort.t1w else [None] * len(splits)
-    tracer = _tracer(Path(cohort.tracer))
+    tracer, images = _tracer(Path(cohort.tracer)), _t1w_images(cohort, len(splits))
     return tuple(
-        Subject(id=f"sub-{number:02d}", split=split, tracer=tracer, t1w=image)
+        _virtual(config, f"sub-{number:02d}", split, tracer, image)
         for number, (split, image) in enumerate(zip(splits, images, strict=True), start=1)
+    )
+
+
+def _virtual(config: Config, name: str, split: str, tracer: str, t1w: Path | None) -> Subject:
+    draw = generator(config.seed, "person", name)
+    weight = np.clip(draw.normal(WEIGHT_KG, WEIGHT_SD), *WEIGHT_LIMITS)
+    injected = config.acquisition.injected_MBq * np.clip(draw.normal(1, INJECTED_SD), 0.8, 1.2)
+    return Subject(
+        id=name,
+        split=split,
+        tracer=tracer,
+        t1w=t1w,
+        weight_kg=round(float(weight), 1),
+        injected_MBq=round(float(injected), 1),
     )
 
 
 def _tracer(table: Path) -> str:
     """Return the name of the tracer whose uptake `table` holds."""
     if not table.is_file():
-        raise InputError(
-            f"cohort.tracer is {table}, which does not exist; give a table such as config/tracers/DASB.tsv"
-        )
+        raise InputError(f"cohort.tracer is {table}, which does not exist; name a table of uptake by region")
     if not re.fullmatch(r"[A-Za-z0-9]+", table.stem):
         raise InputError(f"cohort.tracer is {table}; name the file by letters and digits only, as DASB.tsv")
     return table.stem
 
 
-def _t1w_images(folder: str, wanted: int) -> list[Path]:
-    """Return the first `wanted` NIfTI images in `folder`, by name."""
-    found = sorted(path for path in Path(folder).glob("*") if path.name.endswith((".nii", ".nii.gz")))
+def _t1w_images(cohort: Cohort, wanted: int) -> list[Path] | list[None]:
+    """Return the first `wanted` NIfTI images of the cohort's folder, by name, or as many None."""
+    if cohort.t1w is None:
+        return [None] * wanted
+    found = sorted(path for path in Path(cohort.t1w).glob("*") if path.name.endswith((".nii", ".nii.gz")))
     if len(found) < wanted:
         raise InputError(
-            f"cohort.t1w is {folder}, which holds {len(found)} NIfTI images for {wanted} subjects; "
+            f"cohort.t1w is {cohort.t1w}, which holds {len(found)} NIfTI images for {wanted} subjects; "
             "add images or ask for fewer subjects"
         )
     return found[:wanted]

@@ -1,0 +1,78 @@
+"""A subject of the user's at the door: every file is opened and checked before anything is computed."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from csrd.errors import InputError
+from csrd.files import whole_file
+from csrd.listmode import open_listmode
+from csrd.scanner.geometry import scanner_of
+from csrd.volume import Volume
+
+MU_LIMIT = 0.5  # 1/cm; bone has 0.17, so more is no μ-map at 511 keV in 1/cm
+MU_HEAD = 0.05  # 1/cm; water has 0.096, so a map that stays below it is in 1/mm or empty
+
+
+def link_listmode(source: Path, header: Path, target: Path) -> None:
+    """Make `target` a link to the list-mode file, and copy its header beside it.
+
+    Raises InputError where they are no list-mode.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(header, f"{target}.hdr")
+    target.unlink(missing_ok=True)
+    target.symlink_to(source.absolute())
+    open_listmode(target)
+
+
+def bring_mumap(source: Path, target: Path) -> None:
+    """Write the user's μ-map as `target`, in 1/cm.
+
+    Raises InputError where its values cannot be attenuation at 511 keV in 1/cm.
+    """
+    mumap = Volume.load(source, unit="1/cm")
+    low, high = float(mumap.array.min()), float(mumap.array.max())
+    if low < 0 or not MU_HEAD < high < MU_LIMIT:
+        raise InputError(f"{source} has values from {low:g} to {high:g}; convert it to 1/cm, 0.096 in water")
+    mumap.save(target)
+
+
+def bring_t1w(source: Path, target: Path) -> None:
+    """Write the user's T1w image as `target`.
+
+    Raises InputError where it is not one finite 3D image that shows something.
+    """
+    t1w = Volume.load(source, unit="arbitrary")
+    if np.ptp(t1w.array) == 0:
+        raise InputError(f"{source} is {t1w.array.flat[0]:g} everywhere; give the T1w image of the head")
+    t1w.save(target)
+
+
+def bring_normalisation(source: Path | None, target: Path, scanner: str) -> None:
+    """Write the user's crystal efficiencies as `target`, all 1 where there is no `source`.
+
+    Raises InputError where they are not one number of at least 0 for each crystal of the scanner.
+    """
+    crystals = scanner_of(scanner).crystals
+    values = np.ones(crystals, dtype=np.float32) if source is None else _load_array(source)
+    if values.shape != (crystals,):
+        raise InputError(
+            f"{source} has shape {values.shape}; write an efficiency for each of {crystals} crystals"
+        )
+    if not np.isfinite(values).all() or values.min() < 0 or values.max() == 0:
+        raise InputError(
+            f"{source} has values from {values.min():g} to {values.max():g}; 0 is dead, 1 is best"
+        )
+    with whole_file(target) as temporary:
+        np.save(temporary, values.astype(np.float32))
+
+
+def _load_array(path: Path) -> np.ndarray:
+    """Return the numbers in a .npy file."""
+    try:
+        values = np.load(path, allow_pickle=False)
+        return values if isinstance(values, np.ndarray) else np.empty(0)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path} is no readable .npy file ({error}); write it with numpy.save") from None

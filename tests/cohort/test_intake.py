@@ -1,0 +1,59 @@
+"""The door: good files come through, files in another unit, size or format do not."""
+
+import numpy as np
+import pytest
+
+from csrd.cohort.intake import bring_mumap, bring_normalisation, bring_t1w, link_listmode
+from csrd.errors import InputError
+from csrd.volume import Volume
+
+
+def test_listmode_is_linked_with_its_header(study, tmp_path):
+    target = tmp_path / "raw" / "sub-A1_listmode.l64"
+    for _ in range(2):
+        link_listmode(study / "a.l64", study / "a.l64.hdr", target)
+    assert target.is_symlink() and target.samefile(study / "a.l64")
+    assert (tmp_path / "raw" / "sub-A1_listmode.l64.hdr").read_text().startswith("!INTERFILE")
+
+
+def test_other_data_is_refused(study, tmp_path):
+    np.full(400, 0xC0000000, dtype="<u4").tofile(study / "a.l64")
+    with pytest.raises(InputError, match="not HRRT list-mode"):
+        link_listmode(study / "a.l64", study / "a.l64.hdr", tmp_path / "raw" / "x.l64")
+
+
+def test_mumap_in_other_units_is_refused(study, tmp_path):
+    bring_mumap(study / "mumap.nii.gz", tmp_path / "out.nii.gz")
+    mumap = Volume.load(tmp_path / "out.nii.gz")
+    assert mumap.unit == "1/cm" and mumap.array.max() == np.float32(0.096)
+    for factor in (0.1, 10, -1, 0):
+        mumap.like(mumap.array * np.float32(factor)).save(study / "wrong.nii.gz")
+        with pytest.raises(InputError, match="convert it to 1/cm"):
+            bring_mumap(study / "wrong.nii.gz", tmp_path / "wrong_out.nii.gz")
+    assert not (tmp_path / "wrong_out.nii.gz").exists()
+
+
+def test_empty_t1w_is_refused(study, tmp_path):
+    bring_t1w(study / "t1w.nii.gz", tmp_path / "out.nii.gz")
+    t1w = Volume.load(tmp_path / "out.nii.gz")
+    assert t1w.unit == "arbitrary" and t1w.array.max() == 700
+    t1w.like(np.zeros_like(t1w.array)).save(study / "empty.nii.gz")
+    with pytest.raises(InputError, match="0 everywhere"):
+        bring_t1w(study / "empty.nii.gz", tmp_path / "out.nii.gz")
+
+
+def test_normalisation(study, tmp_path):
+    target, crystals = tmp_path / "norm.npy", 119_808
+    bring_normalisation(None, target, "HRRT")
+    assert np.array_equal(np.load(target), np.ones(crystals, np.float32))
+    for values, sentence in (
+        (np.ones(7), "an efficiency for each of 119808"),
+        (np.full(crystals, -1.0), "0 is dead"),
+        (np.full(crystals, np.nan), "values from nan"),
+    ):
+        np.save(study / "norm.npy", values)
+        with pytest.raises(InputError, match=sentence):
+            bring_normalisation(study / "norm.npy", target, "HRRT")
+    (study / "norm.npy").write_text("no numbers")
+    with pytest.raises(InputError, match="no readable .npy"):
+        bring_normalisation(study / "norm.npy", target, "HRRT")

@@ -1,0 +1,101 @@
+"""The configuration: its defaults, its schema, and the one line that each mistake gets."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from csrd.config import SCHEMA, Config, load, schema
+from csrd.errors import InputError
+
+REPOSITORY = Path(__file__).parents[2]
+COMMAND = {"run": "recon {listmode} {output}", "scales_dose": "csrd"}
+
+
+def settings(name: str) -> dict:
+    return yaml.safe_load((REPOSITORY / "config" / name).read_text())
+
+
+def test_config_yaml_states_every_default():
+    stated = settings("config.yaml")
+    assert load(stated) == Config()
+    assert stated.keys() == Config.model_fields.keys()
+    for key, value in Config():
+        if hasattr(value, "model_fields_set"):
+            assert stated[key].keys() == type(value).model_fields.keys(), key
+
+
+@pytest.mark.parametrize("name", ["paper.yaml", "test.yaml", "recon/command.yaml"])
+def test_shipped_files_load(name):
+    assert load(settings(name)) != Config()
+
+
+def test_paper_has_the_papers_numbers():
+    paper = load(settings("paper.yaml"))
+    assert paper.recon.matrix == (256, 256, 207) and paper.recon.voxel_mm == 1.21875
+    assert paper.align.shape == (160, 160, 160)
+    assert paper.cohort.train + paper.cohort.validation == 20 and paper.cohort.test == 7
+    assert paper.acquisition.duration_s == 90 * 60
+
+
+def test_schema_is_up_to_date():
+    assert SCHEMA.read_text() == schema(), "run python -m csrd.config"
+
+
+def test_dumped_configuration_loads_again():
+    config = load({"recon": {"engine": "command", "command": COMMAND}})
+    assert load(config.model_dump(mode="json")) == config
+
+
+def test_number_without_a_dot_is_a_number():
+    assert load(yaml.safe_load("recon: {subject_lines: 1e7}")).recon.subject_lines == 10_000_000
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"recno": {}}, r"no key recno \(did you mean recon\?\)"),
+        ({"recon": {"voxl_mm": 2}}, r"no key recon.voxl_mm \(did you mean recon.voxel_mm\?\)"),
+        ({"recon": {"psf": {"x": 2}}}, "no key recon.psf.x; the keys there are sigma_mm, tail_sigma_mm"),
+        ({"recon": {"voxel_mm": -1}}, "recon.voxel_mm is -1; it must be greater than 0"),
+        ({"recon": {"voxel_mm": float("nan")}}, "recon.voxel_mm is nan; it must be a finite number"),
+        ({"recon": {"voxel_mm": "wide"}}, "recon.voxel_mm is 'wide'; it must be a valid number"),
+        ({"recon": {"matrix": [96, 96]}}, r"recon.matrix\[2\]"),
+        ({"recon": {"matrix": [96, 96.5, 96]}}, r"recon.matrix\[1\] is 96.5; it must be a valid integer"),
+        ({"recon": None}, "recon is None; it must be a block of keys: engine, command"),
+        ({"recon": {"engine": "comand"}}, "recon.engine is 'comand'; it must be 'embedded' or 'command'"),
+        ({"recon": {"engine": "command"}}, "recon.command is null; see config/recon/command.yaml"),
+        ({"recon": {"command": {"run": COMMAND["run"]}}}, "lacks recon.command.scales_dose"),
+        ({"recon": {"command": COMMAND | {"run": "recon {listmode}"}}}, r"it lacks \{output\}"),
+        ({"recon": {"command": COMMAND | {"run": "{lm} {listmode} {output}"}}}, r"\{lm\} is no placeholder"),
+        ({"recon": {"command": COMMAND | {"run": "'{listmode} {output}"}}}, "no closing quotation"),
+        ({"recon": {"command": COMMAND | {"interfile_axes": "XYZ"}}}, "interfile_axes is 'XYZ'"),
+        ({"drfs": [0, 4]}, r"drfs\[0\] is 0; it must be greater than or equal to 2"),
+        ({"drfs": []}, "drfs is"),
+        ({"drfs": [4, 4], "train_drfs": [4]}, "4 stands there twice"),
+        ({"drfs": [4, 10]}, "train_drfs has 6, which drfs lacks"),
+        ({"methods": ["lowdose", "tvv"]}, r"tvv is no method \(did you mean tv\?\); choose from lowdose, tv"),
+        ({"methods": ["TV"]}, "TV is no method"),
+        ({"cohort": {"train": 0}}, "cohort.train is 0; it must be greater than 0"),
+        ({"cohort": {"test": 0}}, "cohort.test is 0"),
+        (
+            {"align": {"shape": [80, 200, 80]}},
+            r"align.shape \[80, 200, 80\] exceeds recon.matrix \[96, 112, 96\]",
+        ),
+        ({"seed": "x", "results_dir": ""}, r"\(and 1 more\)"),
+    ],
+)
+def test_mistake_gets_one_line(values, sentence):
+    with pytest.raises(InputError, match=sentence) as caught:
+        load(values)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
+
+
+def test_configuration_is_imported_quickly():
+    heavy = "numba|scipy|nibabel|ants|skimage|matplotlib|pandas|torch"
+    source = "import sys, csrd.config, csrd.cohort; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True).stdout
+    assert not [name for name in loaded.split() if re.fullmatch(heavy, name)]

@@ -1,0 +1,55 @@
+# MR and PET on one grid: registration, cropping, the head's mask, a picture to judge them by.
+rule align:
+    input:
+        normal="<results>/recon/{subject}/{subject}_drf-1_pet.nii.gz",
+        lows=expand(f"{RECON}_drf-{{drf}}_pet.nii.gz", drf=settings.drfs, allow_missing=True),
+        sidecars=expand(
+            f"{RECON}_drf-{{drf}}_pet.json",
+            drf=[1, *settings.drfs],
+            allow_missing=True,
+        ),
+        t1w=f"{RAW}_T1w.nii.gz",
+    output:
+        reference=f"{REFERENCE}.nii.gz",
+        lows=expand(f"{LOW}.nii.gz", drf=settings.drfs, allow_missing=True),
+        t1w=f"{ANAT}_space-pet_desc-preproc_T1w.nii.gz",
+        head=f"{ANAT}_space-pet_desc-head_mask.nii.gz",
+        transform=f"{ANAT}_from-T1w_to-pet_xfm.json",
+        picture="<results>/figures/registration/{subject}.png",
+        sidecars=[
+            f"{REFERENCE}.json",
+            *expand(f"{LOW}.json", drf=settings.drfs, allow_missing=True),
+            f"{ANAT}_space-pet_desc-preproc_T1w.json",
+            f"{ANAT}_space-pet_desc-head_mask.json",
+        ],
+    log:
+        "<logs>/align/{subject}.log",
+    benchmark:
+        "<benchmarks>/align/{subject}.tsv"
+    threads: 2
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        align=lookup(dpath="align", within=config),
+        seed=lookup(dpath="seed", within=config),
+        drfs=lookup(dpath="drfs", within=config),
+    script:
+        "../scripts/align.py"
+
+
+rule describe_derivatives:
+    output:
+        description="<results>/derivatives/csrd/dataset_description.json",
+    log:
+        "<logs>/describe_derivatives.log",
+    benchmark:
+        "<benchmarks>/describe_derivatives.tsv"
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=5,
+    params:
+        title=lookup(dpath="report/title", within=config),
+    script:
+        "../scripts/describe_derivatives.py"

@@ -1,0 +1,111 @@
+# Who takes part: simulated subjects, or the user's own at the door.
+if settings.cohort.sheet is None:
+
+    rule simulate_anatomy:
+        input:
+            tracer=settings.cohort.tracer,
+            t1w=files_of("t1w"),
+        output:
+            t1w="<results>/raw/{subject}/{subject}_T1w.nii.gz",
+            mumap="<results>/raw/{subject}/{subject}_mumap.nii.gz",
+            subject="<results>/raw/{subject}/{subject}_subject.json",
+            activity="<results>/raw/{subject}/truth/{subject}_activity.nii.gz",
+            labels="<results>/raw/{subject}/truth/{subject}_labels.nii.gz",
+            brainmask="<results>/raw/{subject}/truth/{subject}_brainmask.nii.gz",
+            mr_to_pet="<results>/raw/{subject}/truth/{subject}_mrToPet.json",
+        log:
+            "<logs>/simulate_anatomy/{subject}.log",
+        benchmark:
+            "<benchmarks>/simulate_anatomy/{subject}.tsv"
+        threads: 1
+        resources:
+            mem_mb=4000,
+            runtime=15,
+        params:
+            seed=lookup(dpath="seed", within=config),
+            voxel_mm=lookup(dpath="acquisition/phantom_voxel_mm", within=config),
+            start_s=lookup(dpath="acquisition/start_s", within=config),
+            facts=facts_of,
+        script:
+            "../scripts/simulate_anatomy.py"
+
+    rule acquire:
+        input:
+            tracer=settings.cohort.tracer,
+            activity="<results>/raw/{subject}/truth/{subject}_activity.nii.gz",
+            mumap="<results>/raw/{subject}/{subject}_mumap.nii.gz",
+        output:
+            listmode="<results>/raw/{subject}/{subject}_listmode.l64",
+            header="<results>/raw/{subject}/{subject}_listmode.l64.hdr",
+            normalisation="<results>/raw/{subject}/{subject}_normalisation.npy",
+        log:
+            "<logs>/acquire/{subject}.log",
+        benchmark:
+            "<benchmarks>/acquire/{subject}.tsv"
+        threads: 4
+        resources:
+            mem_mb=4000,
+            runtime=720,
+        params:
+            seed=lookup(dpath="seed", within=config),
+            duration_s=lookup(dpath="acquisition/duration_s", within=config),
+            randoms_fraction=lookup(dpath="acquisition/randoms_fraction", within=config),
+        script:
+            "../scripts/acquire.py"
+
+else:
+
+    rule import_listmode:
+        input:
+            listmode=files_of("listmode"),
+            header=files_of("header"),
+        output:
+            listmode="<results>/raw/{subject}/{subject}_listmode.{suffix}",
+            header="<results>/raw/{subject}/{subject}_listmode.{suffix}.hdr",
+        log:
+            "<logs>/import_listmode/{subject}_{suffix}.log",
+        benchmark:
+            "<benchmarks>/import_listmode/{subject}_{suffix}.tsv"
+        threads: 1
+        resources:
+            mem_mb=1000,
+            runtime=10,
+        script:
+            "../scripts/import_listmode.py"
+
+    rule import_t1w:
+        input:
+            t1w=files_of("t1w"),
+        output:
+            t1w="<results>/raw/{subject}/{subject}_T1w.nii.gz",
+            subject="<results>/raw/{subject}/{subject}_subject.json",
+        log:
+            "<logs>/import_t1w/{subject}.log",
+        benchmark:
+            "<benchmarks>/import_t1w/{subject}.tsv"
+        threads: 1
+        resources:
+            mem_mb=2000,
+            runtime=10,
+        params:
+            facts=facts_of,
+        script:
+            "../scripts/import_t1w.py"
+
+    rule import_corrections:
+        input:
+            mumap=files_of("mumap"),
+            normalisation=files_of("normalisation"),
+        output:
+            mumap="<results>/raw/{subject}/{subject}_mumap.nii.gz",
+            normalisation="<results>/raw/{subject}/{subject}_normalisation.npy",
+        log:
+            "<logs>/import_corrections/{subject}.log",
+        benchmark:
+            "<benchmarks>/import_corrections/{subject}.tsv"
+        threads: 1
+        resources:
+            mem_mb=2000,
+            runtime=10,
+        script:
+            "../scripts/import_corrections.py"

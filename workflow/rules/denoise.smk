@@ -1,0 +1,24 @@
+# One method on all doses of one subject; the low dose itself comes from align.
+rule denoise:
+    input:
+        model="<results>/models/{method}/model.json",
+        lows=expand(f"{LOW}.nii.gz", drf=settings.drfs, allow_missing=True),
+        sidecars=expand(f"{LOW}.json", drf=settings.drfs, allow_missing=True),
+        mr=f"{ANAT}_space-pet_desc-preproc_T1w.nii.gz",
+    output:
+        images=expand(f"{DENOISED}.nii.gz", drf=settings.drfs, allow_missing=True),
+        sidecars=expand(f"{DENOISED}.json", drf=settings.drfs, allow_missing=True),
+    log:
+        "<logs>/denoise/{subject}_{method}.log",
+    benchmark:
+        "<benchmarks>/denoise/{subject}_{method}.tsv"
+    wildcard_constraints:
+        method="|".join(settings.fitted_methods),
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        drfs=lookup(dpath="drfs", within=config),
+    script:
+        "../scripts/denoise.py"

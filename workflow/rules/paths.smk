@@ -1,0 +1,35 @@
+# Where the files of a subject stand, and what a rule needs to know about it.
+TRACER = next(iter(subjects.values())).tracer
+RAW = "<results>/raw/{subject}/{subject}"
+RECON = "<results>/recon/{subject}/{subject}"
+ANAT = "<results>/derivatives/csrd/{subject}/anat/{subject}"
+PET = "<results>/derivatives/csrd/{subject}/pet/{subject}_trc-" + TRACER
+REFERENCE = f"{PET}_rec-acstat_desc-reference_pet"
+LOW = f"{PET}_rec-acstatDrf{{drf}}_desc-lowdose_pet"
+DENOISED = f"{PET}_rec-acstatDrf{{drf}}_desc-{{method}}_pet"
+
+
+def files_of(column):
+    """Return an input function: the user's own file of the subject, none where the sheet has n/a."""
+    return lambda wildcards: getattr(subjects[wildcards.subject], column) or []
+
+
+def facts_of(wildcards):
+    """Return what is known about the subject besides its files."""
+    return subjects[wildcards.subject].facts
+
+
+def subjects_of(*splits):
+    """Return the names of the subjects in the splits."""
+    return [name for name, subject in subjects.items() if subject.split in splits]
+
+
+def listmode_of(wildcards):
+    """Return the subject's list-mode file at the wildcards' dose."""
+    folder = "raw/{subject}/{subject}" if wildcards.drf == "1" else "thinned/{subject}/{subject}_drf-{drf}"
+    return f"<results>/{folder}_listmode.{subjects[wildcards.subject].suffix}"
+
+
+def header_of(wildcards):
+    """Return the Interfile header beside that file."""
+    return f"{listmode_of(wildcards)}.hdr"

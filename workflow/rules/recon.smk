@@ -1,0 +1,67 @@
+# List-mode to images: the embedded OP-OSEM with its sensitivities, or an outside command.
+EMBEDDED = settings.recon.engine == "embedded"
+
+
+rule geometric_sensitivity:
+    output:
+        sensitivity="<results>/recon/scanner/hrrt_sensitivity.nii.gz",
+    log:
+        "<logs>/geometric_sensitivity/hrrt.log",
+    benchmark:
+        "<benchmarks>/geometric_sensitivity/hrrt.tsv"
+    threads: 8
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    params:
+        shape=lookup(dpath="recon/matrix", within=config),
+        voxel_mm=lookup(dpath="recon/voxel_mm", within=config),
+    script:
+        "../scripts/geometric_sensitivity.py"
+
+
+rule subject_sensitivity:
+    input:
+        geometric="<results>/recon/scanner/hrrt_sensitivity.nii.gz",
+        mumap=f"{RAW}_mumap.nii.gz",
+        normalisation=f"{RAW}_normalisation.npy",
+    output:
+        sensitivity="<results>/recon/{subject}/{subject}_sensitivity.nii.gz",
+    log:
+        "<logs>/subject_sensitivity/{subject}.log",
+    benchmark:
+        "<benchmarks>/subject_sensitivity/{subject}.tsv"
+    threads: 4
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        seed=lookup(dpath="seed", within=config),
+        lines=lookup(dpath="recon/subject_lines", within=config),
+    script:
+        "../scripts/subject_sensitivity.py"
+
+
+rule reconstruct:
+    input:
+        listmode=listmode_of,
+        header=header_of,
+        mumap=f"{RAW}_mumap.nii.gz" if EMBEDDED else files_of("mumap"),
+        normalisation=(f"{RAW}_normalisation.npy" if EMBEDDED else files_of("normalisation")),
+        sensitivity=rules.subject_sensitivity.output.sensitivity if EMBEDDED else [],
+    output:
+        pet="<results>/recon/{subject}/{subject}_drf-{drf}_pet.nii.gz",
+        sidecar="<results>/recon/{subject}/{subject}_drf-{drf}_pet.json",
+    log:
+        "<logs>/reconstruct/{subject}_drf-{drf}.log",
+    benchmark:
+        "<benchmarks>/reconstruct/{subject}_drf-{drf}.tsv"
+    threads: 4
+    resources:
+        mem_mb=8000,
+        runtime=720,
+    params:
+        recon=lookup(dpath="recon", within=config),
+        seed=lookup(dpath="seed", within=config),
+    script:
+        "../scripts/reconstruct.py"

@@ -1,0 +1,21 @@
+# Low doses: Poisson thinning of the raw events.
+rule thin:
+    input:
+        listmode="<results>/raw/{subject}/{subject}_listmode.{suffix}",
+        header="<results>/raw/{subject}/{subject}_listmode.{suffix}.hdr",
+    output:
+        listmode=temp("<results>/thinned/{subject}/{subject}_drf-{drf}_listmode.{suffix}"),
+        header=temp("<results>/thinned/{subject}/{subject}_drf-{drf}_listmode.{suffix}.hdr"),
+    log:
+        "<logs>/thin/{subject}_drf-{drf}_{suffix}.log",
+    benchmark:
+        "<benchmarks>/thin/{subject}_drf-{drf}_{suffix}.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=60,
+    params:
+        seed=lookup(dpath="seed", within=config),
+        nested=lookup(dpath="thin/nested", within=config),
+    script:
+        "../scripts/thin.py"

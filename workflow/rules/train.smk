@@ -1,0 +1,25 @@
+# Methods fitted on the training subjects, chosen on the validation ones, at the doses they may see.
+rule fit:
+    input:
+        lows=expand(f"{LOW}.nii.gz", subject=subjects_of("train", "validation"), drf=settings.train_drfs),
+        normals=expand(f"{REFERENCE}.nii.gz", subject=subjects_of("train", "validation")),
+        mrs=expand(f"{ANAT}_space-pet_desc-preproc_T1w.nii.gz", subject=subjects_of("train", "validation")),
+        masks=expand(f"{ANAT}_space-pet_desc-head_mask.nii.gz", subject=subjects_of("train", "validation")),
+    output:
+        model="<results>/models/{method}/model.json",
+    log:
+        "<logs>/fit/{method}.log",
+    benchmark:
+        "<benchmarks>/fit/{method}.tsv"
+    wildcard_constraints:
+        method="|".join(settings.fitted_methods),
+    threads: 8
+    resources:
+        mem_mb=8000,
+        runtime=240,
+    params:
+        settings=lambda wildcards: config[wildcards.method],
+        splits={name: subjects[name].split for name in subjects_of("train", "validation")},
+        drfs=lookup(dpath="train_drfs", within=config),
+    script:
+        "../scripts/fit.py"

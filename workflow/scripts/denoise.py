@@ -1,0 +1,17 @@
+"""Apply one method to every dose of one subject."""
+
+from pathlib import Path
+
+from csrd.errors import plain_errors
+
+with plain_errors(snakemake.log[0]):
+    from csrd.methods.denoise import denoise
+
+    given, drfs = snakemake.input, snakemake.params.drfs
+    denoise(
+        snakemake.wildcards.method,
+        Path(given.model).parent,
+        dict(zip(drfs, given.lows, strict=True)),
+        given.mr,
+        dict(zip(drfs, snakemake.output.images, strict=True)),
+    )

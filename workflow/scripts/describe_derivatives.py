@@ -1,0 +1,10 @@
+"""Describe the folder of derivatives as BIDS asks for it."""
+
+from pathlib import Path
+
+from csrd.errors import plain_errors
+
+with plain_errors(snakemake.log[0]):
+    from csrd.align.derivatives import write_description
+
+    write_description(Path(snakemake.output.description).parent, snakemake.params.title)

@@ -1,0 +1,24 @@
+"""Compute how sensitive the scanner is with one subject in it."""
+
+from csrd.errors import plain_errors
+
+with plain_errors(snakemake.log[0]):
+    import numba
+    import numpy as np
+
+    from csrd.recon.corrections import on_grid
+    from csrd.recon.sensitivity import subject_sensitivity
+    from csrd.scanner.geometry import hrrt
+    from csrd.volume import Volume
+
+    numba.set_num_threads(snakemake.threads)
+    geometric = Volume.load(snakemake.input.geometric)
+    subject_sensitivity(
+        hrrt(),
+        geometric,
+        on_grid(Volume.load(snakemake.input.mumap), geometric),
+        np.load(snakemake.input.normalisation, allow_pickle=False),
+        snakemake.params.lines,
+        snakemake.params.seed,
+        snakemake.wildcards.subject,
+    ).save(snakemake.output.sensitivity)

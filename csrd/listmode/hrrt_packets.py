@@ -46,7 +46,7 @@ BITS_0_TO_6, BIT_7 = 0x7F7F * (1 | 1 << 32), 0x8080 * (1 | 1 << 32)
 TAG_KIND, TIME_KIND, TIME_MASK = 0xE0000000, 0x80000000, 0x3FFFFFFF
 LOW_16 = 0xFFFF
 
-RUN = 256  # packets looked at together, by vector instructions; all again after a word out of sync
+RUN = 256  # packets looked at together, by vector instructions, as long as they are in sync
 NONE, ONE = np.uintp(0), np.uintp(1)  # unsigned indices spare a test for negative ones
 
 
@@ -183,6 +183,10 @@ def compact_packets(words, key, limit, out, counts, kept):
     first = counts[PROMPT] + counts[DELAYED]
     events = prompts = kept_events = kept_prompts = 0
     while i + 1 < words.size:
+        if packet_kind(packet_of(words[i], words[i + 1])) == SKIPPED:
+            counts[SKIPPED] += 1
+            i += 1
+            continue
         packets = words[i : i + 2 * min(RUN, (words.size - i) // 2)].view(np.int64)
         mark_events(packets, marks)
         for k in range(packets.size):
@@ -199,10 +203,9 @@ def compact_packets(words, key, limit, out, counts, kept):
                 i += 2
                 continue
             kind = packet_kind(packet)
-            counts[kind] += 1
             if kind == SKIPPED:
-                i += 1
                 break
+            counts[kind] += 1
             kept[kind] += 1
             size += ONE
             i += 2

@@ -87,7 +87,7 @@ class PSNR(Metric):
 
 
 class SSIM(Metric):
-    """Structural similarity: mean over the mask of `ssim_map`, in axial slices, as the paper's is."""
+    """Structural similarity: the mean of its map (Wang 2004, eq. 13), in axial slices as in the paper."""
 
     key, label, unit, decimals, lower_better = "ssim", "SSIM", "", 3, False
     data_range = "maximum of the normal dose inside the head mask"

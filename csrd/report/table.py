@@ -1,0 +1,113 @@
+"""Table 1: mean ± standard deviation of every metric over the test subjects' images, one row a method."""
+
+import numpy as np
+import pandas as pd
+
+from csrd.errors import InputError
+from csrd.metrics import METRICS
+from csrd.report import paper
+
+
+def table1(metrics: pd.DataFrame, methods: list[str], subjects: list[str]) -> pd.DataFrame:
+    """Return ``method, <metric>_mean, <metric>_std, …, n`` in the paper's row order.
+
+    `metrics` has a row per subject × drf × method; only the (test) `subjects` count. The mean and the sample
+    standard deviation (n − 1) run over the n images of a method, subjects and doses together; a value that
+    is not finite (the PSNR of a perfect image) makes them so too.
+    Raises InputError where a method or a subject has no rows.
+    """
+    return _summary(_chosen(metrics, methods, subjects), ["method"], methods)
+
+
+def table1_by_dose(metrics: pd.DataFrame, methods: list[str], subjects: list[str]) -> pd.DataFrame:
+    """Return ``drf, method, <metric>_mean, <metric>_std, …, n``: Table 1 for each dose by itself."""
+    table = _summary(_chosen(metrics, methods, subjects), ["drf", "method"], methods)
+    return table.sort_values("drf", kind="stable", ignore_index=True)
+
+
+def metrics_in(table: pd.DataFrame) -> list[str]:
+    """Return the keys of the metrics a summary holds, in the registry's order."""
+    return [key for key in METRICS if f"{key}_mean" in table]
+
+
+def header(key: str, units: dict[str, str]) -> tuple[str, str]:
+    """Return a metric's column head, e.g. ``("MAE (kBq/mL)", "↓")``; `units` overrides the registry's."""
+    metric = METRICS[key]
+    unit = units.get(key, metric.unit)
+    return metric.label + (f" ({unit})" if unit else ""), "↓" if metric.lower_better else "↑"
+
+
+def cells(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the printed text ``mean ± std`` of each metric and row, columns named by metric."""
+    return pd.DataFrame(
+        {
+            key: [
+                _cell(mean, std, METRICS[key].decimals)
+                for mean, std in zip(table[f"{key}_mean"], table[f"{key}_std"], strict=True)
+            ]
+            for key in metrics_in(table)
+        }
+    )
+
+
+def best(table: pd.DataFrame) -> pd.DataFrame:
+    """Return which cells of `cells` are printed bold: the best mean of each column, ties as printed."""
+    marks = {}
+    for key in metrics_in(table):
+        printed = table[f"{key}_mean"].round(METRICS[key].decimals)
+        marks[key] = printed == (printed.min() if METRICS[key].lower_better else printed.max())
+    return pd.DataFrame(marks)
+
+
+def caption(
+    subjects: list[str], drfs: list[int], train_drfs: list[int], simulated: bool, by_dose: bool = False
+) -> str:
+    """Return what must be known to read the numbers: who, which doses, which protocol, which limits."""
+    doses = _listed([f"{drf}" for drf in sorted(drfs)])
+    unseen = [f"{drf}" for drf in sorted(drfs) if drf not in train_drfs]
+    people = f"{len(subjects)} {'virtual ' if simulated else ''}test subject{'s' * (len(subjects) != 1)}"
+    over = "" if by_dose else f" at {doses} × reduced dose (n = {len(subjects) * len(drfs)} images a method)"
+    sentences = [f"Mean ± standard deviation over {people}{over}"]
+    if unseen:
+        sentences.append(f"{_listed(unseen)} × was seen by no method while it was fitted or chosen")
+    sentences.append(
+        "Compared with the normal dose inside its head mask; the data range of PSNR and SSIM is the normal "
+        "dose's maximum there, and SSIM's windows lie in axial slices"
+    )
+    if simulated:
+        sentences.append("Scatter is not simulated")
+    sentences.append("Bold: best mean")
+    return ". ".join(sentences) + "."
+
+
+def _chosen(metrics: pd.DataFrame, methods: list[str], subjects: list[str]) -> pd.DataFrame:
+    chosen = metrics[metrics["method"].isin(methods) & metrics["subject"].isin(subjects)]
+    for column, wanted in (("method", methods), ("subject", subjects)):
+        if missing := sorted(set(wanted) - set(chosen[column])):
+            raise InputError(
+                f"the metrics have no row of {column} {missing[0]}; evaluate it, or leave it out"
+            )
+    return chosen
+
+
+def _summary(rows: pd.DataFrame, by: list[str], methods: list[str]) -> pd.DataFrame:
+    columns = {}
+    groups = rows.groupby(by, sort=True)
+    for key in METRICS:
+        if key in rows:
+            columns[f"{key}_mean"] = groups[key].mean()
+            columns[f"{key}_std"] = groups[key].std(ddof=1)
+    table = pd.DataFrame({**columns, "n": groups.size()}).reset_index()
+    rank = {method: i for i, method in enumerate(paper.ordered(methods))}
+    return table.sort_values("method", key=lambda method: method.map(rank), kind="stable", ignore_index=True)
+
+
+def _cell(mean: float, std: float, decimals: int) -> str:
+    if np.isinf(mean):
+        return "∞" if mean > 0 else "−∞"
+    text = f"{mean:.{decimals}f}".replace("-", "−")
+    return text if np.isnan(std) else f"{text} ± {std:.{decimals}f}"
+
+
+def _listed(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1]

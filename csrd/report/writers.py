@@ -1,0 +1,143 @@
+"""The report stage's tables: one frame, written as CSV, Markdown, LaTeX and HTML."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from csrd.files import whole_file
+from csrd.metrics.evaluate import read_csv, write_csv
+from csrd.report import paper
+from csrd.report.html import fragment, page
+from csrd.report.table import best, caption, cells, header, metrics_in, table1, table1_by_dose
+
+LATEX_ESCAPES = {
+    "%": r"\%",
+    "_": r"\_",
+    "&": r"\&",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "−": "$-$",
+    "σ": r"$\sigma$",
+}
+LATEX_ESCAPES |= {"↓": r"$\downarrow$", "↑": r"$\uparrow$", "∞": r"$\infty$"}
+
+
+def tables(
+    metrics: str | Path,
+    out_dir: str | Path,
+    *,
+    methods: list[str],
+    test_subjects: list[str],
+    drfs: list[int],
+    train_drfs: list[int],
+    simulated: bool,
+    units: dict[str, str] | None = None,
+) -> None:
+    """Write ``table1.{csv,md,tex,html}`` and ``table1_by_dose.{csv,html}`` into `out_dir`.
+
+    `units` overrides a metric's unit in the headers, e.g. ``{"mae": "SUV"}``.
+    """
+    rows, out, units = read_csv(metrics), Path(out_dir), units or {}
+    rows = rows[rows["drf"].isin(drfs)]
+    whole = table1(rows, methods, test_subjects)
+    split = table1_by_dose(rows, methods, test_subjects)
+    note = caption(test_subjects, drfs, train_drfs, simulated)
+    note_split = caption(test_subjects, drfs, train_drfs, simulated, by_dose=True)
+    write_csv(whole, out / "table1.csv")
+    write_csv(split, out / "table1_by_dose.csv")
+    _write(out / "table1.md", markdown(whole, note, units))
+    _write(out / "table1.tex", latex(whole, note, units))
+    _write(out / "table1.html", page("Table 1", html_table(whole, note, units)))
+    _write(
+        out / "table1_by_dose.html", page("Table 1 by dose", html_table(split, note_split, units, train_drfs))
+    )
+
+
+def markdown(table: pd.DataFrame, note: str, units: dict[str, str]) -> str:
+    """Return the table as Markdown, the caption above it."""
+    heads = ["Method", *(" ".join(header(key, units)) for key in metrics_in(table)), "n"]
+    lines = [note, "", _row(heads), _row([":--", *["--:"] * (len(heads) - 1)])]
+    texts, bold = cells(table), best(table)
+    for i, method in enumerate(table["method"]):
+        row = [f"**{text}**" if mark else text for text, mark in zip(texts.loc[i], bold.loc[i], strict=True)]
+        lines.append(_row([paper.label(method), *row, str(table["n"][i])]))
+    return "\n".join(lines) + "\n"
+
+
+def latex(table: pd.DataFrame, note: str, units: dict[str, str]) -> str:
+    """Return the table as LaTeX for the booktabs package."""
+    heads = ["Method", *(" ".join(header(key, units)) for key in metrics_in(table)), "$n$"]
+    texts, bold = cells(table), best(table)
+    body = []
+    for i, method in enumerate(table["method"]):
+        row = [_tex(text) for text in texts.loc[i]]
+        row = [
+            rf"\boldmath\textbf{{{text}}}" if mark else text
+            for text, mark in zip(row, bold.loc[i], strict=True)
+        ]
+        body.append(" & ".join([_tex(paper.label(method)), *row, str(table["n"][i])]) + r" \\")
+    return "\n".join(
+        [
+            r"% \usepackage{booktabs}",
+            r"\begin{table}[htbp]",
+            r"  \centering",
+            rf"  \caption{{{_tex(note)}}}",
+            r"  \label{tab:denoising}",
+            rf"  \begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}",
+            r"    \toprule",
+            "    " + " & ".join([_tex(heads[0]), *map(_tex, heads[1:-1]), heads[-1]]) + r" \\",
+            r"    \midrule",
+            *("    " + line for line in body),
+            r"    \bottomrule",
+            r"  \end{tabular}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def html_table(
+    table: pd.DataFrame, note: str, units: dict[str, str], train_drfs: list[int] | None = None
+) -> str:
+    """Return the table as an HTML fragment; one with a column ``drf`` gets a body per dose, best cells each.
+
+    Doses that are not in `train_drfs` are marked as unseen.
+    """
+    groups = []
+    for drf, part in table.groupby("drf") if "drf" in table else [(None, table)]:
+        part = part.reset_index(drop=True)
+        texts, bold = cells(part), best(part)
+        rows = [
+            (paper.label(method), list(zip(texts.loc[i], bold.loc[i], strict=True)), int(part["n"][i]))
+            for i, method in enumerate(part["method"])
+        ]
+        unseen = drf is not None and train_drfs is not None and drf not in train_drfs
+        groups.append({"drf": drf, "unseen": unseen, "rows": rows})
+    heads = [header(key, units) for key in metrics_in(table)]
+    return fragment("table.html", groups=groups, heads=heads, caption=note)
+
+
+def paper_table() -> str:
+    """Return the paper's own Table 1 as an HTML fragment."""
+    printed = paper.paper_table1()
+    decimals = {"mae": 3, "psnr": 2, "ssim": 2, "h_dist": 2, "p_dist": 2}
+    rows = []
+    for _, line in printed.iterrows():
+        texts = [
+            f"{line[f'{key}_mean']:.{d}f} ± {line[f'{key}_std']:.{max(d, 2)}f}" for key, d in decimals.items()
+        ]
+        rows.append((paper.label(line["method"]), [(text, line["method"] == "csrd") for text in texts]))
+    return fragment("paper.html", rows=rows)
+
+
+def _row(fields: list[str]) -> str:
+    return "| " + " | ".join(fields) + " |"
+
+
+def _tex(text: str) -> str:
+    return "".join(LATEX_ESCAPES.get(character, character) for character in text)
+
+
+def _write(path: Path, text: str) -> None:
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

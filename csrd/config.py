@@ -222,6 +222,15 @@ class Config(Section):
             )
         return self
 
+    def of_method(self, name: str) -> dict[str, Any]:
+        """Return a method's settings, {} for one that has none.
+
+        Raises InputError for an unknown method.
+        """
+        if name not in (known := known_methods()):
+            raise InputError(f"{name} is no method{_closest(name, known)}; choose from {', '.join(known)}")
+        return getattr(self, name).model_dump(mode="json") if name in type(self).model_fields else {}
+
     @property
     def fitted_methods(self) -> tuple[str, ...]:
         """Return the methods in use that have settings of their own."""

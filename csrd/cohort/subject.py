@@ -41,7 +41,7 @@ class Subject:
 
     @property
     def facts(self) -> dict[str, str | float | None]:
-        """Return what `sub-*_subject.json` says about the subject, besides the activity at the scan's start."""
+        """Return what is known about the subject besides its files."""
         return {key: getattr(self, key) for key in ("split", "tracer", "weight_kg", "injected_MBq")}
 
 

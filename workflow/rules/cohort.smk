@@ -1,5 +1,5 @@
 # Who takes part: simulated subjects, or the user's own at the door.
-if settings.cohort.sheet is None:
+if SIMULATED:
 
     rule simulate_anatomy:
         input:

@@ -1,9 +1,10 @@
 # Where the files of a subject stand, and what a rule needs to know about it.
+SIMULATED = settings.cohort.sheet is None
 TRACER = next(iter(subjects.values())).tracer
 RAW = "<results>/raw/{subject}/{subject}"
 RECON = "<results>/recon/{subject}/{subject}"
 ANAT = "<results>/derivatives/csrd/{subject}/anat/{subject}"
-PET = "<results>/derivatives/csrd/{subject}/pet/{subject}_trc-" + TRACER
+PET = f"<results>/derivatives/csrd/{{subject}}/pet/{{subject}}_trc-{TRACER}"
 REFERENCE = f"{PET}_rec-acstat_desc-reference_pet"
 LOW = f"{PET}_rec-acstatDrf{{drf}}_desc-lowdose_pet"
 DENOISED = f"{PET}_rec-acstatDrf{{drf}}_desc-{{method}}_pet"

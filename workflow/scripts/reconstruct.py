@@ -1,31 +1,23 @@
 """Reconstruct one list-mode file, by the engine of the configuration."""
 
+from pathlib import Path
+
 from csrd.errors import plain_errors
 
 with plain_errors(snakemake.log[0]):
-    import numba
-    import numpy as np
-
     from csrd.config import Recon
     from csrd.files import write_json
-    from csrd.recon.corrections import on_grid
-    from csrd.recon.embedded import reconstruct
-    from csrd.scanner.geometry import hrrt
-    from csrd.volume import Volume
+    from csrd.recon.engines import ScanFiles, reconstruct
 
-    numba.set_num_threads(snakemake.threads)
-    given, params = snakemake.input, snakemake.params
-    sensitivity = Volume.load(given.sensitivity)
+    given = {name: Path(file) for name, file in snakemake.input.items() if file}
     pet, sidecar = reconstruct(
-        given.listmode,
-        on_grid(Volume.load(given.mumap), sensitivity),
-        np.load(given.normalisation, allow_pickle=False),
-        sensitivity,
-        hrrt(),
-        Recon(**params.recon),
-        int(snakemake.wildcards.drf),
-        params.seed,
-        snakemake.wildcards.subject,
+        ScanFiles(**given),
+        Recon(**snakemake.params.recon),
+        drf=int(snakemake.wildcards.drf),
+        seed=snakemake.params.seed,
+        subject=snakemake.wildcards.subject,
+        threads=snakemake.threads,
+        log=Path(snakemake.log[0]),
     )
     pet.save(snakemake.output.pet)
     write_json(snakemake.output.sidecar, sidecar)

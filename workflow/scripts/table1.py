@@ -1,0 +1,20 @@
+"""Write Table 1 and its split by dose."""
+
+from pathlib import Path
+
+from csrd.errors import plain_errors
+
+with plain_errors(snakemake.log[0]):
+    from csrd.report.writers import tables
+
+    params = snakemake.params
+    tables(
+        snakemake.input.metrics,
+        Path(snakemake.output.tables[0]).parent,
+        methods=params.methods,
+        test_subjects=params.subjects,
+        drfs=params.drfs,
+        train_drfs=params.train_drfs,
+        simulated=params.simulated,
+        units={"mae": "SUV"} if params.in_suv else None,
+    )

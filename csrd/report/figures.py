@@ -110,18 +110,24 @@ def _layout(columns: int, extents_mm: np.ndarray) -> tuple["Figure", np.ndarray]
     from matplotlib.figure import Figure
 
     heights = [extents_mm[1], extents_mm[2], extents_mm[2]]
-    column_in = (WIDTH_IN - LEFT_IN - RIGHT_IN) / columns
+    column_in = _column_in(columns)
+    width_in = columns * column_in + LEFT_IN + RIGHT_IN
     height_in = sum(heights) / max(extents_mm[:2]) * column_in + TOP_IN + BOTTOM_IN
-    figure = Figure(figsize=(WIDTH_IN, height_in), facecolor="white")
+    figure = Figure(figsize=(width_in, height_in), facecolor="white")
     grid = {"wspace": 0.03, "hspace": 0.03, "height_ratios": heights}
     cells = figure.subplots(3, columns, squeeze=False, gridspec_kw=grid)
     figure.subplots_adjust(
-        left=LEFT_IN / WIDTH_IN,
-        right=1 - RIGHT_IN / WIDTH_IN,
+        left=LEFT_IN / width_in,
+        right=1 - RIGHT_IN / width_in,
         bottom=BOTTOM_IN / height_in,
         top=1 - TOP_IN / height_in,
     )
     return figure, cells
+
+
+def _column_in(columns: int) -> float:
+    """Return a column's width in inches: the page's share, but no giant where there are few."""
+    return min((WIDTH_IN - LEFT_IN - RIGHT_IN) / columns, 3.0)
 
 
 def _show(column: np.ndarray, array: np.ndarray, colours: str, top: float, view: _View) -> "AxesImage":
@@ -143,21 +149,22 @@ def _show(column: np.ndarray, array: np.ndarray, colours: str, top: float, view:
 def _title_size(panels: list[Panel]) -> float:
     """Return the font size in points at which the longest title line fits its column, at most 12."""
     longest = max(len(line) for panel in panels for line in panel.title.split("\n"))
-    column_in = (WIDTH_IN - LEFT_IN - RIGHT_IN) / len(panels)
-    return min(12.0, column_in * 72 / (0.62 * longest))
+    return min(12.0, _column_in(len(panels)) * 72 / (0.62 * longest))
 
 
 def _row_names(figure: "Figure", cells: np.ndarray) -> None:
     for cell, plane in zip(cells[:, 0], PLANES, strict=True):
         place = cell.get_subplotspec().get_position(figure)
         middle = (place.y0 + place.y1) / 2
-        figure.text(0.012, middle, plane, rotation=90, va="center", ha="center", fontsize=11, color="#444444")
+        figure.text(
+            0.5 * place.x0, middle, plane, rotation=90, va="center", ha="center", fontsize=11, color="#444444"
+        )
 
 
 def _colour_bar(figure: "Figure", cells: np.ndarray, scale: "AxesImage", unit: str) -> None:
     top, bottom = (cells[i, -1].get_subplotspec().get_position(figure) for i in (0, -1))
-    height = top.y1 - bottom.y0
-    bar = figure.add_axes((top.x1 + 0.014, bottom.y0 + 0.25 * height, 0.011, 0.5 * height))
+    height, side = top.y1 - bottom.y0, 1 - top.x1
+    bar = figure.add_axes((top.x1 + 0.15 * side, bottom.y0 + 0.25 * height, 0.14 * side, 0.5 * height))
     figure.colorbar(scale, cax=bar).set_label(unit, fontsize=11)
     bar.tick_params(labelsize=10)
     bar.locator_params(nbins=6)

@@ -1,0 +1,110 @@
+import json
+
+import numpy as np
+import pytest
+from head_phantom import grid_points, rigid
+
+from csrd.align.align import AlignOutputs, align
+from csrd.align.head import head_mask
+from csrd.align.register import displacement_mm
+from csrd.errors import InputError
+from csrd.files import read_json
+from csrd.volume import Volume, centred_affine
+
+SHAPE = (56, 68, 60)
+
+
+def outputs(root) -> AlignOutputs:
+    sub = root / "derivatives" / "csrd" / "sub-01"
+    return AlignOutputs(
+        reference=sub / "pet" / "sub-01_trc-DASB_rec-acstat_desc-reference_pet.nii.gz",
+        lowdose={4: sub / "pet" / "sub-01_trc-DASB_rec-acstatDrf4_desc-lowdose_pet.nii.gz"},
+        head=sub / "anat" / "sub-01_space-pet_desc-head_mask.nii.gz",
+        picture=root / "figures" / "sub-01_registration.png",
+        t1w=sub / "anat" / "sub-01_space-pet_desc-preproc_T1w.nii.gz",
+        transform=sub / "anat" / "sub-01_from-T1w_to-pet_xfm.json",
+    )
+
+
+@pytest.fixture
+def recon(pet, tmp_path):
+    """Write the two reconstructions and return their folder."""
+    folder = tmp_path / "recon" / "sub-01"
+    pet.save(folder / "sub-01_drf-1_pet.nii.gz")
+    (folder / "sub-01_drf-1_pet.json").write_text(json.dumps({"ReconMethodName": "OP-OSEM"}))
+    pet.like(pet.array * 1.5).save(folder / "sub-01_drf-4_pet.nii.gz")
+    return folder
+
+
+def test_everything_lands_on_one_grid(pet, make_mr, recon, tmp_path):
+    truth = rigid((6, -3, 4), (5, -8, 3))
+    mr = make_mr(truth, (90, 100, 90), centred_affine((90, 100, 90), 2.2))
+    t1w = tmp_path / "raw" / "sub-01" / "sub-01_T1w.nii.gz"
+    mr.save(t1w)
+    out = outputs(tmp_path)
+    normal, lows = recon / "sub-01_drf-1_pet.nii.gz", {4: recon / "sub-01_drf-4_pet.nii.gz"}
+    align(normal, lows, t1w, out, shape=SHAPE, seed=3, threads=2)
+
+    reference, low = Volume.load(out.reference), Volume.load(out.lowdose[4])
+    mask, anatomy = Volume.load(out.head), Volume.load(out.t1w)
+    assert reference.shape == SHAPE and reference.unit == "Bq/mL"
+    assert all(image.same_grid(reference) for image in (low, mask, anatomy))
+    assert np.allclose(low.array, 1.5 * reference.array, rtol=1e-5)
+    start = np.rint((reference.affine - pet.affine)[:3, 3] / 3).astype(int)
+    box = tuple(slice(a, a + n) for a, n in zip(start, SHAPE, strict=True))
+    assert (start >= 0).all() and np.array_equal(reference.array, pet.array[box])
+
+    matrix = np.array(read_json(out.transform)["RegistrationMatrix"])
+    points = grid_points(SHAPE, reference.affine)[mask.array > 0]
+    assert displacement_mm(matrix, truth, points).mean() < 1
+    expected = make_mr(np.eye(4), SHAPE, reference.affine).array
+    inside = mask.array > 0
+    assert np.corrcoef(anatomy.array[inside], expected[inside])[0, 1] > 0.95
+
+    said = read_json(str(out.lowdose[4]).replace(".nii.gz", ".json"))
+    assert said["Units"] == "Bq/mL" and said["SkullStripped"] is False and said["DoseReductionFactor"] == 4
+    assert said["Sources"] == ["bids:recon:sub-01/sub-01_drf-4_pet.nii.gz"]
+    inherited = read_json(str(out.reference).replace(".nii.gz", ".json"))
+    assert inherited["ReconMethodName"] == "OP-OSEM"
+    of_mr = read_json(str(out.t1w).replace(".nii.gz", ".json"))
+    assert of_mr["SpatialReference"].startswith("bids::sub-01/pet/") and of_mr["SkullStripped"] is False
+    assert out.picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_without_an_mr_the_box_is_centred_on_the_head(recon, tmp_path):
+    out = outputs(tmp_path)
+    align(recon / "sub-01_drf-1_pet.nii.gz", {}, None, out, shape=SHAPE, seed=3)
+    reference, mask = Volume.load(out.reference), Volume.load(out.head)
+    assert not out.t1w.exists() and not out.transform.exists() and out.picture.exists()
+    middle = grid_points(SHAPE, reference.affine)[mask.array > 0].mean(axis=0)
+    box_middle = (reference.affine @ [*(np.array(SHAPE) - 1) / 2, 1])[:3]
+    assert np.abs(middle - box_middle).max() < 6
+
+
+def test_a_box_larger_than_the_pet_is_padded_with_zeros(recon, tmp_path):
+    out = outputs(tmp_path)
+    align(recon / "sub-01_drf-1_pet.nii.gz", {}, None, out, shape=(70, 76, 70), seed=3)
+    reference = Volume.load(out.reference)
+    assert (
+        reference.shape == (70, 76, 70) and not reference.array[:3].any() and not reference.array[-3:].any()
+    )
+
+
+def test_a_cut_head_is_told(recon, tmp_path, capsys):
+    align(recon / "sub-01_drf-1_pet.nii.gz", {}, None, outputs(tmp_path), shape=(40, 50, 40), seed=3)
+    assert "lies outside the 40×50×40 voxels" in capsys.readouterr().err
+
+
+def test_another_grid_is_refused(pet, recon, tmp_path):
+    Volume(pet.array, centred_affine(pet.shape, 2.0), "Bq/mL").save(recon / "sub-01_drf-4_pet.nii.gz")
+    lows = {4: recon / "sub-01_drf-4_pet.nii.gz"}
+    with pytest.raises(InputError, match="not on the grid"):
+        align(recon / "sub-01_drf-1_pet.nii.gz", lows, None, outputs(tmp_path), shape=SHAPE, seed=3)
+
+
+def test_head_mask_is_the_head(pet):
+    points = grid_points(pet.shape, pet.affine)
+    head = np.linalg.norm(points / (78, 98, 88), axis=-1) < 1
+    mask = head_mask(pet)
+    dice = 2 * (mask & head).sum() / (mask.sum() + head.sum())
+    assert dice > 0.95

@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+
+from csrd.errors import InputError
+from csrd.files import read_json
+from csrd.methods import keys, method
+from csrd.methods.base import TrainingPair
+from csrd.methods.denoise import denoise
+from csrd.methods.train import train
+from csrd.volume import Volume, centred_affine
+
+SHAPE = (14, 13, 12)
+
+
+def volume(seed=0, unit="Bq/mL") -> Volume:
+    affine = centred_affine(SHAPE, 2.0)
+    affine[0] *= -1
+    return Volume(np.random.default_rng(seed).random(SHAPE, np.float32) * 1e4, affine, unit)
+
+
+def test_the_registry_follows_from_the_files():
+    assert {"lowdose", "tv"} <= set(keys())
+    for key in keys():
+        assert key.isalnum() and method(key).key == key and method(key).label
+    with pytest.raises(InputError, match="no method 'median'; choose among .*tv"):
+        method("median")
+
+
+def test_low_dose_changes_nothing(tmp_path):
+    train("lowdose", [], {}, tmp_path)
+    low = volume()
+    assert method("lowdose").load(tmp_path).apply(low, None, 4) is low
+
+
+def test_a_model_of_another_method_is_refused(tmp_path):
+    train("lowdose", [], {}, tmp_path)
+    with pytest.raises(InputError, match="is of lowdose, not of tv"):
+        method("tv").load(tmp_path)
+    with pytest.raises(InputError, match="does not exist"):
+        method("tv").load(tmp_path / "nowhere")
+
+
+def test_pairs_load_lazily_and_refuse_other_grids(tmp_path):
+    volume(1).save(tmp_path / "low.nii.gz")
+    volume(2).save(tmp_path / "normal.nii.gz")
+    volume().like(np.ones(SHAPE, np.uint8), "mask").save(tmp_path / "mask.nii.gz")
+    paths = {name: tmp_path / f"{name}.nii.gz" for name in ("low", "normal", "mask")}
+    loaded = TrainingPair("sub-01", 4, mr=None, **paths).load()
+    assert np.array_equal(loaded.low.array, volume(1).array) and loaded.mr is None
+    moved = Volume(volume().array, centred_affine(SHAPE, 3.0))
+    with pytest.raises(InputError, match="sub-01: the MR is not on the grid"):
+        TrainingPair("sub-01", 4, mr=moved, **paths).load()
+
+
+def test_every_dose_is_written_with_its_sidecar(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model.json").write_text('{"method": "tv", "intercept": -3.0, "slope": 0.5}')
+    pet = tmp_path / "sub-01" / "pet"
+    lows = {d: pet / f"sub-01_trc-DASB_rec-acstatDrf{d}_desc-lowdose_pet.nii.gz" for d in (4, 10)}
+    outs = {d: pet / f"sub-01_trc-DASB_rec-acstatDrf{d}_desc-tv_pet.nii.gz" for d in (4, 10)}
+    for drf, path in lows.items():
+        volume(drf).save(path)
+    denoise("tv", tmp_path / "model", lows, None, outs)
+    for drf, path in outs.items():
+        out = Volume.load(path)
+        assert out.same_grid(volume()) and out.unit == "Bq/mL" and out.array.min() >= 0
+        said = read_json(str(path).replace(".nii.gz", ".json"))
+        assert said["DoseReductionFactor"] == drf and said["Denoising"] == "TV" and said["Units"] == "Bq/mL"
+        assert said["Sources"] == [f"bids::sub-01/pet/{lows[drf].name}"]
+    assert np.var(Volume.load(outs[10]).array) < np.var(volume(10).array)
+
+
+def test_an_mr_on_another_grid_is_refused(tmp_path):
+    train("lowdose", [], {}, tmp_path)
+    volume().save(tmp_path / "low.nii.gz")
+    Volume(volume().array, centred_affine(SHAPE, 3.0)).save(tmp_path / "mr.nii.gz")
+    with pytest.raises(InputError, match="mr.nii.gz is not on the grid"):
+        denoise(
+            "lowdose", tmp_path, {4: tmp_path / "low.nii.gz"}, tmp_path / "mr.nii.gz", {4: tmp_path / "o.nii"}
+        )

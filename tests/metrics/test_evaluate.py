@@ -1,0 +1,78 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from csrd.errors import InputError
+from csrd.metrics.evaluate import evaluate, merge
+from csrd.volume import Volume, centred_affine
+
+SHAPE = (16, 16, 12)
+
+
+@pytest.fixture
+def files(tmp_path):
+    rng = np.random.default_rng(0)
+    affine = centred_affine(SHAPE, 2.0)
+    pet = Volume((rng.random(SHAPE) * 2e4 + 1e4).astype(np.float32), affine, "Bq/mL")
+    pet.save(tmp_path / "ref.nii.gz")
+    Volume(np.ones(SHAPE, np.uint8), affine, "mask").save(tmp_path / "mask.nii.gz")
+    for drf in (4, 10):
+        pet.like(pet.array + np.float32(100 * drf)).save(tmp_path / f"low{drf}.nii.gz")
+    return tmp_path
+
+
+def run(files, out="a.csv", subject="sub-01", method="lowdose", **more):
+    images = {10: files / "low10.nii.gz", 4: files / "low4.nii.gz"}
+    evaluate(
+        files / "ref.nii.gz",
+        files / "mask.nii.gz",
+        images,
+        files / out,
+        subject=subject,
+        method=method,
+        **more,
+    )
+    return pd.read_csv(files / out)
+
+
+def test_one_row_a_dose_in_kilobecquerel(files):
+    table = run(files)
+    assert list(table) == ["subject", "drf", "method", "mae", "psnr", "ssim"]
+    assert list(table["drf"]) == [4, 10]
+    assert table["mae"].to_numpy() == pytest.approx([0.4, 1.0], rel=1e-4)
+
+
+def test_suv_where_weight_and_activity_are_known(files):
+    # 400 Bq/mL · 65 kg / 577.6 MBq
+    table = run(files, weight_kg=65.0, activity_MBq=577.6)
+    assert table["mae"][0] == pytest.approx(400 * 65e3 / 577.6e6, rel=1e-4)
+    assert table["psnr"].to_numpy() == pytest.approx(run(files)["psnr"].to_numpy(), abs=1e-4)
+    with pytest.raises(InputError, match="weight is 0 kg"):
+        run(files, weight_kg=0, activity_MBq=577.6)
+
+
+def test_tables_are_merged_in_order_and_only_once(files):
+    run(files, "b.csv", subject="sub-02")
+    run(files, "c.csv", method="tv")
+    run(files, "a.csv")
+    merge([files / "b.csv", files / "c.csv", files / "a.csv"], files / "all.csv")
+    table = pd.read_csv(files / "all.csv")
+    assert table[["subject", "method", "drf"]].to_numpy().tolist() == [
+        ["sub-01", "lowdose", 4],
+        ["sub-01", "lowdose", 10],
+        ["sub-01", "tv", 4],
+        ["sub-01", "tv", 10],
+        ["sub-02", "lowdose", 4],
+        ["sub-02", "lowdose", 10],
+    ]
+    with pytest.raises(InputError, match="in two tables"):
+        merge([files / "a.csv", files / "a.csv"], files / "all.csv")
+    with pytest.raises(InputError, match="does not exist"):
+        merge([files / "none.csv"], files / "all.csv")
+
+
+def test_an_error_names_the_image(files):
+    Volume(np.ones(SHAPE, np.float32), centred_affine(SHAPE, 3.0), "Bq/mL").save(files / "low4.nii.gz")
+    with pytest.raises(InputError, match="low4.nii.gz"):
+        run(files)
+    assert not (files / "a.csv").exists()

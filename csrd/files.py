@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from csrd.errors import InputError
@@ -28,7 +28,8 @@ def whole_file(path: str | Path) -> Iterator[Path]:
             f"cannot write {path}: {error.strerror or error}; free some space or choose another output folder"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def write_json(path: str | Path, content: dict) -> None:

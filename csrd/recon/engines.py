@@ -1,6 +1,6 @@
-"""Both engines behind one function: files in, an image in Bq/mL and its sidecar out."""
+"""One interface to both engines: a scan's files in, an image in Bq/mL at the normal dose's scale out."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numba
@@ -8,7 +8,6 @@ import numpy as np
 
 from csrd.config import Recon
 from csrd.errors import InputError
-from csrd.listmode.interfile import header_path
 from csrd.recon import embedded
 from csrd.recon.command import run_command_engine
 from csrd.recon.corrections import on_grid
@@ -19,76 +18,83 @@ from csrd.volume import Volume
 
 @dataclass(frozen=True)
 class ScanFiles:
-    """What a scan is reconstructed from; None for what there is not, or (sensitivity) not yet."""
+    """The files of one scan; what an engine does not need may be None.
+
+    `normalisation` holds crystal efficiencies (C,) for the embedded engine and whatever the command
+    takes for the other; `sensitivity` is the subject's, computed from the rest where it is None.
+    """
 
     listmode: Path
+    header: Path | None = None
     mumap: Path | None = None
     normalisation: Path | None = None
-    header: Path | None = None
     sensitivity: Path | None = None
 
 
 def reconstruct(
-    scan: ScanFiles, recon: Recon, *, drf: int, seed: int, subject: str, threads: int, log: Path
+    files: ScanFiles, recon: Recon, drf: int, seed: int, subject: str, threads: int, log: Path
 ) -> tuple[Volume, dict]:
-    """Return the image in Bq/mL, scaled to the normal dose, and its sidecar, by `recon.engine`.
+    """Return the image, scaled for `drf` exactly once, and its sidecar, by the engine of the settings.
 
-    An outside command's output goes to `log`. Raises InputError for inputs that the engine cannot use.
+    `log` takes what an outside command prints. Raises InputError where a file is missing or unusable,
+    or where the command fails.
     """
     if recon.engine == "command":
-        return _by_command(scan, recon, drf, threads, log)
+        inputs = {name: path for name, path in asdict(files).items() if name != "sensitivity"}
+        pet = run_command_engine(recon.command, inputs, recon.matrix, recon.voxel_mm, drf, threads, log)
+        return pet, _command_sidecar(recon, drf)
     numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
-    return _embedded(scan, recon, drf, seed, subject)
+    return _embedded(files, recon, drf, seed, subject)
 
 
-def _embedded(scan: ScanFiles, recon: Recon, drf: int, seed: int, subject: str) -> tuple[Volume, dict]:
-    if scan.mumap is None:
-        raise InputError(f"{scan.listmode} comes without a μ-map; the embedded reconstruction needs one")
-    scanner, mumap = hrrt(), Volume.load(scan.mumap, unit="1/cm")
-    efficiencies = _efficiencies(scan.normalisation, scanner)
-    if scan.sensitivity is None:
-        geometric = geometric_sensitivity(scanner, recon.matrix, recon.voxel_mm)
-        on_geometric = on_grid(mumap, geometric)
-        lines = recon.subject_lines
-        sensitivity = subject_sensitivity(
-            scanner, geometric, on_geometric, efficiencies, lines, seed, subject
-        )
-    else:
-        sensitivity = Volume.load(scan.sensitivity)
-    mumap = on_grid(mumap, sensitivity)
-    return embedded.reconstruct(
-        scan.listmode, mumap, efficiencies, sensitivity, scanner, recon, drf, seed, subject
-    )
+def read_efficiencies(path: Path | None, scanner: Scanner) -> np.ndarray:
+    """Return crystal efficiencies (C,) float32 from a .npy file, all 1 without a file.
 
-
-def _efficiencies(path: Path | None, scanner: Scanner) -> np.ndarray:
-    """Return the crystals' efficiencies (C,), all 1 without a file."""
+    Raises InputError for a damaged file, another number of crystals, or values that are not positive.
+    """
     if path is None:
-        return np.ones(scanner.crystals, dtype=np.float32)
+        return np.ones(scanner.crystals, np.float32)
     try:
-        values = np.load(path, allow_pickle=False)
+        efficiencies = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path} is no readable .npy file ({error}); write it with numpy.save") from None
-    if values.shape != (scanner.crystals,):
+        raise InputError(f"{path} is not a readable .npy array ({error}); save it by numpy.save") from None
+    if efficiencies.shape != (scanner.crystals,):
         raise InputError(
-            f"{path} has shape {values.shape}; write one number for each of {scanner.crystals} crystals"
+            f"{path} has shape {efficiencies.shape}; give one efficiency for each of the "
+            f"{scanner.crystals} crystals of the {scanner.name}"
         )
-    return values
+    if not (np.isfinite(efficiencies).all() and (efficiencies >= 0).all() and efficiencies.any()):
+        raise InputError(f"{path} has efficiencies that are negative or not finite; give numbers from 0 on")
+    return efficiencies.astype(np.float32)
 
 
-def _by_command(scan: ScanFiles, recon: Recon, drf: int, threads: int, log: Path) -> tuple[Volume, dict]:
-    inputs = {
-        "listmode": scan.listmode,
-        "header": scan.header or header_path(scan.listmode),
-        "mumap": scan.mumap,
-        "normalisation": scan.normalisation,
-    }
-    volume = run_command_engine(recon.command, inputs, recon.matrix, recon.voxel_mm, drf, threads, log)
-    sidecar = {
+def _embedded(files: ScanFiles, recon: Recon, drf: int, seed: int, subject: str) -> tuple[Volume, dict]:
+    scanner = hrrt()
+    if files.mumap is None:
+        raise InputError("the embedded engine corrects for attenuation; give a μ-map in 1/cm")
+    efficiencies = read_efficiencies(files.normalisation, scanner)
+    mumap = Volume.load(files.mumap, unit="1/cm")
+    if files.sensitivity is None:
+        geometric = geometric_sensitivity(scanner, recon.matrix, recon.voxel_mm)
+        mumap = on_grid(mumap, geometric)
+        lines = recon.subject_lines
+        sensitivity = subject_sensitivity(scanner, geometric, mumap, efficiencies, lines, seed, subject)
+    else:
+        sensitivity = Volume.load(files.sensitivity)
+        mumap = on_grid(mumap, sensitivity)
+    pet, sidecar = embedded.reconstruct(
+        files.listmode, mumap, efficiencies, sensitivity, scanner, recon, drf, seed, subject
+    )
+    if files.normalisation is None:
+        sidecar["NormalisationCorrection"] = "none: all crystals taken as perfect, so the scale is relative"
+    return pet, sidecar
+
+
+def _command_sidecar(recon: Recon, drf: int) -> dict:
+    scaled = "the command" if recon.command.scales_dose == "engine" else "CSR-D, once, after the command"
+    return {
         "Units": "Bq/mL",
-        "ReconMethodName": "outside command",
-        "ReconCommand": recon.command.run,
+        "ReconMethodName": recon.command.run,
         "DoseReductionFactor": drf,
-        "DoseScaling": f"by {recon.command.scales_dose}, so the image has the normal dose's mean",
+        "DoseScaling": f"scaled to the normal dose by {scaled}",
     }
-    return volume, sidecar

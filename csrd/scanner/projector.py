@@ -22,7 +22,7 @@ EDGE = 1e-4  # voxels by which a sample stays clear of the zero border's outer e
 
 
 def compile_line_loops(jit, add):
-    """Return the loops over one line (`forward`, `back`) compiled by `jit`.
+    """Return `plan` (where a line runs) and the loops along it, `integrate` and `spread`, compiled by `jit`.
 
     `add(image, index, value)` adds to one voxel: plainly on a private image, atomically on a shared
     one. The images are flat and have a border of one zero voxel on every side, which spares the inner
@@ -30,17 +30,17 @@ def compile_line_loops(jit, add):
     """
 
     @jit
-    def plan(i, starts, ends, origin, voxel, shape):
-        """Return where line i runs: planes k0 … k1, then v, w = a + b·k in voxels of the padded image,
-        their strides, and the length of line between two planes in mm.
+    def plan(starts, i, ends, j, origin, voxel, shape):
+        """Return where the line from starts[i] to ends[j] runs: planes k0 … k1, then v, w = a + b·k in voxels
+        of the padded image, their strides, and the length of line between two planes in mm.
         """
         # Position and direction in voxel units of the padded image
         s0 = (starts[i, 0] - origin[0]) / voxel[0] + 1.0
         s1 = (starts[i, 1] - origin[1]) / voxel[1] + 1.0
         s2 = (starts[i, 2] - origin[2]) / voxel[2] + 1.0
-        d0 = (ends[i, 0] - starts[i, 0]) / voxel[0]
-        d1 = (ends[i, 1] - starts[i, 1]) / voxel[1]
-        d2 = (ends[i, 2] - starts[i, 2]) / voxel[2]
+        d0 = (ends[j, 0] - starts[i, 0]) / voxel[0]
+        d1 = (ends[j, 1] - starts[i, 1]) / voxel[1]
+        d2 = (ends[j, 2] - starts[i, 2]) / voxel[2]
         length = math.sqrt((d0 * voxel[0]) ** 2 + (d1 * voxel[1]) ** 2 + (d2 * voxel[2]) ** 2)
         n0, n1, n2 = shape[0] + 2, shape[1] + 2, shape[2] + 2
         stride0, stride1, stride2 = n1 * n2, n2, 1
@@ -76,9 +76,9 @@ def compile_line_loops(jit, add):
         return math.ceil(low), math.floor(high), av, bv, aw, bw, su, sv, sw, length / abs(du)
 
     @jit
-    def forward(i, image, starts, ends, origin, voxel, shape):
-        """Return the integral of the padded flat image along line i, in the image's unit times mm."""
-        k0, k1, av, bv, aw, bw, su, sv, sw, step = plan(i, starts, ends, origin, voxel, shape)
+    def integrate(image, line):
+        """Return the integral of the padded flat image along a planned line, in its unit times mm."""
+        k0, k1, av, bv, aw, bw, su, sv, sw, step = line
         total = np.float32(0.0)
         for k in range(k0, k1 + 1):
             v = np.float32(av + bv * k)
@@ -92,9 +92,9 @@ def compile_line_loops(jit, add):
         return total * np.float32(step)
 
     @jit
-    def back(i, value, image, starts, ends, origin, voxel, shape):
-        """Add `value` times line i's weights to the padded flat image: the adjoint of `forward`."""
-        k0, k1, av, bv, aw, bw, su, sv, sw, step = plan(i, starts, ends, origin, voxel, shape)
+    def spread(value, image, line):
+        """Add `value` times a planned line's weights to the padded flat image: `integrate`'s adjoint."""
+        k0, k1, av, bv, aw, bw, su, sv, sw, step = line
         value = value * np.float32(step)
         one = np.float32(1.0)
         for k in range(k0, k1 + 1):
@@ -109,7 +109,7 @@ def compile_line_loops(jit, add):
             add(image, at + sv, far * (one - fw))
             add(image, at + sv + sw, far * fw)
 
-    return SimpleNamespace(forward=forward, back=back)
+    return SimpleNamespace(plan=plan, integrate=integrate, spread=spread)
 
 
 _jit = numba.njit(cache=True, fastmath={"contract", "nsz"})
@@ -121,22 +121,23 @@ def _add(image, index, value):
 
 
 _line = compile_line_loops(_jit, _add)
-_forward_line, _back_line = _line.forward, _line.back
+_plan, _integrate, _spread = _line.plan, _line.integrate, _line.spread
 
 
 @numba.njit(parallel=True, cache=True)
 def _forward(image, starts, ends, origin, voxel, shape, values):
     for i in numba.prange(len(starts)):
-        values[i] = _forward_line(i, image, starts, ends, origin, voxel, shape)
+        values[i] = _integrate(image, _plan(starts, i, ends, i, origin, voxel, shape))
 
 
 @numba.njit(parallel=True, cache=True)
 def _back(values, starts, ends, origin, voxel, shape, images):
     parts, lines = len(images), len(starts)
     for part in numba.prange(parts):
+        image = images[part]
         for i in range(part * lines // parts, (part + 1) * lines // parts):
             if values[i] != 0:
-                _back_line(i, values[i], images[part], starts, ends, origin, voxel, shape)
+                _spread(values[i], image, _plan(starts, i, ends, i, origin, voxel, shape))
 
 
 @numba.njit(parallel=True, cache=True)
@@ -144,13 +145,12 @@ def _em_back(image, crystals, positions, additive, origin, voxel, shape, images)
     """Back-project 1 / (forward projection + additive) of each event into private images, fused."""
     parts, events = len(images), len(crystals)
     for part in numba.prange(parts):
-        starts, ends = np.empty((1, 3), np.float32), np.empty((1, 3), np.float32)
+        target = images[part]
         for i in range(part * events // parts, (part + 1) * events // parts):
-            starts[0, :] = positions[crystals[i, 0]]
-            ends[0, :] = positions[crystals[i, 1]]
-            expected = _forward_line(0, image, starts, ends, origin, voxel, shape) + additive[i]
+            line = _plan(positions, crystals[i, 0], positions, crystals[i, 1], origin, voxel, shape)
+            expected = _integrate(image, line) + additive[i]
             if expected > 0:
-                _back_line(0, np.float32(1) / expected, images[part], starts, ends, origin, voxel, shape)
+                _spread(np.float32(1) / expected, target, line)
 
 
 def forward(image, origin, voxel_size, starts, ends) -> np.ndarray:

@@ -4,7 +4,6 @@ The loops over one line are the CPU's, compiled for the device; a thread takes a
 adds atomically, so its sums differ from the CPU's, and between runs, in the last digits only.
 """
 
-import numba
 import numpy as np
 from numba import cuda
 
@@ -27,35 +26,31 @@ def _atomic_add(image, index, value):
 
 
 _line = compile_line_loops(cuda.jit(device=True), cuda.jit(device=True)(_atomic_add))
-_forward_line, _back_line = _line.forward, _line.back
+_plan, _integrate, _spread = _line.plan, _line.integrate, _line.spread
 
 
 @cuda.jit
 def _forward(image, starts, ends, origin, voxel, shape, values):
     i = cuda.grid(1)
     if i < len(values):
-        values[i] = _forward_line(i, image, starts, ends, origin, voxel, shape)
+        values[i] = _integrate(image, _plan(starts, i, ends, i, origin, voxel, shape))
 
 
 @cuda.jit
 def _back(values, starts, ends, origin, voxel, shape, image):
     i = cuda.grid(1)
     if i < len(values) and values[i] != 0:
-        _back_line(i, values[i], image, starts, ends, origin, voxel, shape)
+        _spread(values[i], image, _plan(starts, i, ends, i, origin, voxel, shape))
 
 
 @cuda.jit
 def _em_back(image, crystals, positions, additive, origin, voxel, shape, target):
     i = cuda.grid(1)
     if i < len(crystals):
-        starts = cuda.local.array((1, 3), numba.float32)
-        ends = cuda.local.array((1, 3), numba.float32)
-        for axis in range(3):
-            starts[0, axis] = positions[crystals[i, 0], axis]
-            ends[0, axis] = positions[crystals[i, 1], axis]
-        expected = _forward_line(0, image, starts, ends, origin, voxel, shape) + additive[i]
+        line = _plan(positions, crystals[i, 0], positions, crystals[i, 1], origin, voxel, shape)
+        expected = _integrate(image, line) + additive[i]
         if expected > 0:
-            _back_line(0, np.float32(1) / expected, target, starts, ends, origin, voxel, shape)
+            _spread(np.float32(1) / expected, target, line)
 
 
 def forward(image, origin, voxel_size, starts, ends) -> np.ndarray:

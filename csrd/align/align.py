@@ -1,6 +1,8 @@
 """The align stage: one subject's PET and MR on one cropped grid, with sidecars, head mask and QC picture."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,29 +52,50 @@ def align(
     reference = Volume.load(normal)
     pets = {drf: _same_grid(path, reference, normal) for drf, path in lows.items()}
     mr = None if t1w is None else Volume.load(t1w, unit="arbitrary")
-    target = reference if register_to == "normal" else pets[max(pets)]
-    matrix = None if mr is None else register(mr, target, seed, threads)
-
-    whole_head = head_mask(reference)
-    centre = mask_centre_mm(whole_head, reference.affine) if mr is None else _view_centre(mr, matrix)
+    with _naming(normal):
+        head = head_mask(reference)
+    if mr is None:
+        matrix, centre = None, mask_centre_mm(head, reference.affine)
+    else:
+        with _naming(f"{t1w} with {normal}"):
+            matrix = register(mr, reference if register_to == "normal" else pets[max(pets)], seed, threads)
+        centre = _view_centre(mr, matrix)
     centre = _centre_inside(reference, shape, centre)
-    _warn_of_cut_head(reference.like(whole_head, "mask"), shape, centre, normal)
-    box = crop(reference, shape, centre)
-    mask = head_mask(box)
+    _warn_of_cut_head(reference.like(head, "mask"), shape, centre, normal)
 
-    space = {"SpatialReference": bids_uri(out.reference)}
-    save_derivative(box, out.reference, pet_sidecar(normal, box.unit, DoseReductionFactor=1))
+    box = crop(reference, shape, centre)
+    with _naming(normal):
+        mask = head_mask(box)
+    _write_pet(box, out.reference, normal, 1)
     for drf, pet in pets.items():
-        sidecar = pet_sidecar(lows[drf], pet.unit, DoseReductionFactor=drf)
-        save_derivative(crop(pet, shape, centre), out.lowdose[drf], sidecar)
-    of_mask = {"Type": "ROI", "RawSources": [bids_uri(normal)], "Sources": [bids_uri(out.reference)], **space}
-    save_derivative(box.like(mask, "mask"), out.head, of_mask)
-    mr_on_pet = None
-    if mr is not None:
-        mr_on_pet = resample(mr, box, matrix, order=3)
+        _write_pet(crop(pet, shape, centre), out.lowdose[drf], lows[drf], drf)
+    space = {"SpatialReference": bids_uri(out.reference)}
+    _write_mask(box.like(mask, "mask"), out, space)
+    mr_on_pet = None if mr is None else resample(mr, box, matrix, order=3)
+    if mr_on_pet is not None:
         save_derivative(mr_on_pet, out.t1w, _mr_sidecar(t1w, matrix, space))
-        write_json(out.transform, _transform(matrix, t1w, lows, normal, register_to, seed))
+        target = normal if register_to == "normal" else lows[max(lows)]
+        write_json(out.transform, _transform(matrix, t1w, target, seed))
     registration_picture(out.picture, box, mask, mr_on_pet)
+
+
+@contextmanager
+def _naming(what: str | Path) -> Iterator[None]:
+    """Put the file's name before what an InputError of the block says."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{what}: {error}") from None
+
+
+def _write_pet(pet: Volume, path: str | Path, source: str | Path, drf: int) -> None:
+    what = "normal-dose PET, the reference" if drf == 1 else f"PET at 1/{drf} of the dose"
+    save_derivative(pet, path, pet_sidecar(source, pet.unit, Description=what, DoseReductionFactor=drf))
+
+
+def _write_mask(mask: Volume, out: AlignOutputs, space: dict) -> None:
+    what = {"Description": "head in the normal-dose PET", "Type": "ROI", "Sources": [bids_uri(out.reference)]}
+    save_derivative(mask, out.head, {**what, **space})
 
 
 def _same_grid(path: str | Path, reference: Volume, normal: str | Path) -> Volume:
@@ -114,6 +137,7 @@ def _mr_sidecar(t1w: str | Path, matrix: np.ndarray, space: dict) -> dict:
     """Return the MR's sidecar. The MR is never stripped here; an input that says it is stays so."""
     stripped = inherited(t1w).get("SkullStripped", False)
     return {
+        "Description": "T1-weighted MR, registered rigidly to the PET and resampled onto its voxels",
         "SkullStripped": stripped,
         "Sources": [bids_uri(t1w)],
         "RegistrationMatrix": matrix.tolist(),
@@ -121,10 +145,7 @@ def _mr_sidecar(t1w: str | Path, matrix: np.ndarray, space: dict) -> dict:
     }
 
 
-def _transform(
-    matrix: np.ndarray, t1w: str | Path, lows: dict, normal: str | Path, register_to: str, seed: int
-) -> dict:
-    target = normal if register_to == "normal" else lows[max(lows)]
+def _transform(matrix: np.ndarray, t1w: str | Path, target: str | Path, seed: int) -> dict:
     return {
         "Description": "world of the T1w image <- world of the PET image, RAS+ mm",
         "RegistrationMatrix": matrix.tolist(),

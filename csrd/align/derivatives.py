@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import csrd
-from csrd.files import read_json, write_json
+from csrd.files import read_json, whole_file, write_json
 from csrd.volume import Volume
 
 BIDS_VERSION = "1.10.0"
@@ -47,7 +47,7 @@ def pet_sidecar(source: str | Path, unit: str, **more: object) -> dict:
 
 
 def write_description(root: str | Path, name: str) -> None:
-    """Write the ``dataset_description.json`` at `root`, which is ``<results>/derivatives/csrd``."""
+    """Write ``dataset_description.json`` and ``.bidsignore`` into `root`, ``<results>/derivatives/csrd``."""
     content = {
         "Name": name,
         "BIDSVersion": BIDS_VERSION,
@@ -56,3 +56,5 @@ def write_description(root: str | Path, name: str) -> None:
         "DatasetLinks": {"raw": "../../raw", "recon": "../../recon"},
     }
     write_json(Path(root) / "dataset_description.json", content)
+    with whole_file(Path(root) / ".bidsignore") as temporary:
+        temporary.write_text("*_xfm.json\n")  # BIDS has no name for transforms yet

@@ -30,8 +30,12 @@ def denoise(
         assert out.same_grid(low) and out.unit == low.unit and out.array.min() >= 0, (
             f"{key} broke its contract"
         )
-        sources = [bids_uri(path)] if mr is None else [bids_uri(path), bids_uri(mr)]
         sidecar = pet_sidecar(
-            path, out.unit, DoseReductionFactor=drf, Denoising=denoiser.label, Sources=sources
+            path,
+            out.unit,
+            Description=f"PET at 1/{drf} of the dose, denoised by {denoiser.label}",
+            DoseReductionFactor=drf,
+            Denoising=denoiser.label,
+            Sources=[bids_uri(source) for source in (path, mr) if source is not None],
         )
         save_derivative(out, outs[drf], sidecar)

@@ -5,6 +5,7 @@ import pytest
 from head_phantom import grid_points, rigid
 
 from csrd.align.align import AlignOutputs, align
+from csrd.align.derivatives import write_description
 from csrd.align.head import head_mask
 from csrd.align.register import displacement_mm
 from csrd.errors import InputError
@@ -108,3 +109,16 @@ def test_head_mask_is_the_head(pet):
     mask = head_mask(pet)
     dice = 2 * (mask & head).sum() / (mask.sum() + head.sum())
     assert dice > 0.95
+
+
+def test_an_empty_image_is_named(pet, recon, tmp_path):
+    pet.like(np.zeros(pet.shape, np.float32)).save(recon / "sub-01_drf-1_pet.nii.gz")
+    with pytest.raises(InputError, match="sub-01_drf-1_pet.nii.gz: the PET image has no voxel above zero"):
+        align(recon / "sub-01_drf-1_pet.nii.gz", {}, None, outputs(tmp_path), shape=SHAPE, seed=3)
+
+
+def test_the_dataset_describes_itself(tmp_path):
+    write_description(tmp_path, "A cohort")
+    said = read_json(tmp_path / "dataset_description.json")
+    assert said["DatasetType"] == "derivative" and said["GeneratedBy"][0]["Name"] == "csrd"
+    assert (tmp_path / ".bidsignore").read_text() == "*_xfm.json\n"

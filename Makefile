@@ -17,7 +17,7 @@ lint: .venv/installed-dev
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/snakefmt --check workflow
-	$(BIN)/snakemake --lint
+	$(BIN)/python -m pytest tests/workflow/test_plan.py -k lint
 
 format: .venv/installed-dev
 	$(BIN)/ruff check --fix $(CODE)
@@ -25,7 +25,7 @@ format: .venv/installed-dev
 	$(BIN)/snakefmt workflow
 
 # The stamps are older than what they depend on as soon as a dependency or its version changes.
-.venv/installed: .venv/bin/pip pyproject.toml constraints.txt
+.venv/installed: pyproject.toml constraints.txt | .venv/bin/pip
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
 	@touch $@
 
@@ -42,7 +42,8 @@ format: .venv/installed-dev
 
 # What is installed now, as the versions that everyone gets.
 constraints: .venv/installed-dev
-	$(BIN)/pip freeze --exclude-editable > constraints.txt
+	{ echo "# Every version the project was tested with (renewed by: make constraints)."; \
+		$(BIN)/pip freeze --exclude-editable; } > constraints.txt
 	touch .venv/installed .venv/installed-dev
 
 # The environment and what tests left; results are yours to delete.

@@ -72,7 +72,8 @@ def recon(
     from csrd.align.derivatives import save_derivative
     from csrd.recon.engines import ScanFiles, reconstruct
 
-    scan, log = ScanFiles(listmode, mumap, normalisation), Path(f"{target}.log")
+    header = listmode.with_name(f"{listmode.name}.hdr")
+    scan, log = ScanFiles(listmode, header, mumap, normalisation), Path(f"{target}.log")
     settings, name = _configuration(config).recon, listmode.name
     pet, sidecar = reconstruct(scan, settings, drf=drf, seed=seed, subject=name, threads=threads, log=log)
     save_derivative(pet, target, sidecar)

@@ -8,6 +8,7 @@ import numpy as np
 from csrd.errors import InputError
 from csrd.files import whole_file
 from csrd.listmode import open_listmode
+from csrd.recon.engines import read_efficiencies
 from csrd.scanner.geometry import scanner_of
 from csrd.volume import Volume
 
@@ -55,24 +56,6 @@ def bring_normalisation(source: Path | None, target: Path, scanner: str) -> None
 
     Raises InputError where they are not one number of at least 0 for each crystal of the scanner.
     """
-    crystals = scanner_of(scanner).crystals
-    values = np.ones(crystals, dtype=np.float32) if source is None else _load_array(source)
-    if values.shape != (crystals,):
-        raise InputError(
-            f"{source} has shape {values.shape}; write an efficiency for each of {crystals} crystals"
-        )
-    if not np.isfinite(values).all() or values.min() < 0 or values.max() == 0:
-        raise InputError(
-            f"{source} has values from {values.min():g} to {values.max():g}; 0 is dead, 1 is best"
-        )
+    efficiencies = read_efficiencies(source, scanner_of(scanner))
     with whole_file(target) as temporary:
-        np.save(temporary, values.astype(np.float32))
-
-
-def _load_array(path: Path) -> np.ndarray:
-    """Return the numbers in a .npy file."""
-    try:
-        values = np.load(path, allow_pickle=False)
-        return values if isinstance(values, np.ndarray) else np.empty(0)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path} is no readable .npy file ({error}); write it with numpy.save") from None
+        np.save(temporary, efficiencies)

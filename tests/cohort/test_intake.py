@@ -47,13 +47,13 @@ def test_normalisation(study, tmp_path):
     bring_normalisation(None, target, "HRRT")
     assert np.array_equal(np.load(target), np.ones(crystals, np.float32))
     for values, sentence in (
-        (np.ones(7), "an efficiency for each of 119808"),
-        (np.full(crystals, -1.0), "0 is dead"),
-        (np.full(crystals, np.nan), "values from nan"),
+        (np.ones(7), "one efficiency for each of the 119808"),
+        (np.full(crystals, -1.0), "negative or not finite"),
+        (np.full(crystals, np.nan), "negative or not finite"),
     ):
         np.save(study / "norm.npy", values)
         with pytest.raises(InputError, match=sentence):
             bring_normalisation(study / "norm.npy", target, "HRRT")
     (study / "norm.npy").write_text("no numbers")
-    with pytest.raises(InputError, match="no readable .npy"):
+    with pytest.raises(InputError, match="not a readable .npy"):
         bring_normalisation(study / "norm.npy", target, "HRRT")

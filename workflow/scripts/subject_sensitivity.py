@@ -4,20 +4,20 @@ from csrd.errors import plain_errors
 
 with plain_errors(snakemake.log[0]):
     import numba
-    import numpy as np
 
     from csrd.recon.corrections import on_grid
+    from csrd.recon.engines import read_efficiencies
     from csrd.recon.sensitivity import subject_sensitivity
     from csrd.scanner.geometry import hrrt
     from csrd.volume import Volume
 
     numba.set_num_threads(snakemake.threads)
-    geometric = Volume.load(snakemake.input.geometric)
+    scanner, geometric = hrrt(), Volume.load(snakemake.input.geometric)
     subject_sensitivity(
-        hrrt(),
+        scanner,
         geometric,
         on_grid(Volume.load(snakemake.input.mumap), geometric),
-        np.load(snakemake.input.normalisation, allow_pickle=False),
+        read_efficiencies(snakemake.input.normalisation, scanner),
         snakemake.params.lines,
         snakemake.params.seed,
         snakemake.wildcards.subject,

@@ -1,0 +1,87 @@
+"""The command line: help at once, one line for a mistake, and the same results as the library."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from csrd.listmode import open_listmode, thin, write_hrrt
+from csrd.volume import Volume, centred_affine
+
+CSRD = Path(sys.executable).with_name("csrd")
+COMMANDS = ("info", "thin", "recon", "align", "train", "denoise", "evaluate")
+HEAVY = {"numba", "scipy", "nibabel", "ants", "skimage", "matplotlib", "pandas", "snakemake", "numpy"}
+
+
+def csrd(*arguments: object) -> subprocess.CompletedProcess:
+    return subprocess.run([CSRD, *map(str, arguments)], capture_output=True, text=True)
+
+
+@pytest.fixture
+def listmode(tmp_path) -> Path:
+    """Return a small HRRT list-mode file."""
+    draw, count, per_head = np.random.default_rng(1), 4000, 119_808 // 8
+    crystals = draw.integers(per_head, size=(count, 2), dtype=np.uint32) + np.uint32([0, 3 * per_head])
+    segment = crystals, draw.random(count) < 0.8, np.sort(draw.integers(100, size=count, dtype=np.uint32))
+    path = tmp_path / "scan.l64"
+    write_hrrt(path, iter([segment]), {"image duration": "1"})
+    return path
+
+
+def test_help_imports_nothing_heavy():
+    source = "import sys, csrd.cli\nsys.argv = ['csrd', '--help']\n"
+    source += "try:\n csrd.cli.main()\nexcept SystemExit:\n print(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True)
+    assert all(command in done.stdout for command in COMMANDS)
+    assert not HEAVY & set(done.stderr.split())
+
+
+def test_info(listmode):
+    assert json.loads(csrd("info", listmode).stdout) == json.loads(json.dumps(open_listmode(listmode).info()))
+
+
+def test_thin_equals_the_library(listmode, tmp_path):
+    done = csrd("thin", listmode, tmp_path / "a.l64", "--drf", 4, "--seed", 7)
+    counts = thin(listmode, tmp_path / "b.l64", 4, 7)
+    assert json.loads(done.stdout)["prompts_kept"] == counts["prompts_kept"]
+    assert (tmp_path / "a.l64").read_bytes() == (tmp_path / "b.l64").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["info", "none.l64"], "csrd: none.l64 does not exist"),
+        (["thin", "none.l64", "x.l64", "--drf", "0.5"], "csrd: a dose reduction factor of 0.5"),
+        (["recon", "none.l64", "x.nii.gz", "--config", "none.yaml"], "csrd: none.yaml is no readable YAML"),
+        (
+            ["recon", "none.l64", "x.nii.gz"],
+            "csrd: the embedded engine corrects for attenuation; give a μ-map",
+        ),
+        (["align", "none.nii.gz", "x", "--low", "four"], "csrd: --low is 'four'"),
+        (["train", "tvv", "x", "y", "--subject", "sub-01"], "csrd: tvv is no method (did you mean tv?)"),
+        (["train", "tv", "x", "y", "--subject", "sub-01"], "csrd: x/sub-01/pet has 0 files"),
+        (["denoise", "none.nii.gz", "x.nii.gz", "--model", "m"], "csrd: none.nii.gz has no sidecar"),
+    ],
+)
+def test_mistake_gets_one_line(arguments, sentence, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = csrd(*arguments)
+    assert done.returncode == 1
+    assert done.stderr.startswith(sentence) and done.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir()), "nothing is half-written"
+
+
+def test_evaluate(tmp_path):
+    affine = centred_affine((16, 16, 16), 4.0)
+    draw = np.random.default_rng(0)
+    pet = Volume(draw.random((16, 16, 16), dtype=np.float32), affine, "Bq/mL")
+    pet.save(tmp_path / "a.nii.gz")
+    pet.like(pet.array + 0.25).save(tmp_path / "b.nii.gz")
+    pet.like(np.ones(pet.shape, bool), "mask").save(tmp_path / "mask.nii.gz")
+    done = csrd("evaluate", tmp_path / "a.nii.gz", tmp_path / "b.nii.gz", "--mask", tmp_path / "mask.nii.gz")
+    values = json.loads(done.stdout)
+    assert values["mae"] == pytest.approx(0.25, rel=1e-5)
+    assert values["psnr"] == pytest.approx(20 * np.log10(pet.array.max() / 0.25), rel=1e-5)

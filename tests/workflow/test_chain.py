@@ -1,0 +1,110 @@
+"""The whole way, run for real: virtual subjects to Table 1, then the same scans again as a user's own."""
+
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from csrd.files import read_json
+from csrd.volume import Volume
+
+SUBJECTS = ["sub-01", "sub-02", "sub-03", "sub-04"]
+TEST_SUBJECT = "sub-04"
+CONFIG = "--configfile", "config/test.yaml"
+
+
+@pytest.fixture(scope="module")
+def results(snakemake, study) -> Path:
+    """Return the results of config/test.yaml."""
+    snakemake("--cores", "all", *CONFIG)
+    return study / "results-test"
+
+
+def test_table_and_report(results):
+    table = pd.read_csv(results / "tables" / "table1.csv", index_col="method")
+    assert list(table.index) == ["lowdose", "tv"] and (table["n"] == 2).all()
+    assert np.isfinite(table.to_numpy()).all()
+    assert table.loc["tv", "mae_mean"] < table.loc["lowdose", "mae_mean"]
+    by_dose = pd.read_csv(results / "tables" / "table1_by_dose.csv").set_index(["drf", "method"])
+    assert by_dose.loc[(4, "lowdose"), "psnr_mean"] > by_dose.loc[(10, "lowdose"), "psnr_mean"]
+    assert all((results / "tables" / f"table1.{kind}").stat().st_size for kind in ("md", "tex", "html"))
+    report = (results / "report.html").read_text()
+    assert TEST_SUBJECT in report and "data:image/png;base64" in report
+
+
+def test_metrics_name_their_rows(results):
+    metrics = pd.read_csv(results / "metrics" / "metrics.csv")
+    rows = {(row.subject, row.drf, row.method) for row in metrics.itertuples()}
+    assert rows == {(TEST_SUBJECT, drf, method) for drf in (4, 10) for method in ("lowdose", "tv")}
+
+
+@pytest.mark.parametrize("drf", [1, 4, 10])
+def test_images_are_calibrated_at_every_dose(results, drf):
+    truth = Volume.load(results / "raw" / TEST_SUBJECT / "truth" / f"{TEST_SUBJECT}_activity.nii.gz")
+    pet = Volume.load(results / "recon" / TEST_SUBJECT / f"{TEST_SUBJECT}_drf-{drf}_pet.nii.gz")
+    activity, expected = (v.array.sum() * np.prod(v.voxel_mm) for v in (pet, truth))
+    assert activity == pytest.approx(expected, rel=0.1)
+
+
+def test_files_are_where_the_house_says(results):
+    for name in SUBJECTS:
+        raw, derived = results / "raw" / name, results / "derivatives" / "csrd" / name
+        for file in ("listmode.l64", "listmode.l64.hdr", "T1w.nii.gz", "mumap.nii.gz", "normalisation.npy"):
+            assert (raw / f"{name}_{file}").exists()
+        assert read_json(raw / f"{name}_subject.json")["tracer"] == "DASB"
+        assert (derived / "anat" / f"{name}_space-pet_desc-preproc_T1w.json").exists()
+        assert (derived / "pet" / f"{name}_trc-DASB_rec-acstatDrf10_desc-lowdose_pet.nii.gz").exists()
+        assert (results / "figures" / "registration" / f"{name}.png").exists()
+    assert not list(results.rglob("*_drf-*_listmode.l64*")), "thinned list-mode is temporary"
+    assert not list(results.rglob("*_part[0-9]*")), "a part of a file was left"
+
+
+def test_every_rule_left_a_log_and_a_benchmark(results):
+    logs, benchmarks = (
+        {path.relative_to(results / kind).with_suffix("") for path in (results / kind).rglob("*.*")}
+        for kind in ("logs", "benchmarks")
+    )
+    assert logs == benchmarks and len(logs) > 40
+
+
+def test_second_run_has_nothing_to_do(results, snakemake):
+    assert "Nothing to be done" in snakemake("--cores", "all", *CONFIG).stdout
+
+
+def test_own_subjects_by_an_outside_command(results, snakemake, study):
+    """Two virtual scans as a user's own; the stand-in command hands over their images, unscaled."""
+    columns = "participant_id split tracer listmode header t1w mumap normalisation weight_kg injected_MBq"
+    rows = [columns.split()]
+    for name, split in (("sub-01", "train"), ("sub-04", "test")):
+        raw = f"{results}/raw/{name}/{name}"
+        files = f"{raw}_listmode.l64", "n/a", f"{raw}_T1w.nii.gz", f"{raw}_mumap.nii.gz", "n/a"
+        rows.append([f"sub-Own{name[-1]}", split, "DASB", *files, "n/a", "n/a"])
+    (study / "own.tsv").write_text("\n".join(map("\t".join, rows)) + "\n")
+    (study / "stand_in.py").write_text(
+        "import re, sys\nfrom csrd.volume import Volume\n"
+        "listmode, drf, output = sys.argv[1:]\n"
+        "name = re.search(r'sub-Own(.)', listmode)[1]\n"
+        f"pet = Volume.load(f'{results}/recon/sub-0{{name}}/sub-0{{name}}_drf-{{drf}}_pet.nii.gz')\n"
+        "pet.like(pet.array / float(drf)).save(output)\n"
+    )
+    command = {
+        "run": f"'{sys.executable}' stand_in.py {{listmode}} {{drf}} {{output}}",
+        "scales_dose": "csrd",
+    }
+    own = {"results_dir": "results-own", "cohort": {"sheet": "own.tsv"}}
+    own["recon"] = {"engine": "command", "command": command}
+    (study / "own.yaml").write_text(yaml.safe_dump(own))
+    files = "config/test.yaml", "own.yaml"
+    snakemake("--cores", "all", "--configfile", *files)
+
+    table = pd.read_csv(study / "results-own" / "metrics" / "metrics.csv").set_index(["drf", "method"])
+    virtual = pd.read_csv(results / "metrics" / "metrics.csv").set_index(["drf", "method"])
+    assert (table["subject"] == "sub-Own4").all()
+    assert table.loc[(10, "lowdose"), "psnr"] == pytest.approx(virtual.loc[(10, "lowdose"), "psnr"], abs=0.1)
+    assert re.search(r"MAE \(kBq/mL\)", (study / "results-own" / "tables" / "table1.md").read_text())
+    assert (study / "results-own" / "raw" / "sub-Own1" / "sub-Own1_listmode.l64").is_symlink()
+    assert "Nothing to be done" in snakemake("--cores", "all", "--configfile", *files).stdout

@@ -1,0 +1,68 @@
+"""The plan that `snakemake -n` shows, and what a user sees of a mistake."""
+
+import re
+import time
+
+import pytest
+
+RULES = {
+    "simulate_anatomy": "subjects",
+    "acquire": "subjects",
+    "thin": "subjects x drfs",
+    "reconstruct": "subjects x all",
+    "align": "subjects",
+    "fit": "one",
+    "denoise": "tests",
+    "evaluate": "tests x methods",
+    "table1": "one",
+    "report": "one",
+}
+
+
+@pytest.mark.parametrize(
+    ("configfile", "subjects", "tests", "drfs"),
+    [("config.yaml", 8, 2, 4), ("test.yaml", 4, 1, 2), ("paper.yaml", 27, 7, 4)],
+)
+def test_plan(snakemake, configfile, subjects, tests, drfs):
+    start = time.monotonic()
+    plan = snakemake("--cores", "all", "-n", "--configfile", f"config/{configfile}").stdout
+    assert time.monotonic() - start < 30
+    jobs = dict(re.findall(r"^(\w+) +(\d+)$", plan, flags=re.MULTILINE))
+    expected = {
+        "subjects": subjects,
+        "subjects x drfs": subjects * drfs,
+        "subjects x all": subjects * (drfs + 1),
+        "tests": tests,
+        "tests x methods": tests * 2,
+        "one": 1,
+    }
+    assert {rule: int(jobs[rule]) for rule in RULES} == {rule: expected[key] for rule, key in RULES.items()}
+
+
+def test_outside_command_needs_no_sensitivity(snakemake):
+    files = "config/test.yaml", "config/recon/command.yaml"
+    plan = snakemake("--cores", "1", "-n", "--configfile", *files).stdout
+    assert "sensitivity" not in plan and re.search(r"^reconstruct +12$", plan, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ("recno={}", "csrd: the configuration has no key recno (did you mean recon?)"),
+        ("drfs=[4, five]", "csrd: drfs[1] is 'five'; it must be a valid"),
+        ("cohort={sheet: none.tsv}", "csrd: none.tsv is not a readable table"),
+        ("cohort={t1w: nowhere}", "csrd: cohort.t1w is nowhere, which holds 0 NIfTI images for 8 subjects"),
+    ],
+)
+def test_mistake_in_the_configuration(snakemake, settings, sentence):
+    done = snakemake("--cores", "1", "-n", "--config", settings, check=False)
+    said = [line for line in done.stdout.splitlines() if line.startswith("csrd: ")]
+    assert done.returncode != 0 and len(said) == 1 and said[0].startswith(sentence)
+    assert "Traceback" not in done.stdout and "Exception" not in done.stdout
+
+
+def test_lint(snakemake):
+    """Nothing but the wish for conda: the environment is one, pinned in constraints.txt."""
+    said = snakemake("--lint", "--configfile", "config/test.yaml", check=False).stdout
+    titles = set(re.findall(r"^    \* (.*):$", said, flags=re.MULTILINE))
+    assert titles == {"Specify a conda environment or container for each rule."}

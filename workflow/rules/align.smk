@@ -34,6 +34,8 @@ rule align:
         align=lookup(dpath="align", within=config),
         seed=lookup(dpath="seed", within=config),
         drfs=lookup(dpath="drfs", within=config),
+    message:
+        "{wildcards.subject}: bring MR and PET onto one grid"
     script:
         "../scripts/align.py"
 
@@ -51,5 +53,7 @@ rule describe_derivatives:
         runtime=5,
     params:
         title=lookup(dpath="report/title", within=config),
+    message:
+        "Describe the derivatives"
     script:
         "../scripts/describe_derivatives.py"

@@ -26,6 +26,8 @@ if SIMULATED:
             voxel_mm=lookup(dpath="acquisition/phantom_voxel_mm", within=config),
             start_s=lookup(dpath="acquisition/start_s", within=config),
             facts=facts_of,
+        message:
+            "{wildcards.subject}: simulate anatomy, MR and uptake"
         script:
             "../scripts/simulate_anatomy.py"
 
@@ -50,6 +52,8 @@ if SIMULATED:
             seed=lookup(dpath="seed", within=config),
             duration_s=lookup(dpath="acquisition/duration_s", within=config),
             randoms_fraction=lookup(dpath="acquisition/randoms_fraction", within=config),
+        message:
+            "{wildcards.subject}: scan with the virtual HRRT"
         script:
             "../scripts/acquire.py"
 
@@ -70,6 +74,8 @@ else:
         resources:
             mem_mb=1000,
             runtime=10,
+        message:
+            "{wildcards.subject}: bring in the list-mode file"
         script:
             "../scripts/import_listmode.py"
 
@@ -89,6 +95,8 @@ else:
             runtime=10,
         params:
             facts=facts_of,
+        message:
+            "{wildcards.subject}: bring in the T1w image"
         script:
             "../scripts/import_t1w.py"
 
@@ -107,5 +115,7 @@ else:
         resources:
             mem_mb=2000,
             runtime=10,
+        message:
+            "{wildcards.subject}: bring in μ-map and normalisation"
         script:
             "../scripts/import_corrections.py"

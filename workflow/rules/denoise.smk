@@ -20,5 +20,7 @@ rule denoise:
         runtime=60,
     params:
         drfs=lookup(dpath="drfs", within=config),
+    message:
+        "{wildcards.subject}: denoise by {wildcards.method}"
     script:
         "../scripts/denoise.py"

@@ -18,6 +18,8 @@ rule evaluate:
     params:
         drfs=lookup(dpath="drfs", within=config),
         in_suv=cohort.in_suv(subjects.values()),
+    message:
+        "{wildcards.subject}: evaluate {wildcards.method}"
     script:
         "../scripts/evaluate.py"
 
@@ -37,5 +39,7 @@ rule merge_metrics:
     resources:
         mem_mb=500,
         runtime=5,
+    message:
+        "Merge the metrics"
     script:
         "../scripts/merge_metrics.py"

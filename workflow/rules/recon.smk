@@ -16,6 +16,8 @@ rule geometric_sensitivity:
     params:
         shape=lookup(dpath="recon/matrix", within=config),
         voxel_mm=lookup(dpath="recon/voxel_mm", within=config),
+    message:
+        "HRRT: sensitivity of the empty scanner"
     script:
         "../scripts/geometric_sensitivity.py"
 
@@ -38,6 +40,8 @@ rule subject_sensitivity:
     params:
         seed=lookup(dpath="seed", within=config),
         lines=lookup(dpath="recon/subject_lines", within=config),
+    message:
+        "{wildcards.subject}: sensitivity with the subject in the scanner"
     script:
         "../scripts/subject_sensitivity.py"
 
@@ -57,11 +61,14 @@ rule reconstruct:
     benchmark:
         "<benchmarks>/reconstruct/{subject}_drf-{drf}.tsv"
     threads: 4
+    priority: 1  # thinned files are as large as the raw one: use them up before there are more
     resources:
-        mem_mb=8000,
+        mem_mb=lambda wildcards, input: int(3000 + 6 * input.size_mb),
         runtime=720,
     params:
         recon=lookup(dpath="recon", within=config),
         seed=lookup(dpath="seed", within=config),
+    message:
+        "{wildcards.subject}: reconstruct 1/{wildcards.drf} of the dose"
     script:
         "../scripts/reconstruct.py"

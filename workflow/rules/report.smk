@@ -20,6 +20,8 @@ rule table1:
         subjects=subjects_of("test"),
         simulated=SIMULATED,
         in_suv=cohort.in_suv(subjects.values()),
+    message:
+        "Write Table 1"
     script:
         "../scripts/table1.py"
 
@@ -45,6 +47,8 @@ rule figure:
     params:
         drfs=lookup(dpath="drfs", within=config),
         methods=settings.fitted_methods,
+    message:
+        "{wildcards.subject}: draw the methods at 1/{wildcards.drf} of the dose"
     script:
         "../scripts/figure.py"
 
@@ -73,5 +77,7 @@ rule report:
         test_subjects=subjects_of("test"),
         simulated=SIMULATED,
         in_suv=cohort.in_suv(subjects.values()),
+    message:
+        "Write the report"
     script:
         "../scripts/report.py"

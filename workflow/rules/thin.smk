@@ -17,5 +17,7 @@ rule thin:
     params:
         seed=lookup(dpath="seed", within=config),
         nested=lookup(dpath="thin/nested", within=config),
+    message:
+        "{wildcards.subject}: thin to 1/{wildcards.drf} of the dose"
     script:
         "../scripts/thin.py"

@@ -21,5 +21,7 @@ rule fit:
         settings=lambda wildcards: config[wildcards.method],
         splits={name: subjects[name].split for name in subjects_of("train", "validation")},
         drfs=lookup(dpath="train_drfs", within=config),
+    message:
+        "{wildcards.method}: fit"
     script:
         "../scripts/fit.py"

@@ -11,7 +11,7 @@ import math
 
 import numba
 import numpy as np
-from scipy.ndimage import gaussian_filter, map_coordinates
+from scipy.ndimage import gaussian_filter
 
 from csrd.progress import progress
 from csrd.recon.corrections import attenuation_factors
@@ -30,11 +30,14 @@ def geometric_sensitivity(scanner: Scanner, shape: tuple[int, int, int], voxel_m
     """Return Σ_i g_i A_ij over all lines i, on a grid centred in the scanner, in mm³.
 
     g is `scanner.response.line_factors`; A is Joseph's. Exact where the voxel divides the pitch of
-    the rings; otherwise computed on such a grid along z and interpolated.
+    the rings or is a multiple of it; otherwise gathered from such a grid along z.
     """
     finer = max(1, math.ceil(scanner.pitch_mm / voxel_mm - 1e-6))
     voxel_z = scanner.pitch_mm / finer
-    slices = shape[2] if abs(voxel_z - voxel_mm) < 1e-6 else math.ceil(shape[2] * voxel_mm / voxel_z) + 2
+    ratio = voxel_mm / voxel_z
+    slices = shape[2] if math.isclose(ratio, 1) else math.ceil((shape[2] + 1) * ratio)
+    # Where the ratio is whole, the wanted slices' centres must be among the finer ones'
+    slices += (slices - 1 - round((shape[2] - 1) * ratio)) % 2
     voxel = np.array([voxel_mm, voxel_mm, voxel_z])
     pairs, multiplicity, flips = _representative_pairs(scanner)
     half = np.zeros((shape[0], shape[1], slices))
@@ -43,7 +46,7 @@ def geometric_sensitivity(scanner: Scanner, shape: tuple[int, int, int], voxel_m
     # Lines with the opposite ring difference are the mirror images
     total = half + half[:, :, ::-1]
     total = np.mean([np.flip(total, flip) for flip in flips], axis=0)
-    return Volume(_slices_at(total, voxel_z, shape[2], voxel_mm), centred_affine(shape, voxel_mm), UNIT)
+    return Volume(_gathered(total, voxel_z, shape[2], voxel_mm), centred_affine(shape, voxel_mm), UNIT)
 
 
 def subject_sensitivity(
@@ -85,15 +88,16 @@ def random_lines(draw: np.random.Generator, number: int, scanner: Scanner) -> np
     return pairs * scanner.crystals_per_head + draw.integers(scanner.crystals_per_head, size=(number, 2))
 
 
-def _slices_at(image: np.ndarray, spacing: float, slices: int, wanted: float) -> np.ndarray:
-    """Return the image interpolated along z to `slices` of `wanted` mm around the same centre."""
-    if slices == image.shape[2] and abs(spacing - wanted) < 1e-6:
-        return image.astype(np.float32)
-    z = (np.arange(slices) - (slices - 1) / 2) * wanted / spacing + (image.shape[2] - 1) / 2
-    grid = np.broadcast_arrays(
-        np.arange(image.shape[0])[:, None, None], np.arange(image.shape[1])[:, None], z
-    )
-    return map_coordinates(image, grid, order=1, mode="nearest").astype(np.float32)
+def _gathered(image: np.ndarray, spacing: float, slices: int, wanted: float) -> np.ndarray:
+    """Return the sums over slices of `spacing` mm weighted by the hat functions of slices `wanted` mm apart.
+
+    Joseph's voxel weighs a line by a hat along z. A hat is a sum of narrower hats: exactly where the
+    spacings divide, closely otherwise.
+    """
+    fine = (np.arange(image.shape[2]) - (image.shape[2] - 1) / 2) * spacing
+    centres = (np.arange(slices) - (slices - 1) / 2) * wanted
+    hats = np.maximum(0, 1 - abs(fine[:, None] - centres) / wanted)
+    return (image @ hats).astype(np.float32)
 
 
 def _representative_pairs(scanner: Scanner) -> tuple[np.ndarray, np.ndarray, list[tuple[int, ...]]]:

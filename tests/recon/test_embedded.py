@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from csrd.errors import InputError
+from csrd.listmode import open_listmode, thin
+from csrd.listmode.hrrt import write_hrrt
 from csrd.recon.corrections import attenuation_factors, on_grid, randoms_rates
 from csrd.recon.embedded import detection, reconstruct
 from csrd.recon.osem import subsets_of
@@ -67,8 +69,6 @@ def test_randoms_are_subtracted(cylinder):
 
 def test_random_rates_predict_the_delayeds(cylinder):
     """The rates' products, summed over all lines, give back the number of delayeds, head by head."""
-    from csrd.listmode import open_listmode
-
     scanner, fans = hrrt(), np.zeros(hrrt().crystals)
     for block in open_listmode(cylinder.path).blocks():
         fans += np.bincount(block.crystals[~block.prompt].ravel(), minlength=scanner.crystals)
@@ -112,17 +112,28 @@ def test_averaging_onto_a_coarser_grid_keeps_a_mumaps_integral():
     assert coarse.array.sum() * 8 == pytest.approx(fine.array.sum(), rel=0.01)
 
 
-def test_known_scatter_is_accounted_for(cylinder):
-    """Prompts that are twice as many as the trues, said to be scatter, leave the image as it was."""
-    scanner = hrrt()
-    prompts = cylinder.counts["prompts"]
-    scatter = np.full(prompts, 1e-4, np.float32)
-    arguments = cylinder.path, cylinder.mumap, cylinder.efficiencies, cylinder.sensitivity, scanner
-    quick = SETTINGS.model_copy(update={"iterations": 1})
-    plain, _ = reconstruct(*arguments, quick, 1, seed=1, subject="sub-01")
-    corrected, sidecar = reconstruct(*arguments, quick, 1, seed=1, subject="sub-01", scatter=scatter)
+def test_known_scatter_is_accounted_for(cylinder, tmp_path):
+    """Prompts added evenly over all lines raise the image, unless they are said to be scatter."""
+    scanner, draw, added = hrrt(), np.random.default_rng(0), 500_000
+    thin(cylinder.path, tmp_path / "thin.l64", drf=4, seed=1)
+    blocks = list(open_listmode(tmp_path / "thin.l64").blocks())
+    crystals = np.concatenate([block.crystals for block in blocks])
+    prompt = np.concatenate([block.prompt for block in blocks])
+    times = np.concatenate([block.time_ms for block in blocks])
+    extra = random_lines(draw, added, scanner).astype(np.uint32)
+    all_times = np.concatenate([times, draw.integers(0, 18_000, added).astype(np.uint32)])
+    order = np.argsort(all_times, kind="stable")
+    events = np.concatenate([crystals, extra])[order], np.append(prompt, np.ones(added, bool))[order]
+    path = tmp_path / "scattered.l64"
+    write_hrrt(path, [(*events, all_times[order])], dict(open_listmode(cylinder.path).header))
+    lines = len(scanner.head_pairs) * scanner.crystals_per_head**2
+    scatter = np.full(events[1].sum(), added / lines, np.float32)
+    arguments = path, cylinder.mumap, cylinder.efficiencies, cylinder.sensitivity, scanner, SETTINGS, 4
     core = inside(cylinder, 0, RADIUS - 12)
-    assert corrected.array[core].mean() < plain.array[core].mean()
+    ignored, _ = reconstruct(*arguments, seed=1, subject="sub-01")
+    corrected, sidecar = reconstruct(*arguments, seed=1, subject="sub-01", scatter=scatter)
+    assert ignored.array[core].mean() > 1.03 * ACTIVITY
+    assert corrected.array[core].mean() == pytest.approx(ACTIVITY, rel=0.02)
     assert sidecar["ScatterCorrectionMethod"] == "given"
 
 
@@ -147,13 +158,11 @@ def test_detection_multiplies_its_parts(cylinder):
 
 def test_sidecar_says_how_the_image_was_made(cylinder):
     assert cylinder.sidecar["DoseReductionFactor"] == 10
-    assert cylinder.sidecar["FrameDuration"] == [25]
+    assert cylinder.sidecar["FrameDuration"] == [18]
     assert cylinder.sidecar["Prompts"] == pytest.approx(cylinder.counts["prompts"] / 10, rel=0.01)
 
 
 def test_a_header_that_contradicts_the_dose_is_refused(cylinder, tmp_path):
-    from csrd.listmode import thin
-
     thin(cylinder.path, tmp_path / "thin.l64", drf=100, seed=1)
     arguments = cylinder.mumap, cylinder.efficiencies, cylinder.sensitivity, hrrt(), SETTINGS
     with pytest.raises(InputError, match="thinned by 100, not 4"):

@@ -28,7 +28,7 @@ EFFICIENCY_MEAN = 0.45  # gaps, light and energy window: makes the centre's sens
 PARTS = 64  # independent random streams a segment; fixed, so that threads do not change the result
 SEGMENT_EVENTS = 1.5e7  # events held in memory at a time
 PILOT_DECAYS = 2e6  # followed to learn the trues' rate, which sets the randoms'
-SURVIVAL_STEP_MM = 2.0
+SURVIVAL_STEP_MM = 4.0
 
 
 @dataclass(frozen=True)

@@ -63,15 +63,20 @@ def recon(
     target: Annotated[Path, typer.Argument(help="The image, .nii.gz; its sidecar is written beside it.")],
     mumap: Annotated[Path | None, typer.Option(help="μ-map in 1/cm, in scanner coordinates.")] = None,
     normalisation: Annotated[Path | None, typer.Option(help="Crystal efficiencies, .npy.")] = None,
-    drf: Annotated[int, typer.Option(min=1, help="By how much the file was thinned.")] = 1,
+    drf: Annotated[
+        int | None, typer.Option(min=1, help="The dose reduction factor; else the header's.")
+    ] = None,
     config: Configuration = None,
     seed: Seed = 2024,
     threads: Threads = CORES,
 ) -> None:
     """Reconstruct one list-mode file, in Bq/mL and scaled to the normal dose."""
     from csrd.align.derivatives import save_derivative
+    from csrd.listmode import open_listmode
+    from csrd.listmode.thin import FACTOR
     from csrd.recon.engines import ScanFiles, reconstruct
 
+    drf = drf or round(float(open_listmode(listmode).header.get(FACTOR, "1")))
     header = listmode.with_name(f"{listmode.name}.hdr")
     scan, log = ScanFiles(listmode, header, mumap, normalisation), Path(f"{target}.log")
     settings, name = _configuration(config).recon, listmode.name

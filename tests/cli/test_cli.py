@@ -58,7 +58,7 @@ def test_thin_equals_the_library(listmode, tmp_path):
         (["recon", "none.l64", "x.nii.gz", "--config", "none.yaml"], "csrd: none.yaml is no readable YAML"),
         (
             ["recon", "none.l64", "x.nii.gz"],
-            "csrd: the embedded engine corrects for attenuation; give a μ-map",
+            "csrd: none.l64 does not exist",
         ),
         (["align", "none.nii.gz", "x", "--low", "four"], "csrd: --low is 'four'"),
         (["train", "tvv", "x", "y", "--subject", "sub-01"], "csrd: tvv is no method (did you mean tv?)"),

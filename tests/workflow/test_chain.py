@@ -12,8 +12,8 @@ import yaml
 from csrd.files import read_json
 from csrd.volume import Volume
 
-SUBJECTS = ["sub-01", "sub-02", "sub-03", "sub-04"]
-TEST_SUBJECT = "sub-04"
+SUBJECTS = ["sub-01", "sub-02", "sub-03"]
+TEST_SUBJECT = "sub-03"
 CONFIG = "--configfile", "config/test.yaml"
 
 
@@ -68,7 +68,7 @@ def test_every_rule_left_a_log_and_a_benchmark(results):
         {path.relative_to(results / kind).with_suffix("") for path in (results / kind).rglob("*.*")}
         for kind in ("logs", "benchmarks")
     )
-    assert logs == benchmarks and len(logs) > 40
+    assert logs == benchmarks and len(logs) > 30
 
 
 def test_second_run_has_nothing_to_do(results, snakemake):
@@ -79,7 +79,7 @@ def test_own_subjects_by_an_outside_command(results, snakemake, study):
     """Two virtual scans as a user's own; the stand-in command hands over their images, unscaled."""
     columns = "participant_id split tracer listmode header t1w mumap normalisation weight_kg injected_MBq"
     rows = [columns.split()]
-    for name, split in (("sub-01", "train"), ("sub-04", "test")):
+    for name, split in (("sub-01", "train"), ("sub-03", "test")):
         raw = f"{results}/raw/{name}/{name}"
         files = f"{raw}_listmode.l64", "n/a", f"{raw}_T1w.nii.gz", f"{raw}_mumap.nii.gz", "n/a"
         rows.append([f"sub-Own{name[-1]}", split, "DASB", *files, "n/a", "n/a"])
@@ -95,16 +95,18 @@ def test_own_subjects_by_an_outside_command(results, snakemake, study):
         "run": f"'{sys.executable}' stand_in.py {{listmode}} {{drf}} {{output}}",
         "scales_dose": "csrd",
     }
-    own = {"results_dir": "results-own", "cohort": {"sheet": "own.tsv"}}
+    own = {"results_dir": "results-own", "drfs": [4], "methods": ["lowdose"], "cohort": {"sheet": "own.tsv"}}
     own["recon"] = {"engine": "command", "command": command}
     (study / "own.yaml").write_text(yaml.safe_dump(own))
     files = "config/test.yaml", "own.yaml"
     snakemake("--cores", "all", "--configfile", *files)
 
-    table = pd.read_csv(study / "results-own" / "metrics" / "metrics.csv").set_index(["drf", "method"])
-    virtual = pd.read_csv(results / "metrics" / "metrics.csv").set_index(["drf", "method"])
-    assert (table["subject"] == "sub-Own4").all()
-    assert table.loc[(10, "lowdose"), "psnr"] == pytest.approx(virtual.loc[(10, "lowdose"), "psnr"], abs=0.1)
+    own, virtual = (
+        pd.read_csv(folder / "metrics" / "metrics.csv").set_index(["drf", "method"])
+        for folder in (study / "results-own", results)
+    )
+    assert (own["subject"] == "sub-Own3").all()
+    assert own.loc[(4, "lowdose"), "psnr"] == pytest.approx(virtual.loc[(4, "lowdose"), "psnr"], abs=0.1)
     assert re.search(r"MAE \(kBq/mL\)", (study / "results-own" / "tables" / "table1.md").read_text())
     assert (study / "results-own" / "raw" / "sub-Own1" / "sub-Own1_listmode.l64").is_symlink()
     assert "Nothing to be done" in snakemake("--cores", "all", "--configfile", *files).stdout

@@ -21,11 +21,12 @@ RULES = {
 
 @pytest.mark.parametrize(
     ("configfile", "subjects", "tests", "drfs"),
-    [("config.yaml", 8, 2, 4), ("test.yaml", 4, 1, 2), ("paper.yaml", 27, 7, 4)],
+    [("config.yaml", 8, 2, 4), ("test.yaml", 3, 1, 2), ("paper.yaml", 27, 7, 4)],
 )
 def test_plan(snakemake, configfile, subjects, tests, drfs):
     start = time.monotonic()
-    plan = snakemake("--cores", "all", "-n", "--configfile", f"config/{configfile}").stdout
+    arguments = "--configfile", f"config/{configfile}", "--config", "results_dir=results-plan"
+    plan = snakemake("--cores", "all", "-n", *arguments).stdout
     assert time.monotonic() - start < 30
     jobs = dict(re.findall(r"^(\w+) +(\d+)$", plan, flags=re.MULTILINE))
     expected = {
@@ -41,8 +42,9 @@ def test_plan(snakemake, configfile, subjects, tests, drfs):
 
 def test_outside_command_needs_no_sensitivity(snakemake):
     files = "config/test.yaml", "config/recon/command.yaml"
-    plan = snakemake("--cores", "1", "-n", "--configfile", *files).stdout
-    assert "sensitivity" not in plan and re.search(r"^reconstruct +12$", plan, flags=re.MULTILINE)
+    arguments = "--configfile", *files, "--config", "results_dir=results-plan"
+    plan = snakemake("--cores", "1", "-n", *arguments).stdout
+    assert "sensitivity" not in plan and re.search(r"^reconstruct +9$", plan, flags=re.MULTILINE)
 
 
 @pytest.mark.parametrize(

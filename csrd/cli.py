@@ -76,10 +76,10 @@ def recon(
     from csrd.listmode.thin import FACTOR
     from csrd.recon.engines import ScanFiles, reconstruct
 
+    settings = _configuration(config).recon
     drf = drf or round(float(open_listmode(listmode).header.get(FACTOR, "1")))
-    header = listmode.with_name(f"{listmode.name}.hdr")
-    scan, log = ScanFiles(listmode, header, mumap, normalisation), Path(f"{target}.log")
-    settings, name = _configuration(config).recon, listmode.name
+    header, log = listmode.with_name(f"{listmode.name}.hdr"), Path(f"{target}.log")
+    scan, name = ScanFiles(listmode, header, mumap, normalisation), listmode.name
     pet, sidecar = reconstruct(scan, settings, drf=drf, seed=seed, subject=name, threads=threads, log=log)
     save_derivative(pet, target, sidecar)
 

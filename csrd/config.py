@@ -129,6 +129,8 @@ class Recon(Section):
     """The embedded OP-OSEM, or an outside command."""
     command: Command | None = None
     """The outside command (see config/recon/)."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the embedded engine projects; auto: on a CUDA device if there is one."""
     voxel_mm: PositiveFloat = 2.4375
     """Edge length of the cubic voxels."""
     matrix: Shape = (96, 112, 96)

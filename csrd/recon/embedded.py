@@ -93,6 +93,7 @@ def reconstruct(
         recon.subsets,
         recon.iterations,
         generator(seed, "osem", subject, drf),
+        recon.device,
     )
     if recon.postfilter_fwhm_mm:
         image = gaussian_filter(image, recon.postfilter_fwhm_mm * SIGMA_PER_FWHM / sensitivity.voxel_mm)

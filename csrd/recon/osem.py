@@ -6,12 +6,15 @@ with A Joseph's projector, H the blur, S the sensitivity in counts per unit of x
 scatter expected on the event's line, divided by the line's own factor (normalisation, attenuation, time).
 """
 
+from types import ModuleType
+
 import numpy as np
 
 from csrd.config import Psf
+from csrd.errors import InputError
 from csrd.progress import progress
+from csrd.scanner import projector
 from csrd.scanner.geometry import Scanner
-from csrd.scanner.projector import em_back, private_images
 from csrd.scanner.response import blur
 from csrd.volume import Volume
 
@@ -27,11 +30,12 @@ def osem(
     subsets: int,
     iterations: int,
     draw: np.random.Generator,
+    device: str = "cpu",
 ) -> np.ndarray:
     """Return the image x (X, Y, Z) float32, in the unit that `sensitivity` is counts per unit of.
 
     `crystals` is (N, 2) uint32, one row an event; `additive` c (N,) float32 in the unit of x times mm.
-    `draw` shuffles the events into subsets. Without events the image is 0.
+    `draw` shuffles the events into subsets; `device` is that of `projector_on`.
     """
     voxel, origin = sensitivity.voxel_mm, sensitivity.affine[:3, 3]
 
@@ -42,12 +46,29 @@ def osem(
     seen = share > EDGE_OF_VIEW * share.max()
     image = np.where(seen, len(crystals) / subsets / share[seen].sum(), 0).astype(np.float32)
     groups = subsets_of(crystals, scanner, subsets, draw)
-    images = private_images(sensitivity.shape)
+    images = projector.private_images(sensitivity.shape)
+    em_back = projector_on(device).em_back
     positions = scanner.crystal_positions
     for group in progress(groups * iterations, "OSEM"):
         found = em_back(blurred(image), crystals[group], positions, additive[group], origin, voxel, images)
         image *= np.divide(blurred(found), share, out=np.zeros_like(image), where=seen)
     return image
+
+
+def projector_on(device: str) -> ModuleType:
+    """Return the projector for "cpu", for "cuda", or ("auto") for CUDA if there is a device.
+
+    Raises InputError where "cuda" is asked for and there is none.
+    """
+    if device == "cpu":
+        return projector
+    from csrd.scanner import projector_cuda
+
+    if projector_cuda.available():
+        return projector_cuda
+    if device == "cuda":
+        raise InputError("recon.device is cuda, but no CUDA device was found; set it to auto or cpu")
+    return projector
 
 
 def subsets_of(

@@ -8,8 +8,9 @@ from csrd.listmode import open_listmode, thin
 from csrd.listmode.hrrt import write_hrrt
 from csrd.recon.corrections import attenuation_factors, on_grid, randoms_rates
 from csrd.recon.embedded import detection, reconstruct
-from csrd.recon.osem import subsets_of
+from csrd.recon.osem import projector_on, subsets_of
 from csrd.recon.sensitivity import random_lines
+from csrd.scanner import projector, projector_cuda
 from csrd.scanner.geometry import hrrt
 from csrd.volume import Volume, centred_affine
 from tests.recon.conftest import ACTIVITY, RADIUS, SETTINGS, VOXEL
@@ -183,3 +184,12 @@ def test_a_header_without_timing_is_refused(cylinder, tmp_path, line):
 
 def test_voxel_size_is_that_of_the_settings(cylinder):
     np.testing.assert_allclose(cylinder.images[1].voxel_mm, VOXEL)
+
+
+def test_cuda_is_refused_where_there_is_none():
+    if projector_cuda.available():
+        assert projector_on("auto") is projector_cuda
+        return
+    assert projector_on("auto") is projector
+    with pytest.raises(InputError, match="no CUDA device was found; set it to auto or cpu"):
+        projector_on("cuda")

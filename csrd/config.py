@@ -169,7 +169,7 @@ class Report(Section):
 
 
 class Config(Section):
-    results_dir: Annotated[str, Field(min_length=1)] = "results"
+    results_dir: Annotated[str, Field(pattern=r"^[^{}<>]+$")] = "results"
     """Everything a run makes stands here."""
     seed: Annotated[int, Field(ge=0)] = 2024
     """Every random draw is derived from it."""
@@ -278,7 +278,7 @@ def _sentence(error: ValidationError) -> str:
         reason = str(first["ctx"]["error"])
         text = f"{key} is {first['input']!r}: {reason}" if key else reason
     else:
-        text = f"{key} is {first['input']!r}; it must {first['msg'].removeprefix('Input should ')}"
+        text = f"{key} is {first['input']!r}; it must {first['msg'].partition(' should ')[2]}"
     return " ".join(text.split()) + (f" (and {len(others)} more)" if others else "")
 
 

@@ -26,7 +26,7 @@ rule align:
         "<logs>/align/{subject}.log",
     benchmark:
         "<benchmarks>/align/{subject}.tsv"
-    threads: 2
+    threads: 1  # the registration depends on the number of threads
     resources:
         mem_mb=4000,
         runtime=30,

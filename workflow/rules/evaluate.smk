@@ -5,6 +5,7 @@ rule evaluate:
         reference=f"{REFERENCE}.nii.gz",
         mask=f"{ANAT}_space-pet_desc-head_mask.nii.gz",
         subject=f"{RAW}_subject.json",
+        code=code_of("metrics"),
     output:
         table="<results>/metrics/{subject}_{method}.csv",
     log:

@@ -10,6 +10,11 @@ LOW = f"{PET}_rec-acstatDrf{{drf}}_desc-lowdose_pet"
 DENOISED = f"{PET}_rec-acstatDrf{{drf}}_desc-{{method}}_pet"
 
 
+def code_of(room):
+    """Return the files of a library room, for cheap rules that shall run again when it changes."""
+    return sorted(map(str, (Path(csrd.__file__).parent / room).glob("*.py")))
+
+
 def files_of(column):
     """Return an input function: the user's own file of the subject, none where the sheet has n/a."""
     return lambda wildcards: getattr(subjects[wildcards.subject], column) or []

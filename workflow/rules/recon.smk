@@ -60,8 +60,8 @@ rule reconstruct:
         "<logs>/reconstruct/{subject}_drf-{drf}.log",
     benchmark:
         "<benchmarks>/reconstruct/{subject}_drf-{drf}.tsv"
-    threads: 4
     priority: 1  # thinned files are as large as the raw one: use them up before there are more
+    threads: 4
     resources:
         mem_mb=lambda wildcards, input: int(3000 + 6 * input.size_mb),
         runtime=720,

@@ -1,6 +1,7 @@
 # What is shown at the end: Table 1, the figures, one page with all of them.
 rule table1:
     input:
+        code=code_of("report"),
         metrics="<results>/metrics/metrics.csv",
     output:
         tables=multiext("<results>/tables/table1", ".csv", ".md", ".tex", ".html"),
@@ -28,6 +29,7 @@ rule table1:
 
 rule figure:
     input:
+        code=code_of("report"),
         reference=f"{REFERENCE}.nii.gz",
         mask=f"{ANAT}_space-pet_desc-head_mask.nii.gz",
         mr=f"{ANAT}_space-pet_desc-preproc_T1w.nii.gz",
@@ -55,6 +57,7 @@ rule figure:
 
 rule report:
     input:
+        code=code_of("report"),
         metrics="<results>/metrics/metrics.csv",
         figures=expand(
             "<results>/figures/{subject}_drf-{drf}.png", subject=subjects_of("test"), drf=max(settings.drfs)

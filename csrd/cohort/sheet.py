@@ -31,8 +31,10 @@ def read_sheet(path: Path, needs_mumap: bool = True) -> tuple[Subject, ...]:
         for line, row in rows
         for problem in _problems(row, path.parent, needs_mumap)
     ]
-    counts = Counter(row["participant_id"] for _, row in rows)
-    problems += [f"{name} stands in {count} lines; keep one" for name, count in counts.items() if count > 1]
+    for column in ("participant_id", "listmode"):
+        counts = Counter(row[column] for _, row in rows if not _absent(row[column]))
+        doubles = [(value, count) for value, count in counts.items() if count > 1]
+        problems += [f"{column} {value} stands in {count} lines; keep one" for value, count in doubles]
     splits = {row["split"] for _, row in rows}
     problems += [
         f"no subject has split {split}; name at least one"

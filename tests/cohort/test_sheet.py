@@ -27,6 +27,7 @@ def test_all_mistakes_at_once(write_sheet):
         {"participant_id": "A1; rm", "split": "training", "t1w": "no.nii", "mumap": "n/a"},
         {"listmode": "b.txt", "weight_kg": "-3", "injected_MBq": "much", "tracer": "C-11"},
         {"listmode": "n/a", "header": "no.hdr"},
+        {"participant_id": "sub-C3"},
     )
     with pytest.raises(InputError) as caught:
         read_sheet(write_sheet(*rows))
@@ -43,7 +44,8 @@ def test_all_mistakes_at_once(write_sheet):
         "line 4: tracer is 'C-11'",
         "line 5: listmode is n/a; it is needed",
         "line 5: header is",
-        "sub-A1 stands in 2 lines",
+        "participant_id sub-A1 stands in 2 lines",
+        "listmode a.l64 stands in 2 lines",
         "no subject has split test",
         "the subjects' tracers are C-11, DASB",
     ):

@@ -34,6 +34,7 @@ def compile_line_loops(jit, add):
         """Return where the line from starts[i] to ends[j] runs: planes k0 … k1, then v, w = a + b·k in voxels
         of the padded image, their strides, and the length of line between two planes in mm.
         """
+        zero = np.float32(0.0)
         # Position and direction in voxel units of the padded image
         s0 = (starts[i, 0] - origin[0]) / voxel[0] + 1.0
         s1 = (starts[i, 1] - origin[1]) / voxel[1] + 1.0
@@ -56,7 +57,7 @@ def compile_line_loops(jit, add):
             u, v, w, du, dv, dw = s2, s0, s1, d2, d0, d1
             nu, nv, nw, su, sv, sw = n2, n0, n1, stride2, stride0, stride1
         if du == 0.0:
-            return 0, -1, 0.0, 0.0, 0.0, 0.0, su, sv, sw, 0.0
+            return 0, -1, zero, zero, zero, zero, su, sv, sw, zero
         bv, bw = dv / du, dw / du
         av, aw = v - bv * u, w - bw * u
         low, high = max(1.0, min(u, u + du)), min(nu - 2.0, max(u, u + du))
@@ -72,42 +73,47 @@ def compile_line_loops(jit, add):
         elif aw < EDGE or aw > nw - 1.0 - EDGE:
             high = low - 1.0
         if low > high:
-            return 0, -1, 0.0, 0.0, 0.0, 0.0, su, sv, sw, 0.0
-        return math.ceil(low), math.floor(high), av, bv, aw, bw, su, sv, sw, length / abs(du)
+            return 0, -1, zero, zero, zero, zero, su, sv, sw, zero
+        return (
+            math.ceil(low), math.floor(high), np.float32(av), np.float32(bv), np.float32(aw), np.float32(bw),
+            su, sv, sw, np.float32(length / abs(du)),
+        )  # fmt: skip
 
     @jit
     def integrate(image, line):
         """Return the integral of the padded flat image along a planned line, in its unit times mm."""
         k0, k1, av, bv, aw, bw, su, sv, sw, step = line
+        dv, dw = np.uintp(sv), np.uintp(sw)
         total = np.float32(0.0)
         for k in range(k0, k1 + 1):
-            v = np.float32(av + bv * k)
-            w = np.float32(aw + bw * k)
+            v = av + bv * np.float32(k)
+            w = aw + bw * np.float32(k)
             iv, iw = np.int32(v), np.int32(w)
             fv, fw = v - np.float32(iv), w - np.float32(iw)
-            at = k * su + iv * sv + iw * sw
-            near = image[at] + fw * (image[at + sw] - image[at])
-            far = image[at + sv] + fw * (image[at + sv + sw] - image[at + sv])
+            at = np.uintp(k * su + iv * sv + iw * sw)  # unsigned: no test for indices counted from the end
+            near = image[at] + fw * (image[at + dw] - image[at])
+            far = image[at + dv] + fw * (image[at + dv + dw] - image[at + dv])
             total += near + fv * (far - near)
-        return total * np.float32(step)
+        return total * step
 
     @jit
     def spread(value, image, line):
         """Add `value` times a planned line's weights to the padded flat image: `integrate`'s adjoint."""
         k0, k1, av, bv, aw, bw, su, sv, sw, step = line
-        value = value * np.float32(step)
+        value = value * step
         one = np.float32(1.0)
+        dv, dw = np.uintp(sv), np.uintp(sw)
         for k in range(k0, k1 + 1):
-            v = np.float32(av + bv * k)
-            w = np.float32(aw + bw * k)
+            v = av + bv * np.float32(k)
+            w = aw + bw * np.float32(k)
             iv, iw = np.int32(v), np.int32(w)
             fv, fw = v - np.float32(iv), w - np.float32(iw)
-            at = k * su + iv * sv + iw * sw
+            at = np.uintp(k * su + iv * sv + iw * sw)
             near, far = value * (one - fv), value * fv
             add(image, at, near * (one - fw))
-            add(image, at + sw, near * fw)
-            add(image, at + sv, far * (one - fw))
-            add(image, at + sv + sw, far * fw)
+            add(image, at + dw, near * fw)
+            add(image, at + dv, far * (one - fw))
+            add(image, at + dv + dw, far * fw)
 
     return SimpleNamespace(plan=plan, integrate=integrate, spread=spread)
 

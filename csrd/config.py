@@ -133,7 +133,7 @@ class Recon(Section):
     """Where the embedded engine projects; auto: on a CUDA device if there is one."""
     voxel_mm: PositiveFloat = 2.4375
     """Edge length of the cubic voxels."""
-    matrix: Shape = (96, 112, 96)
+    matrix: Shape = (88, 104, 88)
     """Voxels along x, y, z, around the scanner's centre."""
     subsets: PositiveInt = 16
     """Subsets of the events."""

@@ -62,7 +62,7 @@ def main() -> None:
         ]
         rates = [number / t / 1000 for t in times]
         print(f"{n:>5}³ " + " ".join(f"{rate:9.0f}" for rate in rates) + f" {rates[3] / rates[2]:5.1f}×")
-    shape, voxel_mm = (96, 112, 96), 2.4375
+    shape, voxel_mm = (88, 104, 88), 2.4375
     family = seconds(lambda: geometric_sensitivity(scanner, shape, voxel_mm))
     back = seconds(
         lambda: projector.back(

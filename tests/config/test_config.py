@@ -84,7 +84,7 @@ def test_number_without_a_dot_is_a_number():
         ({"cohort": {"test": 0}}, "cohort.test is 0"),
         (
             {"align": {"shape": [80, 200, 80]}},
-            r"align.shape \[80, 200, 80\] exceeds recon.matrix \[96, 112, 96\]",
+            r"align.shape \[80, 200, 80\] exceeds recon.matrix \[88, 104, 88\]",
         ),
         ({"seed": "x", "results_dir": ""}, r"\(and 1 more\)"),
     ],

@@ -25,29 +25,12 @@ def read_sheet(path: Path, needs_mumap: bool = True) -> tuple[Subject, ...]:
     Relative paths start at the sheet's folder; n/a (or nothing) stands for what a subject does not have.
     Raises InputError with all that is wrong, each with its line.
     """
-    rows = _rows(path)
-    problems = [
-        f"line {line}: {problem}"
-        for line, row in rows
-        for problem in _problems(row, path.parent, needs_mumap)
-    ]
-    for column in ("participant_id", "listmode"):
-        counts = Counter(row[column] for _, row in rows if not _absent(row[column]))
-        doubles = [(value, count) for value, count in counts.items() if count > 1]
-        problems += [f"{column} {value} stands in {count} lines; keep one" for value, count in doubles]
-    splits = {row["split"] for _, row in rows}
-    problems += [
-        f"no subject has split {split}; name at least one"
-        for split in ("train", "test")
-        if split not in splits
-    ]
-    tracers = sorted({row["tracer"] for _, row in rows})
-    problems += [f"the subjects' tracers are {', '.join(tracers)}; one table is about one tracer"] * (
-        len(tracers) > 1
-    )
+    rows, folder = _rows(path), path.parent
+    problems = [f"line {line}: {text}" for line, row in rows for text in _problems(row, folder, needs_mumap)]
+    problems += _problems_between([row for _, row in rows])
     if problems:
         raise InputError(f"{path} has mistakes:\n  " + "\n  ".join(problems))
-    return tuple(_subject(row, path.parent) for _, row in rows)
+    return tuple(_subject(row, folder) for _, row in rows)
 
 
 def _rows(path: Path) -> list[tuple[int, Row]]:
@@ -108,6 +91,20 @@ def _problems(row: Row, folder: Path, needs_mumap: bool) -> Iterator[str]:
     for column in NUMBERS:
         if not _absent(row[column]) and not _is_positive(row[column]):
             yield f"{column} is {row[column]!r}; write a number above 0, or n/a"
+
+
+def _problems_between(rows: list[Row]) -> Iterator[str]:
+    """Yield what is wrong with the rows together: doubles, a split without subjects, several tracers."""
+    for column in ("participant_id", "listmode"):
+        counts = Counter(row[column] for row in rows if not _absent(row[column]))
+        doubles = [(value, count) for value, count in counts.items() if count > 1]
+        yield from (f"{column} {value} stands in {count} lines; keep one" for value, count in doubles)
+    for split in ("train", "test"):
+        if split not in {row["split"] for row in rows}:
+            yield f"no subject has split {split}; name at least one"
+    tracers = sorted({row["tracer"] for row in rows})
+    if len(tracers) > 1:
+        yield f"the subjects' tracers are {', '.join(tracers)}; one table is about one tracer"
 
 
 def _header_beside(listmode: Path) -> Path | None:

@@ -74,7 +74,7 @@ def reconstruct(
     """
     listmode = open_listmode(listmode_path)
     timing = Timing.of(listmode)
-    _check_drf(listmode, drf)
+    check_drf(listmode, drf)
     prompts, fans = _read(listmode, scanner)
     rates = randoms_rates(fans, scanner, efficiencies)
     # Counts per (Bq/mL · mm) of line integral, but for g, a and ε
@@ -137,7 +137,8 @@ def _positive(listmode: ListMode, key: str, default: str = "") -> float:
     return value
 
 
-def _check_drf(listmode: ListMode, drf: float) -> None:
+def check_drf(listmode: ListMode, drf: float) -> None:
+    """Raise InputError where the header names another dose reduction factor than `drf`."""
     named = float(listmode.header.get("dose reduction factor", "") or drf)
     if not math.isclose(named, drf):
         raise InputError(

@@ -8,6 +8,7 @@ import numpy as np
 
 from csrd.config import Recon
 from csrd.errors import InputError
+from csrd.listmode import open_listmode
 from csrd.recon import embedded
 from csrd.recon.command import run_command_engine
 from csrd.recon.corrections import on_grid
@@ -70,6 +71,7 @@ def read_efficiencies(path: Path | None, scanner: Scanner) -> np.ndarray:
 
 def _embedded(files: ScanFiles, recon: Recon, drf: int, seed: int, subject: str) -> tuple[Volume, dict]:
     scanner = hrrt()
+    embedded.check_drf(open_listmode(files.listmode), drf)  # before a minute goes into sensitivities
     if files.mumap is None:
         raise InputError("the embedded engine corrects for attenuation; give a μ-map in 1/cm")
     efficiencies = read_efficiencies(files.normalisation, scanner)

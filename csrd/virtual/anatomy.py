@@ -14,7 +14,7 @@ from csrd.virtual.warp import pulled, random_affine, random_displacement, random
 from csrd.volume import Volume, centred_affine
 
 VOXEL_MM = 1.21875  # the HRRT's own
-SHAPE = (160, 192, 160)  # 195 x 234 x 195 mm, the crop of the pipeline
+EXTENT_MM = (195.0, 234.0, 195.0)  # the crop of the pipeline
 
 MU_SOFT, MU_BONE = 0.096, 0.15  # 1/cm at 511 keV
 
@@ -55,14 +55,15 @@ def make_anatomy(
     seed: int,
     subject: str,
     voxel_mm: float = VOXEL_MM,
-    shape: tuple[int, int, int] = SHAPE,
+    shape: tuple[int, int, int] | None = None,
     t1w: str | Path | None = None,
 ) -> Anatomy:
     """Return the subject's head: the template's, randomly deformed, or a real skull-stripped T1w image's.
 
-    Both get a random pose of a few degrees and mm, and a modelled skull and scalp. Equal arguments give equal
-    bytes. Raises InputError for an unusable `t1w`.
+    Both get a random pose of a few degrees and mm, and a modelled skull and scalp. The grid covers
+    `EXTENT_MM` unless a `shape` is given. Equal arguments give equal bytes. Raises InputError for an unusable `t1w`.
     """
+    shape = shape or tuple(round(extent / voxel_mm) for extent in EXTENT_MM)
     rng = generator(seed, "anatomy", subject)
     affine = centred_affine(shape, voxel_mm)
     pose, layers = random_pose(rng), Layers.random(rng)

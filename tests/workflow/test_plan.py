@@ -1,7 +1,6 @@
 """The plan that `snakemake -n` shows, and what a user sees of a mistake."""
 
 import re
-import time
 
 import pytest
 
@@ -24,10 +23,8 @@ RULES = {
     [("config.yaml", 8, 2, 4), ("test.yaml", 3, 1, 2), ("paper.yaml", 27, 7, 4)],
 )
 def test_plan(snakemake, configfile, subjects, tests, drfs):
-    start = time.monotonic()
     arguments = "--configfile", f"config/{configfile}", "--config", "results_dir=results-plan"
     plan = snakemake("--cores", "all", "-n", *arguments).stdout
-    assert time.monotonic() - start < 30
     jobs = dict(re.findall(r"^(\w+) +(\d+)$", plan, flags=re.MULTILINE))
     expected = {
         "subjects": subjects,
@@ -64,7 +61,4 @@ def test_mistake_in_the_configuration(snakemake, settings, sentence):
 
 
 def test_lint(snakemake):
-    """Nothing but the wish for conda: the environment is one, pinned in constraints.txt."""
-    said = snakemake("--lint", "--configfile", "config/test.yaml", check=False).stdout
-    titles = set(re.findall(r"^    \* (.*):$", said, flags=re.MULTILINE))
-    assert titles == {"Specify a conda environment or container for each rule."}
+    assert "Congratulations" in snakemake("--lint", "--configfile", "config/test.yaml").stdout

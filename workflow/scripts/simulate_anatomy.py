@@ -6,14 +6,12 @@ from csrd.errors import plain_errors
 
 with plain_errors(snakemake.log[0]):
     from csrd.files import write_json
-    from csrd.virtual.anatomy import SHAPE, VOXEL_MM, make_anatomy
+    from csrd.virtual.anatomy import make_anatomy
     from csrd.virtual.mr import simulate_mr
     from csrd.virtual.tracer import activity, read_tracer
 
     subject, seed, facts = snakemake.wildcards.subject, snakemake.params.seed, snakemake.params.facts
-    voxel_mm = snakemake.params.voxel_mm
-    shape = tuple(round(count * VOXEL_MM / voxel_mm) for count in SHAPE)
-    anatomy = make_anatomy(seed, subject, voxel_mm, shape, snakemake.input.get("t1w") or None)
+    anatomy = make_anatomy(seed, subject, snakemake.params.voxel_mm, t1w=snakemake.input.get("t1w") or None)
     t1w, mr_to_pet = simulate_mr(anatomy, seed, subject)
     tracer = read_tracer(snakemake.input.tracer)
     person = facts["injected_MBq"], facts["weight_kg"], snakemake.params.start_s

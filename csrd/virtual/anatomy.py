@@ -61,7 +61,8 @@ def make_anatomy(
     """Return the subject's head: the template's, randomly deformed, or a real skull-stripped T1w image's.
 
     Both get a random pose of a few degrees and mm, and a modelled skull and scalp. The grid covers
-    `EXTENT_MM` unless a `shape` is given. Equal arguments give equal bytes. Raises InputError for an unusable `t1w`.
+    `EXTENT_MM` unless a `shape` is given. Equal arguments give equal bytes. Raises InputError for an
+    unusable `t1w`.
     """
     shape = shape or tuple(round(extent / voxel_mm) for extent in EXTENT_MM)
     rng = generator(seed, "anatomy", subject)

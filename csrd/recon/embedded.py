@@ -76,13 +76,15 @@ def reconstruct(
     timing = Timing.of(listmode)
     check_drf(listmode, drf)
     prompts, fans = _read(listmode, scanner)
+    order = scanner.neighbours_first(prompts)
+    prompts = prompts[order]
     rates = randoms_rates(fans, scanner, efficiencies)
     # Counts per (Bq/mL · mm) of line integral, but for g, a and ε
     exposure = timing.effective_s * ML_PER_MM3 / drf
     expected = rates[prompts[:, 0]] * rates[prompts[:, 1]]
     if scatter is not None:
         assert scatter.shape == expected.shape, f"scatter of {scatter.shape} for {len(expected)} prompts"
-        expected += scatter
+        expected += scatter[order]
     additive = expected / (exposure * detection(prompts, mumap, efficiencies, scanner))
     image = osem(
         prompts,

@@ -72,6 +72,7 @@ def subject_sensitivity(
     chunks = [LINES_AT_A_TIME] * max(1, round(lines / LINES_AT_A_TIME))
     for number in progress(chunks, f"{subject} sensitivity"):
         crystals = random_lines(draw, number, scanner)
+        crystals = crystals[scanner.neighbours_first(crystals)]
         starts, ends = positions[crystals[:, 0]], positions[crystals[:, 1]]
         factors = line_factors(scanner, crystals)
         weights = attenuation_factors(mumap, starts, ends) * efficiencies[crystals].prod(axis=1)

@@ -74,6 +74,16 @@ class Scanner:
         layers = np.repeat(np.arange(self.layers, dtype=np.uint8), per_layer)
         return np.tile(layers, self.heads)
 
+    def neighbours_first(self, crystals: np.ndarray) -> np.ndarray:
+        """Return the order (N,) in which lines between `crystals` (N, 2) follow one another closely.
+
+        Sorted by heads, then crystals: successive lines cross the same voxels, which then are in the
+        processor's cache (a random order takes about twice as long to project).
+        """
+        a, b = crystals[:, 0].astype(np.uint64), crystals[:, 1].astype(np.uint64)
+        heads = (a // self.crystals_per_head) * self.heads + b // self.crystals_per_head
+        return np.argsort((heads * self.crystals + a) * self.crystals + b)
+
     def __hash__(self) -> int:  # arrays are not hashable; scanners are few and made once
         return id(self)
 

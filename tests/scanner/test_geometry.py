@@ -49,6 +49,16 @@ def test_layers_and_heads_follow_the_index():
     assert outward == pytest.approx(234.5 + scanner.interaction_depths_mm[1], abs=1e-3)
 
 
+def test_neighbours_first_puts_lines_of_the_same_heads_together():
+    scanner, draw = hrrt(), np.random.default_rng(0)
+    crystals = draw.integers(scanner.crystals, size=(5000, 2)).astype(np.uint32)
+    order = scanner.neighbours_first(crystals)
+    assert sorted(order) == list(range(5000))
+    heads = crystals[order] // scanner.crystals_per_head
+    changes = (np.diff(heads[:, 0] * 8 + heads[:, 1].astype(int)) != 0).sum()
+    assert changes == 63, "each of the 64 ordered pairs of heads once"
+
+
 def test_unknown_scanner_names_those_known():
     with pytest.raises(InputError, match="'Explorer' is not known; choose one of hrrt"):
         scanner_of("Explorer")

@@ -63,6 +63,8 @@ class Volume:
             raise InputError(f"{path} does not exist; check the path") from None
         except (
             nib.filebasedimages.ImageFileError,
+            nib.spatialimages.HeaderDataError,
+            AttributeError,  # a surface or a table has no `dataobj`
             gzip.BadGzipFile,
             EOFError,
             OSError,
@@ -76,6 +78,8 @@ class Volume:
             array = array[..., 0]
         if array.ndim != 3:
             raise InputError(f"{path} has shape {array.shape}; give one 3D frame, e.g. the time average")
+        if not abs(np.linalg.det(image.affine[:3, :3])) > 0:  # NaN included
+            raise InputError(f"{path} has an affine that says no place in mm; write its sform anew")
         noted = _noted_unit(image)
         unit = noted if unit is None else unit
         if unit not in ("label", "mask"):

@@ -1,0 +1,72 @@
+"""Whole files, errors in one line, and draws that depend on nothing but their names."""
+
+import numpy as np
+import pytest
+
+from csrd.errors import InputError, plain_errors
+from csrd.files import read_json, sha256, whole_file, write_json
+from csrd.seeds import generator, key64
+
+
+def test_a_file_is_whole_or_as_it_was(tmp_path):
+    path = tmp_path / "new" / "a.nii.gz"
+    for error in (ValueError, KeyboardInterrupt):
+        with pytest.raises(error), whole_file(path) as temporary:
+            assert temporary.name.endswith(".nii.gz") and temporary.parent == path.parent
+            temporary.write_text("half")
+            raise error
+        assert not list(path.parent.iterdir())
+    with whole_file(path) as temporary:
+        temporary.write_text("whole")
+    with pytest.raises(ValueError), whole_file(path) as temporary:
+        temporary.write_text("half")
+        raise ValueError
+    assert path.read_text() == "whole" and list(path.parent.iterdir()) == [path]
+
+
+def test_what_cannot_be_written_is_said(tmp_path):
+    (tmp_path / "a").write_text("a file, no folder")
+    with pytest.raises(InputError, match="cannot write .*a/b.json: .*choose another output folder"):
+        write_json(tmp_path / "a" / "b.json", {})
+
+
+def test_json_comes_back_or_is_refused(tmp_path):
+    write_json(tmp_path / "a.json", {"b": [1, 2]})
+    assert read_json(tmp_path / "a.json") == {"b": [1, 2]}
+    for content, sentence in (
+        ("{", "not readable JSON"),
+        ("[1]", "no JSON object"),
+        (None, "does not exist"),
+    ):
+        (tmp_path / "a.json").unlink() if content is None else (tmp_path / "a.json").write_text(content)
+        with pytest.raises(InputError, match=sentence):
+            read_json(tmp_path / "a.json")
+
+
+def test_checksum_of_nothing(tmp_path):
+    (tmp_path / "empty").touch()
+    assert sha256(tmp_path / "empty").startswith("e3b0c44298fc1c14")
+
+
+def test_a_mistake_is_one_line_in_the_log_and_on_the_terminal(tmp_path, capsys):
+    log = tmp_path / "logs" / "a.log"
+    with pytest.raises(SystemExit) as ended, plain_errors(log):
+        print("so far so good")
+        raise InputError("a.nii is empty; copy it again")
+    assert ended.value.code == 1
+    assert log.read_text() == "so far so good\ncsrd: a.nii is empty; copy it again\n"
+    assert capsys.readouterr() == ("", "csrd: a.nii is empty; copy it again\n")
+
+
+def test_a_fault_of_ours_keeps_its_traceback(tmp_path):
+    with pytest.raises(ZeroDivisionError), plain_errors(tmp_path / "a.log"):
+        1 / 0  # noqa: B018
+    assert "Traceback" in (tmp_path / "a.log").read_text()
+
+
+def test_a_draw_depends_on_each_of_its_names():
+    names = [(1, "thin", "sub-01"), (2, "thin", "sub-01"), (1, "thin", "sub-02"), (1, "thinsub-01"), (1,)]
+    assert len({key64(*name) for name in names}) == len(names)
+    assert key64(*names[0]) == key64(*names[0])
+    first, again = (generator(*names[0]).random(5) for _ in range(2))
+    np.testing.assert_array_equal(first, again)

@@ -64,7 +64,7 @@ def recon(
     mumap: Annotated[Path | None, typer.Option(help="μ-map in 1/cm, in scanner coordinates.")] = None,
     normalisation: Annotated[Path | None, typer.Option(help="Crystal efficiencies, .npy.")] = None,
     drf: Annotated[
-        int | None, typer.Option(min=1, help="The dose reduction factor; else the header's.")
+        float | None, typer.Option(min=1, help="The dose reduction factor; else the header's.")
     ] = None,
     config: Configuration = None,
     seed: Seed = 2024,
@@ -73,14 +73,19 @@ def recon(
     """Reconstruct one list-mode file, in Bq/mL and scaled to the normal dose."""
     from csrd.align.derivatives import save_derivative
     from csrd.listmode import open_listmode
-    from csrd.listmode.thin import FACTOR
+    from csrd.listmode.formats import header_beside
+    from csrd.listmode.thin import drf_of
     from csrd.recon.engines import ScanFiles, reconstruct
 
     settings = _configuration(config).recon
-    drf = drf or round(float(open_listmode(listmode).header.get(FACTOR, "1")))
-    header, log = listmode.with_name(f"{listmode.name}.hdr"), Path(f"{target}.log")
-    scan, name = ScanFiles(listmode, header, mumap, normalisation), listmode.name
-    pet, sidecar = reconstruct(scan, settings, drf=drf, seed=seed, subject=name, threads=threads, log=log)
+    opened = open_listmode(listmode)
+    drf = drf or drf_of(opened)
+    drf = int(drf) if drf.is_integer() else drf
+    data, header = opened.path, header_beside(opened.path) or listmode
+    scan, log = ScanFiles(data, header, mumap, normalisation), Path(f"{target}.log")
+    pet, sidecar = reconstruct(
+        scan, settings, drf=drf, seed=seed, subject=data.name, threads=threads, log=log
+    )
     save_derivative(pet, target, sidecar)
 
 
@@ -186,9 +191,11 @@ def _configuration(path: Path | None):
 
     try:
         values = yaml.safe_load(path.read_text()) if path else {}
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path} is no readable YAML ({reason}); see config/config.yaml") from None
+    if not isinstance(values, dict | None):
+        raise InputError(f"{path} holds no keys; see config/config.yaml")
     return load(values or {})
 
 

@@ -36,11 +36,16 @@ def _data_and_header(path: Path) -> tuple[Path, Path]:
     if path.suffix.lower() == ".hdr":
         return _data_of(path), path
     whole_words(path)
-    beside = [header_path(path), path.with_suffix(".hdr")]
-    header = next((candidate for candidate in beside if candidate.is_file()), None)
+    header = header_beside(path)
     if header is None:
-        raise InputError(f"{path} has no header beside it; put its Interfile header at {beside[0]}")
+        raise InputError(f"{path} has no header beside it; put its Interfile header at {header_path(path)}")
     return path, header
+
+
+def header_beside(path: Path) -> Path | None:
+    """Return the header that stands beside a list-mode file: scan.l64.hdr or scan.hdr, if any."""
+    candidates = header_path(path), path.with_suffix(".hdr")
+    return next((candidate for candidate in candidates if candidate.is_file()), None)
 
 
 def _data_of(header_file: Path) -> Path:

@@ -1,5 +1,6 @@
 """Thinning: a low dose made of a normal one, by leaving out events at random."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -7,8 +8,8 @@ from csrd.errors import InputError
 from csrd.listmode.base import ListMode
 from csrd.listmode.draw import Keep
 from csrd.listmode.events import DELAYED, PROMPT, tally
-from csrd.listmode.formats import open_listmode
-from csrd.listmode.interfile import InterfileHeader, header_path, whole_pair
+from csrd.listmode.formats import header_beside, open_listmode
+from csrd.listmode.interfile import header_path, whole_pair
 from csrd.listmode.words import WORD_BYTES
 
 FACTOR = "dose reduction factor"
@@ -31,7 +32,7 @@ def thin(source: str | Path, target: str | Path, drf: float, seed: int, nested: 
     with whole_pair(target) as (data_part, header_part):
         counts, kept = listmode.thin(data_part, keep)
         words = data_part.stat().st_size // WORD_BYTES
-        notes = _notes(listmode.header, target.name, words, drf, seed, nested)
+        notes = _notes(listmode, target.name, words, drf, seed, nested)
         header_part.write_bytes(listmode.header.replace(notes).encode())
     return {
         "source": str(listmode.path),
@@ -51,32 +52,41 @@ def _check_target(listmode: ListMode, target: Path) -> None:
         raise InputError(
             f"{target} is a header's name; give the data file's, its header is written beside it"
         )
+    sources = [path for path in (listmode.path, header_beside(listmode.path)) if path is not None]
     for written in (target, header_path(target)):
         if written.is_dir():
             raise InputError(f"{written} is a folder; give the name of a file in it")
-        if written.exists() and written.samefile(listmode.path):
+        if written.exists() and any(written.samefile(source) for source in sources):
             raise InputError(f"{written} is the source itself; give another name for the thinned file")
 
 
 def _notes(
-    header: InterfileHeader, name: str, words: int, drf: float, seed: int, nested: bool
+    listmode: ListMode, name: str, words: int, drf: float, seed: int, nested: bool
 ) -> Mapping[str, object]:
     """Return the header's entries that a thinning changes or adds."""
     notes = {
         "name of data file": name,
-        FACTOR: f"{_former_drf(header) * drf:.12g}",  # against the scan, also when thinned once more
+        FACTOR: f"{drf_of(listmode) * drf:.12g}",  # against the scan, also when thinned once more
         "thinning seed": seed,
         "thinning draw": "nested" if nested else "independent",
     }
-    if (count := "total listmode word counts") in header:
+    if (count := "total listmode word counts") in listmode.header:
         notes[count] = words
     return notes
 
 
-def _former_drf(header: InterfileHeader) -> float:
-    """Return the factor by which a file was thinned before, 1 if never."""
-    text = header.get(FACTOR, "1")
+def drf_of(listmode: ListMode) -> float:
+    """Return the factor by which a file was thinned, as its header says; 1 if never.
+
+    Raises InputError where that is no number of 1 or more.
+    """
+    text = listmode.header.get(FACTOR, "1")
     try:
-        return float(text)
+        drf = float(text)
     except ValueError:
-        raise InputError(f"the source's header says {FACTOR} '{text}'; give a number or remove it") from None
+        drf = math.nan
+    if not 1 <= drf < math.inf:
+        raise InputError(
+            f"the header of {listmode.path} says {FACTOR} '{text}'; give a number of 1 or more, or remove it"
+        )
+    return drf

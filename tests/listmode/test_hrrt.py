@@ -2,9 +2,9 @@ import struct
 
 import numpy as np
 import pytest
-from conftest import random_events
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from listmode_samples import random_events
 
 from csrd.errors import InputError
 from csrd.listmode import EventBlock, HrrtListMode, InterfileHeader, open_listmode, write_hrrt

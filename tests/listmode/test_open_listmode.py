@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from conftest import PETLINK_HEADER
+from listmode_samples import PETLINK_HEADER
 
 from csrd.errors import InputError
 from csrd.listmode import HrrtListMode, PetlinkListMode, open_listmode, words

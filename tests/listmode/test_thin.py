@@ -2,7 +2,7 @@ import hashlib
 
 import numpy as np
 import pytest
-from conftest import random_events
+from listmode_samples import random_events
 
 from csrd.errors import InputError
 from csrd.listmode import InterfileHeader, open_listmode, thin, write_hrrt
@@ -175,6 +175,14 @@ def test_a_target_that_cannot_be_written_is_refused(hrrt, target, message):
     ]  # fmt: skip
 
 
+def test_the_sources_header_under_the_bare_name_is_not_overwritten(hrrt):
+    header = hrrt.with_name("scan.l64.hdr").rename(hrrt.with_suffix(".hdr"))
+    before = header.read_bytes()
+    with pytest.raises(InputError, match="scan.hdr is the source itself"):
+        thin(hrrt, hrrt.with_suffix(""), 4, seed=1)
+    assert header.read_bytes() == before
+
+
 def test_a_full_disk_leaves_nothing_behind(hrrt, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
@@ -185,9 +193,12 @@ def test_a_full_disk_leaves_nothing_behind(hrrt, tmp_path, monkeypatch):
     assert not list((tmp_path / "out").iterdir())
 
 
-def test_a_former_factor_that_is_no_number_is_refused(hrrt, tmp_path):
+@pytest.mark.parametrize("factor", ["much", "0", "nan", ""])
+def test_a_former_factor_that_is_no_number_is_refused(hrrt, tmp_path, factor):
     header = hrrt.with_name("scan.l64.hdr")
-    header.write_text(header.read_text() + "dose reduction factor := much\n")
-    with pytest.raises(InputError, match="says dose reduction factor 'much'; give a number or remove it"):
+    header.write_text(header.read_text() + f"dose reduction factor := {factor}\n")
+    with pytest.raises(
+        InputError, match=f"says dose reduction factor '{factor}'; give a number of 1 or more"
+    ):
         thin(hrrt, tmp_path / "low.l64", 4, seed=1)
     assert not (tmp_path / "low.l64").exists()

@@ -22,4 +22,4 @@ def subjects(config: Config) -> tuple[Subject, ...]:
     """
     if config.cohort.sheet is None:
         return virtual_subjects(config)
-    return read_sheet(Path(config.cohort.sheet), needs_mumap=config.recon.engine == "embedded")
+    return read_sheet(Path(config.cohort.sheet), embedded=config.recon.engine == "embedded")

@@ -1,13 +1,13 @@
 """A subject of the user's at the door: every file is opened and checked before anything is computed."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
 
 from csrd.errors import InputError
 from csrd.files import whole_file
-from csrd.listmode import open_listmode
+from csrd.listmode import InterfileHeader, open_listmode
+from csrd.listmode.interfile import header_path
 from csrd.recon.engines import read_efficiencies
 from csrd.scanner.geometry import scanner_of
 from csrd.volume import Volume
@@ -21,8 +21,9 @@ def link_listmode(source: Path, header: Path, target: Path) -> None:
 
     Raises InputError where they are no list-mode.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(header, f"{target}.hdr")
+    content = InterfileHeader.read(header).encode()
+    with whole_file(header_path(target)) as temporary:
+        temporary.write_bytes(content)
     target.unlink(missing_ok=True)
     target.symlink_to(source.absolute())
     open_listmode(target)

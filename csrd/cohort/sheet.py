@@ -19,14 +19,15 @@ NOT_AVAILABLE = "n/a"
 Row = dict[str, str]
 
 
-def read_sheet(path: Path, needs_mumap: bool = True) -> tuple[Subject, ...]:
+def read_sheet(path: Path, embedded: bool = True) -> tuple[Subject, ...]:
     """Return the subjects of a sheet; lines that begin with # are comments.
 
     Relative paths start at the sheet's folder; n/a (or nothing) stands for what a subject does not have.
+    The `embedded` reconstruction needs a μ-map and events that are crystal pairs.
     Raises InputError with all that is wrong, each with its line.
     """
     rows, folder = _rows(path), path.parent
-    problems = [f"line {line}: {text}" for line, row in rows for text in _problems(row, folder, needs_mumap)]
+    problems = [f"line {line}: {text}" for line, row in rows for text in _problems(row, folder, embedded)]
     problems += _problems_between([row for _, row in rows])
     if problems:
         raise InputError(f"{path} has mistakes:\n  " + "\n  ".join(problems))
@@ -69,10 +70,10 @@ def _rows(path: Path) -> list[tuple[int, Row]]:
     ]
 
 
-def _problems(row: Row, folder: Path, needs_mumap: bool) -> Iterator[str]:
+def _problems(row: Row, folder: Path, embedded: bool) -> Iterator[str]:
     """Yield what is wrong with one row."""
     yield from (f"{column} is n/a; it is needed" for column in REQUIRED if _absent(row[column]))
-    if needs_mumap and _absent(row["mumap"]):
+    if embedded and _absent(row["mumap"]):
         yield "mumap is n/a; the embedded reconstruction needs one"
     if not _absent(row["participant_id"]) and not re.fullmatch(r"sub-[A-Za-z0-9]+", row["participant_id"]):
         yield f"participant_id is {row['participant_id']!r}; write sub- and letters or digits"
@@ -86,6 +87,8 @@ def _problems(row: Row, folder: Path, needs_mumap: bool) -> Iterator[str]:
     if not _absent(row["listmode"]):
         if Path(row["listmode"]).suffix not in SUFFIXES:
             yield f"listmode is {row['listmode']}; its name must end in {' or '.join(SUFFIXES)}"
+        elif embedded and row["listmode"].endswith(".l"):
+            yield f"listmode is {row['listmode']}; the embedded reconstruction reads .l64 only"
         if _absent(row["header"]) and _header_beside(folder / row["listmode"]) is None:
             yield f"header is n/a, and {folder / row['listmode']}.hdr does not exist; name the header"
     for column in NUMBERS:

@@ -54,7 +54,16 @@ def test_all_mistakes_at_once(write_sheet):
 
 def test_mumap_may_lack_where_a_command_reconstructs(write_sheet):
     sheet = write_sheet({"mumap": "n/a"}, TEST | {"mumap": "n/a"})
-    assert read_sheet(sheet, needs_mumap=False)[0].mumap is None
+    assert read_sheet(sheet, embedded=False)[0].mumap is None
+
+
+def test_sinogram_bins_need_a_command(write_sheet, study):
+    for name in ("a.l", "a.l.hdr"):
+        (study / name).touch()
+    sheet = write_sheet({"listmode": "a.l"}, TEST)
+    with pytest.raises(InputError, match=r"line 3: listmode is a.l; the embedded reconstruction reads .l64"):
+        read_sheet(sheet)
+    assert read_sheet(sheet, embedded=False)[0].suffix == "l"
 
 
 def test_header_elsewhere_must_be_named(write_sheet, study):

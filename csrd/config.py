@@ -109,18 +109,21 @@ class Command(Section):
     def _fillable(cls, run: str) -> str:
         try:
             words = shlex.split(run)
-            named = {
-                name for word in words for _, name, _, _ in string.Formatter().parse(word) if name is not None
-            }
+            fields = [field for word in words for field in string.Formatter().parse(word)]
         except ValueError as error:
             raise ValueError(
                 f"{str(error).lower()}; balance quotes, and double braces that are no placeholder"
             ) from None
-        for name in named.difference(PLACEHOLDERS):
-            known = " ".join(f"{{{placeholder}}}" for placeholder in PLACEHOLDERS)
-            raise ValueError(f"{{{name}}} is no placeholder; use {known}")
-        for name in {"listmode", "output"} - named:
-            raise ValueError(f"it lacks {{{name}}}; add it where the command takes that path")
+        named = [(name, spec or conversion) for _, name, spec, conversion in fields if name is not None]
+        for name, formatted in named:
+            if name not in PLACEHOLDERS:
+                known = " ".join(f"{{{placeholder}}}" for placeholder in PLACEHOLDERS)
+                raise ValueError(f"{{{name}}} is no placeholder; use {known}")
+            if formatted:
+                raise ValueError(f"{{{name}}} takes no format; write {{{name}}} alone")
+        for name in ("listmode", "output"):
+            if name not in dict(named):
+                raise ValueError(f"it lacks {{{name}}}; add it where the command takes that path")
         return run
 
 

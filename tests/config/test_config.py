@@ -71,6 +71,10 @@ def test_number_without_a_dot_is_a_number():
         ({"recon": {"command": {"run": COMMAND["run"]}}}, "lacks recon.command.scales_dose"),
         ({"recon": {"command": COMMAND | {"run": "recon {listmode}"}}}, r"it lacks \{output\}"),
         ({"recon": {"command": COMMAND | {"run": "{lm} {listmode} {output}"}}}, r"\{lm\} is no placeholder"),
+        (
+            {"recon": {"command": COMMAND | {"run": "{listmode} {drf!r} {output}"}}},
+            "drf. takes no format",
+        ),
         ({"recon": {"command": COMMAND | {"run": "'{listmode} {output}"}}}, "no closing quotation"),
         ({"recon": {"command": COMMAND | {"interfile_axes": "XYZ"}}}, "interfile_axes is 'XYZ'"),
         ({"drfs": [0, 4]}, r"drfs\[0\] is 0; it must be greater than or equal to 2"),

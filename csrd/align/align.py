@@ -47,8 +47,10 @@ def align(
     PET voxels are copied, never interpolated; the MR is registered to the normal dose (or, with `register_to`
     "low", to the lowest dose, as one would have to without a normal-dose scan) and resampled once.
     The box is centred on the MR's field of view, else on the head, and moved back inside the PET's.
-    Raises InputError where the PET images differ in grid, or an image is empty.
+    Raises InputError where the PET images differ in grid, an image is empty, or the one to register to lacks.
     """
+    if t1w is not None and register_to == "low" and not lows:
+        raise InputError("align.register_to is low, but there is no low dose; give one, or set it to normal")
     reference = Volume.load(normal)
     pets = {drf: _same_grid(path, reference, normal) for drf, path in lows.items()}
     mr = None if t1w is None else Volume.load(t1w, unit="arbitrary")

@@ -22,20 +22,6 @@ ROUNDS = 12
 SEED_VARIABLE, SEED = "ANTS_RANDOM_SEED", "1"  # the only seed that ANTs heeds; its keyword is ignored
 
 
-def usable_t1w(folder: str | Path, count: int) -> list[Path]:
-    """Return the files named `*T1w.nii` or `*T1w.nii.gz` under `folder`, sorted; at least `count`.
-
-    Raises InputError where there are fewer.
-    """
-    found = sorted(p for p in Path(folder).rglob("*T1w.nii*") if p.name.endswith(("T1w.nii", "T1w.nii.gz")))
-    if len(found) < count:
-        raise InputError(
-            f"{folder} holds {len(found)} files named *T1w.nii.gz, and the cohort needs {count}; "
-            "add images or lower the cohort's numbers"
-        )
-    return found
-
-
 def individual_brain(path: str | Path, pose: np.ndarray, affine: np.ndarray, shape: tuple[int, ...]) -> Brain:
     """Return the brain in a T1w image on the grid of `affine` and `shape`, its middle at 0 before `pose`.
 

@@ -7,7 +7,6 @@ from csrd.errors import InputError
 from csrd.seeds import generator
 from csrd.virtual.anatomy import MU_BONE, MU_SOFT, make_anatomy
 from csrd.virtual.head import Layers, head_around
-from csrd.virtual.t1w import usable_t1w
 from csrd.virtual.template import REGIONS, template
 from csrd.virtual.warp import pull_coordinates, random_affine, random_displacement, random_pose, rigid
 from csrd.volume import centred_affine
@@ -127,15 +126,6 @@ def test_the_layers_around_a_ball_have_their_thickness():
     ):
         volume = mask.sum() * 8.0
         assert abs((3 * volume / 4 / np.pi) ** (1 / 3) - radius) < 0.7
-
-
-def test_too_few_images_are_refused(tmp_path):
-    (tmp_path / "sub-01").mkdir()
-    (tmp_path / "sub-01" / "sub-01_T1w.nii.gz").touch()
-    (tmp_path / "sub-01" / "sub-01_T1w.json").touch()
-    assert [p.name for p in usable_t1w(tmp_path, 1)] == ["sub-01_T1w.nii.gz"]
-    with pytest.raises(InputError, match="holds 1 .* needs 2"):
-        usable_t1w(tmp_path, 2)
 
 
 def test_an_image_with_its_skull_is_refused(tmp_path):

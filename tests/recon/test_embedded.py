@@ -115,14 +115,14 @@ def test_averaging_onto_a_coarser_grid_keeps_a_mumaps_integral():
 
 def test_known_scatter_is_accounted_for(cylinder, tmp_path):
     """Prompts added evenly over all lines raise the image, unless they are said to be scatter."""
-    scanner, draw, added = hrrt(), np.random.default_rng(0), 500_000
+    scanner, draw, added = hrrt(), np.random.default_rng(0), 1_000_000
     thin(cylinder.path, tmp_path / "thin.l64", drf=4, seed=1)
     blocks = list(open_listmode(tmp_path / "thin.l64").blocks())
     crystals = np.concatenate([block.crystals for block in blocks])
     prompt = np.concatenate([block.prompt for block in blocks])
     times = np.concatenate([block.time_ms for block in blocks])
     extra = random_lines(draw, added, scanner).astype(np.uint32)
-    all_times = np.concatenate([times, draw.integers(0, 18_000, added).astype(np.uint32)])
+    all_times = np.concatenate([times, draw.integers(0, 40_000, added).astype(np.uint32)])
     order = np.argsort(all_times, kind="stable")
     events = np.concatenate([crystals, extra])[order], np.append(prompt, np.ones(added, bool))[order]
     path = tmp_path / "scattered.l64"
@@ -159,8 +159,17 @@ def test_detection_multiplies_its_parts(cylinder):
 
 def test_sidecar_says_how_the_image_was_made(cylinder):
     assert cylinder.sidecar["DoseReductionFactor"] == 10
-    assert cylinder.sidecar["FrameDuration"] == [18]
+    assert cylinder.sidecar["FrameDuration"] == [40]
     assert cylinder.sidecar["Prompts"] == pytest.approx(cylinder.counts["prompts"] / 10, rel=0.01)
+
+
+def test_without_a_resolution_model(cylinder):
+        settings = SETTINGS.model_copy(update={"psf": None, "iterations": 1})
+    arguments = cylinder.path, cylinder.mumap, cylinder.efficiencies, cylinder.sensitivity, hrrt()
+    image, sidecar = reconstruct(*arguments, settings, 1, seed=1, subject="sub-01")
+    core = inside(cylinder, 0, RADIUS - 12)
+    assert image.array[core].mean() == pytest.approx(ACTIVITY, rel=0.03)
+    assert sidecar["PointSpreadModel"] == "none"
 
 
 def test_a_header_that_contradicts_the_dose_is_refused(cylinder, tmp_path):

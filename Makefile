@@ -4,6 +4,8 @@ CORES ?= all
 CONFIG ?= config/config.yaml
 BIN := .venv/bin
 CODE := csrd tests benchmarks workflow
+# Debian parts the venv module from python3; an administrator gets it without being asked
+INSTALL_VENV = { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq python3-venv; }
 
 .PHONY: table1 test lint format constraints clean
 
@@ -36,7 +38,7 @@ format: .venv/installed-dev
 .venv/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "$(PYTHON) is older than 3.11; name a newer one: make $(MAKECMDGOALS) PYTHON=python3.11"; exit 1; }
-	@$(PYTHON) -c 'import ensurepip, venv' 2> /dev/null || \
+	@$(PYTHON) -c 'import ensurepip, venv' 2> /dev/null || $(INSTALL_VENV) || \
 		{ echo "$(PYTHON) cannot build environments; install its venv module: apt-get install python3-venv"; exit 1; }
 	$(PYTHON) -m venv .venv
 

@@ -11,9 +11,10 @@ import numpy as np
 from csrd.align.derivatives import bids_uri, inherited, pet_sidecar, save_derivative
 from csrd.align.head import head_mask, mask_centre_mm
 from csrd.align.picture import registration_picture
-from csrd.align.register import crop, register, resample
+from csrd.align.register import crop, register
 from csrd.errors import InputError
 from csrd.files import write_json
+from csrd.resample import resample
 from csrd.volume import Volume
 
 CUT_HEAD_WARNING = 0.01

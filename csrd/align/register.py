@@ -14,13 +14,13 @@ import numpy as np
 from scipy import ndimage
 
 from csrd.errors import InputError
+from csrd.resample import resample
 from csrd.volume import Volume
 
 if TYPE_CHECKING:
     import ants
 
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
-FWHM_PER_SIGMA = 2 * np.sqrt(2 * np.log(2))
 
 # Mutual information gains nothing from voxels finer than PET's resolution, and time grows with their number.
 WORKING_MM = 2.0
@@ -54,27 +54,6 @@ def register(moving: Volume, fixed: Volume, seed: int, threads: int) -> np.ndarr
     ]
     best = _best_first(coarse, moving, fixed, threads)[0]
     return _optimise(*images, best, seed, iterations=(60, 60), shrink=(3, 2), smoothing=(1, 1), sampling=0.4)
-
-
-def resample(volume: Volume, grid: Volume, matrix: np.ndarray, order: int) -> Volume:
-    """Return `volume` on the voxels of `grid`, zero outside its field of view.
-
-    `matrix` (4, 4) leads from the world of `grid` to that of `volume`, RAS+ mm; `order` is the spline's
-    (0 for labels, which keep their type; otherwise float32). Axes along which `grid` is coarser are smoothed
-    first, to the coarser voxel's FWHM, so that fine detail does not alias; overshoots of the spline are cut.
-    """
-    lookup = np.linalg.inv(volume.affine) @ matrix @ grid.affine
-    array = volume.array
-    if order > 0:
-        coarsening = np.linalg.norm(lookup[:3, :3], axis=1)
-        sigma = np.sqrt(np.maximum(coarsening**2 - 1, 0)) / FWHM_PER_SIGMA
-        array = ndimage.gaussian_filter(array.astype(np.float32, copy=False), sigma)
-    out = ndimage.affine_transform(
-        array, lookup[:3, :3], lookup[:3, 3], output_shape=grid.shape, order=order, mode="constant", cval=0
-    )
-    if order > 1:
-        np.clip(out, min(array.min(), 0), max(array.max(), 0), out=out)
-    return grid.like(out, volume.unit)
 
 
 def crop(volume: Volume, shape: tuple[int, int, int], centre_mm: np.ndarray) -> Volume:
@@ -121,7 +100,7 @@ def _coarsened(volume: Volume, voxel_mm: float) -> Volume:
     step = np.maximum(voxel_mm / volume.voxel_mm, 1.0)
     shape = np.ceil(np.asarray(volume.shape) / step).astype(int)
     affine = volume.affine @ np.diag([*step, 1.0])
-    return resample(volume, Volume(np.empty(shape, np.float32), affine), np.eye(4), order=1)
+    return resample(volume, Volume(np.empty(shape, np.float32), affine), order=1)
 
 
 def _refuse_shear(volume: Volume) -> None:

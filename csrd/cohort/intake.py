@@ -8,8 +8,8 @@ from csrd.errors import InputError
 from csrd.files import whole_file
 from csrd.listmode import InterfileHeader, open_listmode
 from csrd.listmode.interfile import header_path
-from csrd.recon.engines import read_efficiencies
 from csrd.scanner.geometry import scanner_of
+from csrd.scanner.normalisation import read_efficiencies
 from csrd.volume import Volume
 
 MU_LIMIT = 0.5  # 1/cm; bone has 0.17, so more is no μ-map at 511 keV in 1/cm

@@ -1,7 +1,7 @@
 """What stands between a decay and a count: attenuation in the body, accidental coincidences."""
 
 import numpy as np
-from scipy.ndimage import gaussian_filter, map_coordinates
+from scipy.ndimage import gaussian_filter
 
 from csrd.scanner.geometry import Scanner
 from csrd.scanner.projector import forward
@@ -17,22 +17,6 @@ def attenuation_factors(mumap: Volume, starts: np.ndarray, ends: np.ndarray) -> 
     """
     per_mm = mumap.array / 10
     return np.exp(-forward(per_mm, mumap.affine[:3, 3], mumap.voxel_mm, starts, ends))
-
-
-def on_grid(volume: Volume, grid: Volume) -> Volume:
-    """Return a volume on the grid of another, trilinear, zero outside, averaged where it is finer.
-
-    Both are in scanner coordinates; a μ-map's sums along lines are kept by the averaging.
-    """
-    if volume.same_grid(grid):
-        return volume
-    shrink = grid.voxel_mm / volume.voxel_mm
-    array = gaussian_filter(volume.array, 0.42 * np.maximum(0, shrink - 1), mode="constant")
-    to_voxel = np.linalg.inv(volume.affine) @ grid.affine
-    indices = np.indices(grid.shape).reshape(3, -1)
-    at = to_voxel[:3, :3] @ indices + to_voxel[:3, 3:]
-    values = map_coordinates(array, at, order=1, mode="constant").reshape(grid.shape)
-    return Volume(values.astype(np.float32), grid.affine, volume.unit)
 
 
 def randoms_rates(fans: np.ndarray, scanner: Scanner, efficiencies: np.ndarray) -> np.ndarray:

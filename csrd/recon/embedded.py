@@ -11,6 +11,7 @@ from csrd.config import Recon
 from csrd.errors import InputError
 from csrd.listmode import open_listmode
 from csrd.listmode.base import ListMode
+from csrd.listmode.thin import FACTOR, drf_of
 from csrd.recon.corrections import attenuation_factors, randoms_rates
 from csrd.recon.osem import osem
 from csrd.scanner.geometry import Scanner
@@ -141,7 +142,7 @@ def _positive(listmode: ListMode, key: str, default: str = "") -> float:
 
 def check_drf(listmode: ListMode, drf: float) -> None:
     """Raise InputError where the header names another dose reduction factor than `drf`."""
-    named = float(listmode.header.get("dose reduction factor", "") or drf)
+    named = drf_of(listmode) if FACTOR in listmode.header else drf
     if not math.isclose(named, drf):
         raise InputError(
             f"{listmode.path} says it was thinned by {named:g}, not {drf:g}; give --drf {named:g}"

@@ -4,16 +4,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numba
-import numpy as np
 
 from csrd.config import Recon
 from csrd.errors import InputError
 from csrd.listmode import open_listmode
 from csrd.recon import embedded
 from csrd.recon.command import run_command_engine
-from csrd.recon.corrections import on_grid
 from csrd.recon.sensitivity import geometric_sensitivity, subject_sensitivity
-from csrd.scanner.geometry import Scanner, hrrt
+from csrd.resample import resample
+from csrd.scanner.geometry import hrrt
+from csrd.scanner.normalisation import read_efficiencies
 from csrd.volume import Volume
 
 
@@ -48,27 +48,6 @@ def reconstruct(
     return _embedded(files, recon, drf, seed, subject)
 
 
-def read_efficiencies(path: Path | None, scanner: Scanner) -> np.ndarray:
-    """Return crystal efficiencies (C,) float32 from a .npy file, all 1 without a file.
-
-    Raises InputError for a damaged file, another number of crystals, or values that are not positive.
-    """
-    if path is None:
-        return np.ones(scanner.crystals, np.float32)
-    try:
-        efficiencies = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path} is not a readable .npy array ({error}); save it by numpy.save") from None
-    if efficiencies.shape != (scanner.crystals,):
-        raise InputError(
-            f"{path} has shape {efficiencies.shape}; give one efficiency for each of the "
-            f"{scanner.crystals} crystals of the {scanner.name}"
-        )
-    if not (np.isfinite(efficiencies).all() and (efficiencies >= 0).all() and efficiencies.any()):
-        raise InputError(f"{path} has efficiencies that are negative or not finite; give numbers from 0 on")
-    return efficiencies.astype(np.float32)
-
-
 def _embedded(files: ScanFiles, recon: Recon, drf: int, seed: int, subject: str) -> tuple[Volume, dict]:
     scanner = hrrt()
     embedded.check_drf(open_listmode(files.listmode), drf)  # before a minute goes into sensitivities
@@ -78,12 +57,12 @@ def _embedded(files: ScanFiles, recon: Recon, drf: int, seed: int, subject: str)
     mumap = Volume.load(files.mumap, unit="1/cm")
     if files.sensitivity is None:
         geometric = geometric_sensitivity(scanner, recon.matrix, recon.voxel_mm)
-        mumap = on_grid(mumap, geometric)
+        mumap = resample(mumap, geometric)
         lines = recon.subject_lines
         sensitivity = subject_sensitivity(scanner, geometric, mumap, efficiencies, lines, seed, subject)
     else:
         sensitivity = Volume.load(files.sensitivity)
-        mumap = on_grid(mumap, sensitivity)
+        mumap = resample(mumap, sensitivity)
     pet, sidecar = embedded.reconstruct(
         files.listmode, mumap, efficiencies, sensitivity, scanner, recon, drf, seed, subject
     )

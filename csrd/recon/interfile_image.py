@@ -1,5 +1,6 @@
 """Images in Interfile 3.3, as STIR (.hv, .v) and the HRRT users' software (.i.hdr, .i) write them."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,10 @@ def read_interfile(path: Path, axes: str = "LPS", unit: str = "") -> Volume:
     Raises InputError for a header or data file that is missing, not understood, or not finite.
     """
     header = InterfileHeader.read(path)
-    shape = tuple(int(_number(path, header, f"matrix size [{axis}]")) for axis in (1, 2, 3))
+    size = [_number(path, header, f"matrix size [{axis}]") for axis in (1, 2, 3)]
+    if not all(number.is_integer() for number in size):
+        raise InputError(f"{path} has matrix size {size}; give whole numbers")
+    shape = tuple(map(int, size))
     voxel_mm = np.array([_number(path, header, f"scaling factor (mm/pixel) [{axis}]") for axis in (1, 2, 3)])
     if min(shape) < 1 or voxel_mm.min() <= 0:
         raise InputError(f"{path} has matrix size {shape} and voxels of {voxel_mm} mm; all must be positive")
@@ -39,9 +43,12 @@ def _number(path: Path, header: InterfileHeader, key: str, default: float | None
     if text is None:
         raise InputError(f"{path} lacks {key!r}; add the line")
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
-        raise InputError(f"{path} has {key!r} {text!r}; it must be a number") from None
+        number = math.nan
+    if not math.isfinite(number):
+        raise InputError(f"{path} has {key!r} {text!r}; it must be a number")
+    return number
 
 
 def _values(path: Path, header: InterfileHeader, count: int) -> np.ndarray:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
-from csrd.align.register import resample
 from csrd.errors import InputError
 from csrd.files import whole_file
 from csrd.report import paper
+from csrd.resample import resample
 from csrd.volume import Volume
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ def _colour_bar(figure: "Figure", cells: np.ndarray, scale: "AxesImage", unit: s
 
 def _on(volume: Volume, grid: Volume) -> Volume:
     """Return the volume on the voxels of `grid`, in the same world."""
-    return volume if volume.same_grid(grid) else resample(volume, grid, np.eye(4), order=1)
+    return resample(volume, grid)
 
 
 def _landmark(reference: Volume, mask: np.ndarray) -> np.ndarray:

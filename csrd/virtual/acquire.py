@@ -113,7 +113,7 @@ def acquire(
 
 def _header(acquisition: Acquisition) -> dict[str, str]:
     return {
-        "image duration": f"{acquisition.duration_s:g}",
+        "image duration": f"{acquisition.duration_s:.12g}",
         "energy window lower level[1]": "400",
         "energy window upper level[1]": "650",
         "isotope halflife": f"{acquisition.half_life_s:g}",

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from head_phantom import grid_points, rigid, rotation
 
-from csrd.align.register import crop, displacement_mm, register, resample
+from csrd.align.register import crop, displacement_mm, register
 from csrd.errors import InputError
+from csrd.resample import resample
 from csrd.volume import Volume, centred_affine
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from csrd.config import Recon
 from csrd.listmode import thin
-from csrd.recon.corrections import on_grid
 from csrd.recon.embedded import reconstruct
 from csrd.recon.sensitivity import geometric_sensitivity, subject_sensitivity
+from csrd.resample import resample
 from csrd.scanner.geometry import hrrt
 from csrd.virtual.acquire import Acquisition, acquire, crystal_efficiencies
 from csrd.volume import Volume, centred_affine
@@ -59,10 +59,10 @@ def cylinder(tmp_path_factory) -> Cylinder:
     path = folder / "sub-01_listmode.l64"
     counts = acquire(activity, mu, efficiencies, scanner, SCAN, path, seed=1, subject="sub-01", threads=2)
     geometric = geometric_sensitivity(scanner, SHAPE, VOXEL)
-    mumap = on_grid(mu, geometric)
+    mumap = resample(mu, geometric)
     sensitivity = subject_sensitivity(scanner, geometric, mumap, efficiencies, 4_000_000, 1, "sub-01")
     images = {}
-    for drf in (1, 4, 10):
+    for drf in (1, 4, 6, 8, 10):
         source = path
         if drf > 1:
             source = folder / f"drf{drf}.l64"

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from csrd.align.register import displacement_mm
 from csrd.files import read_json
 from csrd.volume import Volume
 
@@ -48,6 +49,18 @@ def test_images_are_calibrated_at_every_dose(results, drf):
     pet = Volume.load(results / "recon" / TEST_SUBJECT / f"{TEST_SUBJECT}_drf-{drf}_pet.nii.gz")
     activity, expected = (v.array.sum() * np.prod(v.voxel_mm) for v in (pet, truth))
     assert activity == pytest.approx(expected, rel=0.1)
+
+
+@pytest.mark.parametrize("name", SUBJECTS)
+def test_mr_is_registered_to_within_a_millimetre(results, name):
+    """The found transform against the simulated one, on average over the brain."""
+    truth = read_json(results / "raw" / name / "truth" / f"{name}_mrToPet.json")["matrix"]
+    found = read_json(results / "derivatives" / "csrd" / name / "anat" / f"{name}_from-T1w_to-pet_xfm.json")
+    brain = Volume.load(results / "raw" / name / "truth" / f"{name}_brainmask.nii.gz", unit="mask")
+    points = np.argwhere(brain.array > 0) @ brain.affine[:3, :3].T + brain.affine[:3, 3]
+    true_matrix = np.linalg.inv(truth)
+    assert displacement_mm(true_matrix, np.eye(4), points).mean() > 3, "there was something to register"
+    assert displacement_mm(true_matrix, np.array(found["RegistrationMatrix"]), points).mean() < 1
 
 
 def test_files_are_where_the_house_says(results):

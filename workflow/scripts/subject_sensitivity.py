@@ -5,10 +5,10 @@ from csrd.errors import plain_errors
 with plain_errors(snakemake.log[0]):
     import numba
 
-    from csrd.recon.corrections import on_grid
-    from csrd.recon.engines import read_efficiencies
     from csrd.recon.sensitivity import subject_sensitivity
+    from csrd.resample import resample
     from csrd.scanner.geometry import hrrt
+    from csrd.scanner.normalisation import read_efficiencies
     from csrd.volume import Volume
 
     numba.set_num_threads(snakemake.threads)
@@ -16,7 +16,7 @@ with plain_errors(snakemake.log[0]):
     subject_sensitivity(
         scanner,
         geometric,
-        on_grid(Volume.load(snakemake.input.mumap), geometric),
+        resample(Volume.load(snakemake.input.mumap), geometric),
         read_efficiencies(snakemake.input.normalisation, scanner),
         snakemake.params.lines,
         snakemake.params.seed,

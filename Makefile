@@ -10,6 +10,7 @@ INSTALL_VENV = { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y
 .PHONY: table1 test lint format constraints clean
 
 table1: .venv/installed
+	@test -f "$(CONFIG)" || { echo "$(CONFIG) does not exist; name a configuration: make table1 CONFIG=mine.yaml"; exit 1; }
 	$(BIN)/snakemake --cores $(CORES) --configfile $(CONFIG)
 
 test: .venv/installed-dev

@@ -161,6 +161,8 @@ def denoise(
     from csrd.files import read_json
     from csrd.methods.denoise import denoise
 
+    if not low.is_file():
+        raise InputError(f"{low} does not exist; check the path")
     drf = drf or inherited(low).get("DoseReductionFactor")
     if drf is None:
         raise InputError(f"{low} has no sidecar that says its dose reduction factor; give --drf")

@@ -35,10 +35,12 @@ def _data_and_header(path: Path) -> tuple[Path, Path]:
     """Return the paths of the data and of its header, one of which is given."""
     if path.suffix.lower() == ".hdr":
         return _data_of(path), path
-    whole_words(path)
     header = header_beside(path)
     if header is None:
-        raise InputError(f"{path} has no header beside it; put its Interfile header at {header_path(path)}")
+        if not path.is_file():
+            whole_words(path)  # says what is wrong with it
+        beside = header_path(path)
+        raise InputError(f"{path} has no header beside it; list-mode has its Interfile header at {beside}")
     return path, header
 
 

@@ -63,7 +63,10 @@ def test_thin_equals_the_library(listmode, tmp_path):
         (["align", "none.nii.gz", "x", "--low", "four"], "csrd: --low is 'four'"),
         (["train", "tvv", "x", "y", "--subject", "sub-01"], "csrd: tvv is no method (did you mean tv?)"),
         (["train", "tv", "x", "y", "--subject", "sub-01"], "csrd: x/sub-01/pet has 0 files"),
-        (["denoise", "none.nii.gz", "x.nii.gz", "--model", "m"], "csrd: none.nii.gz has no sidecar"),
+        (
+            ["denoise", "none.nii.gz", "x.nii.gz", "--model", "m"],
+            "csrd: none.nii.gz does not exist; check the path",
+        ),
     ],
 )
 def test_mistake_gets_one_line(arguments, sentence, tmp_path, monkeypatch):

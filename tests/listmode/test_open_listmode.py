@@ -94,7 +94,7 @@ def spoil(name, hrrt, petlink):
         ("bytes shifted", "is not HRRT list-mode: .*% of its first 41000 words form packets"),
         ("text", "is not HRRT list-mode: 0% of its first"),
         ("petlink data", "is not HRRT list-mode: .* check that it belongs to .*scan.l64.hdr"),
-        ("no header", "has no header beside it; put its Interfile header at .*scan.l64.hdr"),
+        ("no header", "has no header beside it; list-mode has its Interfile header at .*scan.l64.hdr"),
         ("header is data", "scan.l64.hdr does not begin with !INTERFILE"),
         ("other system", "says originating system 'GE Advance'; csrd reads HRRT"),
         ("no system", "says originating system ''; csrd reads HRRT"),

@@ -1,4 +1,5 @@
 import hashlib
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -202,3 +203,24 @@ def test_a_former_factor_that_is_no_number_is_refused(hrrt, tmp_path, factor):
     ):
         thin(hrrt, tmp_path / "low.l64", 4, seed=1)
     assert not (tmp_path / "low.l64").exists()
+
+
+# --- memory -------------------------------------------------------------------------------------------
+
+
+def test_memory_does_not_grow_with_the_file(tmp_path):
+    """Five times the file, the same peak of memory (numpy's buffers are traced)."""
+    peaks = []
+    for number in (4, 20):
+        crystals, prompt, _ = random_events(200_000, 1000)
+        segments = [(crystals, prompt, np.full(len(prompt), ms, np.uint32)) for ms in range(number)]
+        path = tmp_path / f"scan{number}.l64"
+        write_hrrt(path, segments, {})
+        tracemalloc.start()
+        thin(path, tmp_path / f"thin{number}.l64", drf=4, seed=1)
+        for _ in open_listmode(path).blocks():
+            pass
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.1 * peaks[0]
+    assert 3 * peaks[1] < path.stat().st_size

@@ -1,0 +1,4 @@
+"""Score-based diffusion of the residual r = x_low − x_normal: each formula under its equation's number.
+
+"Paper" is CSR-D (MICCAI 2024), "EDM" is Karras 2022, "EDM2" is Karras 2024.
+"""

@@ -1,0 +1,81 @@
+"""From Gaussian noise to a residual: EDM's stochastic sampler of second order (paper, eq. 1 and 4; EDM, algorithm 2)."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+Denoise = Callable[[Tensor, float], Tensor]
+"""(r, σ) to D(r; σ), the conditions being bound already."""
+
+
+@dataclass(frozen=True)
+class Churn:
+    """Noise that is added afresh at steps with `S_min` ≤ σ ≤ `S_max` (EDM, section 4)."""
+
+    S_churn: float = 0.0
+    S_min: float = 0.0
+    S_max: float = math.inf
+    S_noise: float = 1.0
+
+    def gamma(self, sigma: float, steps: int) -> float:
+        """Return by which share σ is raised before a step."""
+        inside = self.S_min <= sigma <= self.S_max
+        return min(self.S_churn / steps, math.sqrt(2) - 1) if inside else 0.0
+
+
+def noise_levels(steps: int, sigma_min: float, sigma_max: float, rho: float = 7.0) -> list[float]:
+    """Return σ_0 = σ_max > … > σ_{N−1} = σ_min > σ_N = 0 (EDM, eq. 5)."""
+    if steps == 1:
+        return [sigma_max, 0.0]
+    first, last = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
+    return [(first + i / (steps - 1) * (last - first)) ** rho for i in range(steps)] + [0.0]
+
+
+def evaluations(steps: int) -> int:
+    """Return how often the network is evaluated in N steps: 2N − 1, since the last is a plain Euler step."""
+    return 2 * steps - 1
+
+
+def heun(
+    denoise: Denoise,
+    noise: Tensor,
+    sigmas: list[float],
+    churn: Churn | None = None,
+    fresh: Callable[[int], Tensor] | None = None,
+) -> Tensor:
+    """Return a residual drawn along dr = −σ̇ σ ∇ log p(r; σ) dt with σ(t) = t (paper, eq. 4), by Heun's method.
+
+    `noise` has unit variance; `sigmas` is of `noise_levels`; `fresh(i)` is the unit noise that `churn` adds at
+    step i. The state is kept in double precision, in `noise`'s otherwise.
+    """
+    churn, steps = churn or Churn(), len(sigmas) - 1
+    r = noise.double() * sigmas[0]
+    for i in range(steps):
+        sigma, below = sigmas[i], sigmas[i + 1]
+        if gamma := churn.gamma(sigma, steps):
+            raised = sigma * (1 + gamma)
+            r = r + math.sqrt(raised**2 - sigma**2) * churn.S_noise * fresh(i).double()
+            sigma = raised
+        slope = _slope(denoise, noise, r, sigma)
+        euler = r + (below - sigma) * slope
+        if below == 0:
+            return euler.to(noise.dtype)
+        r = r + (below - sigma) * (slope + _slope(denoise, noise, euler, below)) / 2
+    raise AssertionError("sigmas does not end at 0")
+
+
+def _slope(denoise: Denoise, noise: Tensor, r: Tensor, sigma: float) -> Tensor:
+    """Return dr/dσ = (r − D(r; σ)) / σ, which is −σ times the score (paper, eq. 3)."""
+    return (r - denoise(r.to(noise.dtype), sigma).double()) / sigma
+
+
+def blend(mean: Tensor, sample: Tensor, share: float) -> Tensor:
+    """Return mean + share · (sample − mean): squared error 1 + share² times the mean's, texture the more of it.
+
+    For a Gaussian posterior this line is the best that error and likeness to real images allow together
+    (Freirich 2021, eq. 12). Averaging K samples has the error and the texture of share = 1/√K.
+    """
+    return torch.lerp(mean, sample, share)

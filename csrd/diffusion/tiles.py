@@ -1,0 +1,52 @@
+"""A network on a volume that does not fit: overlapping tiles, blended."""
+
+from collections.abc import Callable, Iterator
+from itertools import product
+
+import torch
+from torch import Tensor
+
+Box = tuple[slice, slice, slice]
+
+
+def tiled(evaluate: Callable[[Box], Tensor], shape: tuple[int, int, int], size: int, halo: int) -> Tensor:
+    """Return `evaluate` over a whole volume, assembled from boxes of at most `size`³ voxels: (…, X, Y, Z).
+
+    What lies within `halo` of a box's inner border is not used; over the next `halo` voxels neighbouring boxes
+    blend into each other. Where `halo` covers the network's receptive field, the result is that of one box.
+    Boxes start at multiples of `halo`, which must itself be a multiple of the network's factor.
+    """
+    assert size >= 4 * halo > 0, f"tiles of {size} voxels are too small for a halo of {halo}"
+    total: Tensor | None = None
+    weights: Tensor | None = None
+    for box in boxes(shape, size, halo):
+        part = evaluate(box)
+        ramp = _ramp(box, shape, halo, part)
+        if total is None:
+            total = part.new_zeros(*part.shape[:-3], *shape)
+            weights = part.new_zeros(shape)
+        total[..., *box] += part * ramp
+        weights[box] += ramp
+    return total / weights
+
+
+def boxes(shape: tuple[int, int, int], size: int, halo: int) -> Iterator[Box]:
+    """Yield the boxes that cover a volume, neighbours overlapping by at least 3 `halo`."""
+    stride = (size - 3 * halo) // halo * halo
+    axes = []
+    for n in shape:
+        starts = [0] if n <= size else list(range(0, n - 3 * halo, stride))
+        axes.append([slice(start, min(start + size, n)) for start in starts])
+    for x, y, z in product(*axes):
+        yield x, y, z
+
+
+def _ramp(box: Box, shape: tuple[int, int, int], halo: int, like: Tensor) -> Tensor:
+    """Return a box's weights (x, y, z): 0 within `halo` of an inner border, rising to 1 over the next `halo`."""
+    axes = []
+    for part, n in zip(box, shape, strict=True):
+        place = torch.arange(part.start, part.stop, device=like.device, dtype=like.dtype) + 0.5
+        low = torch.ones_like(place) if part.start == 0 else (place - part.start - halo) / halo
+        high = torch.ones_like(place) if part.stop == n else (part.stop - halo - place) / halo
+        axes.append(torch.minimum(low, high).clamp(0, 1))
+    return axes[0][:, None, None] * axes[1][:, None] * axes[2]

@@ -1,0 +1,209 @@
+"""What every learned method shares: from training pairs to weights in a folder, and back to a network."""
+
+from abc import abstractmethod
+from functools import partial
+from pathlib import Path
+from typing import ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from csrd import __version__
+from csrd.errors import InputError
+from csrd.files import sha256, whole_file
+from csrd.methods.base import MODEL_FILE, Method, TrainingPair
+from csrd.methods.scaling import mr_channel, pet_scale
+from csrd.progress import progress
+from csrd.train.checkpoint import StateFolder, fingerprint, forget_others, load_weights, save_weights, state_folder
+from csrd.train.device import pick_device, precision
+from csrd.train.loop import Plan, Task, averaged, train
+from csrd.train.patches import Patches, Scan
+from csrd.train.processes import processes
+from csrd.volume import Volume
+
+WEIGHTS_FILE, HISTORY_FILE = "weights.safetensors", "history.jsonl"
+EMA_LENGTHS = (0.02, 0.05, 0.10, 0.15)
+"""Lengths of the average of weights that are compared on the validation subjects."""
+
+
+class LearnedTask(Task):
+    """A method's training task; `scans` and `pairs` are the validation ones."""
+
+    network: nn.Module
+
+
+class Learned(Method):
+    """A network fitted to training pairs. A subclass says what it sees, what it is, and how it is trained."""
+
+    wants_mr: ClassVar[bool] = True
+
+    def __init__(self, network: nn.Module, model: dict) -> None:
+        self.model, self.settings = model, model["settings"]
+        self.device = pick_device()
+        self.network = network.to(self.device).eval()
+
+    @classmethod
+    @abstractmethod
+    def build(cls, settings: dict) -> nn.Module:
+        """Return the network, with its initial weights."""
+
+    @classmethod
+    @abstractmethod
+    def learn(cls, pairs: list[TrainingPair], settings: dict) -> dict:
+        """Return what is measured on the training pairs before any weight is trained, for ``model.json``."""
+
+    @classmethod
+    @abstractmethod
+    def target(cls, pair: TrainingPair, settings: dict, learned: dict) -> np.ndarray:
+        """Return what the network shall say of a pair, float32 (X, Y, Z)."""
+
+    @classmethod
+    @abstractmethod
+    def task(cls, network: nn.Module, settings: dict, learned: dict, validation: list[TrainingPair]) -> Task:
+        """Return the network with its loss and its figures on the validation pairs."""
+
+    @classmethod
+    @abstractmethod
+    def patches(cls, scans: list[Scan], settings: dict) -> Patches:
+        """Return the source of training patches."""
+
+    @classmethod
+    def settle(cls, method: Self, validation: list[TrainingPair]) -> dict:
+        """Return what is chosen on the validation pairs once the weights are final, for ``model.json``."""
+        return {}
+
+    @classmethod
+    def inputs(cls, low: Volume, mr: Volume | None) -> np.ndarray:
+        """Return what the network sees of a scan, in units that do not depend on the scanner: (C, X, Y, Z).
+
+        Raises InputError for a method that needs an MR and gets none.
+        """
+        channels = [low.array / np.float32(pet_scale(low))]
+        if cls.wants_mr:
+            if mr is None:
+                raise InputError(f"{cls.key} needs the MR; give it with --mr, or use a method without MR")
+            channels.append(mr_channel(mr, low))
+        return np.stack(channels).astype(np.float32)
+
+    @classmethod
+    def fit(cls, pairs: list[TrainingPair], settings: dict, out_dir: Path, *, threads: int = 1) -> None:
+        """Train on the pairs of split "train", choose on those of "validation", write weights and card.
+
+        Goes on where an earlier call with the same settings and images was interrupted.
+        Raises InputError where there is nothing to train on, or another process trains the same model.
+        """
+        torch.set_num_threads(threads)
+        pairs = [pair.load() for pair in pairs]
+        training = [pair for pair in pairs if pair.split == "train"]
+        validation = [pair for pair in pairs if pair.split == "validation"]
+        if not training:
+            raise InputError(f"there is no training subject to fit {cls.key} on; set cohort.train to 1 or more")
+        learned = cls.learn(training, settings)
+        scans = [cls._scan(pair, settings, learned) for pair in training]
+        key = fingerprint({"method": cls.key, **settings}, list(_tensors(scans, validation, cls)))
+        folder, device = state_folder(Path(out_dir), key), pick_device()
+        with processes(device) as group:
+            if not group.first:
+                cls._trained(scans, validation, settings, learned, folder, device, group)
+                return
+            with folder.locked():
+                finished = folder.finished()
+                if finished is None:
+                    finished = cls._trained(scans, validation, settings, learned, folder, device, group)
+                    folder.finish(finished)
+                for name in (WEIGHTS_FILE, HISTORY_FILE):
+                    _copy(folder.path / name, Path(out_dir) / name)
+                cls.write_model(out_dir, finished)
+                forget_others(folder)
+
+    @classmethod
+    def _trained(cls, scans, validation, settings, learned, folder: StateFolder, device, group) -> dict:
+        """Train, choose, write the weights into the state folder; return the content of ``model.json``."""
+        torch.manual_seed(settings["seed"])
+        network = cls.build(settings).to(device)
+        if device.type == "cuda":
+            network.compile()
+        task = cls.task(network, settings, learned, validation)
+        patches = cls.patches([scan.to(device) for scan in scans], settings)
+        plan = Plan(**settings["training"])
+        counters = train(
+            task, patches, plan, folder,
+            precision=partial(precision, device),
+            progress=partial(progress, label=f"{cls.key}: training"),
+            group=group,
+        )  # fmt: skip
+        if not group.first:
+            return {}
+        chosen = _choose_average(task, folder, plan, partial(precision, device))
+        save_weights(folder.path / WEIGHTS_FILE, network.state_dict(), {"method": cls.key})
+        model = {
+            "settings": settings, "learned": learned, "fingerprint": folder.path.name, "version": __version__,
+            "parameters": sum(weight.numel() for weight in network.parameters()),
+            "weights_sha256": sha256(folder.path / WEIGHTS_FILE), "training": vars(counters), **chosen,
+        }  # fmt: skip
+        if validation:
+            model["chosen"] = cls.settle(cls(network, model), validation)
+        return model
+
+    @classmethod
+    def load(cls, model_dir: Path) -> Self:
+        """Return the method with the weights in `model_dir`.
+
+        Raises InputError where they are missing, damaged, or of another network than ``model.json`` says.
+        """
+        model = cls.read_model(model_dir)
+        if not {"settings", "learned"} <= set(model):
+            raise InputError(f"{Path(model_dir) / MODEL_FILE} lacks its settings; train the method again")
+        network = cls.build(model["settings"])
+        load_weights(Path(model_dir) / WEIGHTS_FILE, network)
+        return cls(network, model)
+
+    @classmethod
+    def _scan(cls, pair: TrainingPair, settings: dict, learned: dict) -> Scan:
+        target = cls.target(pair, settings, learned)[None]
+        axis = int(np.argmax(np.abs(pair.low.affine[0, :3])))
+        inputs = cls.inputs(pair.low, pair.mr)
+        return Scan(torch.from_numpy(inputs), torch.from_numpy(target), float(np.log(pair.drf)), axis)
+
+
+def _tensors(scans: list[Scan], validation: list[TrainingPair], cls: type[Learned]):
+    """Yield by name everything that the weights, and what is chosen afterwards, depend on."""
+    for i, scan in enumerate(scans):
+        yield f"inputs {i}", scan.inputs
+        yield f"target {i}", scan.target
+        yield f"dose {i}", str((scan.dose, scan.left_right))
+    for pair in validation:
+        yield f"{pair.subject} {pair.drf} low", torch.from_numpy(pair.low.array)
+        yield f"{pair.subject} normal", torch.from_numpy(pair.normal.array)
+        yield f"{pair.subject} mask", torch.from_numpy(np.ascontiguousarray(pair.mask.array))
+        if cls.wants_mr:
+            yield f"{pair.subject} mr", torch.from_numpy(pair.mr.array)
+
+
+def _choose_average(task: Task, folder: StateFolder, plan: Plan, context) -> dict:
+    """Fill the network with the average of weights that the validation subjects like best (or the usual one)."""
+    scores = {}
+    weights: dict[float, dict[str, Tensor]] = {}
+    parameters = dict(task.network.named_parameters())
+    for std in EMA_LENGTHS:
+        weights[std] = averaged(folder, plan, std)
+        _fill(parameters, weights[std])
+        task.network.eval()
+        with torch.no_grad(), context():
+            scores[std] = task.validate()
+    rated = {std: score["psnr"] for std, score in scores.items() if score}
+    best = max(rated, key=rated.get) if rated else 0.05
+    _fill(parameters, weights[best])
+    return {"ema_std": best, "validation": {str(std): score for std, score in scores.items()}}
+
+
+@torch.no_grad()
+def _fill(parameters: dict[str, nn.Parameter], weights: dict[str, Tensor]) -> None:
+    for name, parameter in parameters.items():
+        parameter.copy_(weights[name])
+
+
+def _copy(source: Path, target: Path) -> None:
+    with whole_file(target) as temporary:
+        temporary.write_bytes(source.read_bytes())

@@ -1,0 +1,69 @@
+"""From images in any unit to what networks see, and back."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from csrd.align.head import head_mask
+from csrd.errors import InputError
+from csrd.methods.base import TrainingPair
+from csrd.volume import Volume
+
+MR_LIMIT = 4.0  # times the mean inside the head; vessels and fat are brighter, and mean nothing
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Standard deviation of the residual in the head, relative to the low dose's mean there, at any dose.
+
+    log spread = `intercept` + `slope` · log drf; Poisson noise gives a slope near one half.
+    """
+
+    intercept: float
+    slope: float
+
+    def at(self, drf: float) -> float:
+        """Return the spread at a dose reduction factor."""
+        return float(np.exp(self.intercept + self.slope * np.log(drf)))
+
+    @classmethod
+    def fit(cls, pairs: list[TrainingPair]) -> "Spread":
+        """Return the line through the training pairs' spreads; of slope 0 where they have one dose."""
+        drfs, spreads = [], []
+        for pair in pairs:
+            mask = pair.mask.array > 0
+            residual = (pair.low.array - pair.normal.array)[mask] / pet_scale(pair.low)
+            drfs.append(pair.drf)
+            spreads.append(float(residual.std()))
+        if min(spreads) <= 0:
+            raise InputError("a low-dose image equals its normal dose; check that the files differ")
+        if len(set(drfs)) == 1:
+            return cls(float(np.log(spreads).mean()), 0.0)
+        slope, intercept = np.polyfit(np.log(drfs), np.log(spreads), 1)
+        return cls(float(intercept), float(slope))
+
+
+def pet_scale(low: Volume) -> float:
+    """Return the mean of a PET image inside its head, in its unit: a scale that noise does not move.
+
+    Raises InputError where it is not above zero.
+    """
+    scale = float(low.array[head_mask(low)].mean())
+    if not scale > 0:
+        raise InputError("the PET image is empty inside the head; check that it is the right file")
+    return scale
+
+
+def mr_channel(mr: Volume, low: Volume) -> np.ndarray:
+    """Return the MR over its mean inside the PET's head, cut at `MR_LIMIT`, float32 (X, Y, Z).
+
+    Raises InputError where it is on another grid or empty there.
+    """
+    if not mr.same_grid(low):
+        raise InputError(
+            f"the MR has a grid of {mr.shape} voxels other than the PET's {low.shape}; run the align stage on both"
+        )
+    scale = float(mr.array[head_mask(low)].mean())
+    if not scale > 0:
+        raise InputError("the MR is empty inside the PET's head; check that it is of the same subject")
+    return (mr.array / np.float32(scale)).clip(0, MR_LIMIT).astype(np.float32)

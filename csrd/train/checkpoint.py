@@ -1,0 +1,154 @@
+"""The state of a training: written whole, keyed by what it depends on, and never written by two processes."""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from csrd.errors import InputError
+from csrd.files import read_json, whole_file, write_json
+
+VERSION = 1
+"""Raised by hand when the same settings and data would train other weights: then every method retrains."""
+
+STATE, HISTORY, DONE, LOCK = "state.safetensors", "history.jsonl", "done.json", "lock"
+
+
+def fingerprint(settings: dict, inputs: list[tuple[str, Tensor | str]]) -> str:
+    """Return the key of a training: SHA-256 over settings, code version, and the bytes of every input tensor."""
+    digest = hashlib.sha256(json.dumps([VERSION, settings], sort_keys=True).encode())
+    for name, value in inputs:
+        digest.update(f"\0{name}\0".encode())
+        digest.update(value.encode() if isinstance(value, str) else value.cpu().contiguous().numpy().data)
+    return digest.hexdigest()
+
+
+class StateFolder:
+    """Where a training keeps what it needs to go on: weights, moments, averages, history."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.state, self.history, self.done = path / STATE, path / HISTORY, path / DONE
+
+    @contextmanager
+    def locked(self) -> Iterator["StateFolder"]:
+        """Hold the folder for this process; the lock dies with the process.
+
+        Raises InputError where another process holds it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with open(self.path / LOCK, "a+") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                lock.seek(0)
+                owner = lock.read().strip() or "another process"
+                raise InputError(
+                    f"{self.path} is in use by {owner}; wait until it has finished, or end it"
+                ) from None
+            lock.truncate(0)
+            lock.write(f"process {os.getpid()} on {os.uname().nodename}")
+            lock.flush()
+            yield self
+
+    def save(self, tensors: dict[str, Tensor], facts: dict) -> None:
+        """Write the state: named tensors, and facts that JSON can hold."""
+        with whole_file(self.state) as temporary:
+            save_file({k: v.contiguous() for k, v in tensors.items()}, temporary, {"facts": json.dumps(facts)})
+
+    def load(self, device: torch.device) -> tuple[dict[str, Tensor], dict] | None:
+        """Return what `save` wrote, or None where there is nothing to go on from."""
+        if not self.state.exists():
+            return None
+        return load_tensors(self.state, device)
+
+    def snapshot(self, step: int, std: float) -> Path:
+        """Return where the average of length `std` at `step` is kept."""
+        return self.path / f"average-{step:08d}-{std:.3f}.safetensors"
+
+    def append_history(self, record: dict) -> None:
+        """Add a line to the history."""
+        with open(self.history, "a") as stream:
+            stream.write(json.dumps(record) + "\n")
+
+    def cut_history(self, step: int) -> None:
+        """Drop what the history says of later steps: they will be taken again."""
+        kept = [line for line in self.read_history() if line["step"] <= step]
+        with whole_file(self.history) as temporary:
+            temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
+
+    def read_history(self) -> list[dict]:
+        """Return the history's lines; a last one that was cut short by a kill is left out."""
+        lines = self.history.read_text().splitlines() if self.history.exists() else []
+        records = []
+        for line in lines:
+            try:
+                records.append(json.loads(line))
+            except ValueError:
+                break
+        return records
+
+    def finish(self, facts: dict) -> None:
+        """Mark the training as done, and delete what only going on with it needed."""
+        write_json(self.done, facts)
+        for path in (self.state, *self.path.glob("average-*.safetensors")):
+            path.unlink(missing_ok=True)
+
+    def finished(self) -> dict | None:
+        """Return the facts that `finish` wrote, or None."""
+        return read_json(self.done) if self.done.exists() else None
+
+
+def state_folder(model_dir: Path, key: str) -> StateFolder:
+    """Return the state folder of a model: beside its folder, which a workflow may delete at any time."""
+    return StateFolder(model_dir.parent / f".{model_dir.name}-training" / key[:16])
+
+
+def forget_others(folder: StateFolder) -> None:
+    """Delete the states of the same model with other keys: no training will ask for them again."""
+    for path in folder.path.parent.iterdir():
+        if path != folder.path and path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def save_weights(path: Path, weights: dict[str, Tensor], card: dict) -> None:
+    """Write a network's weights with their card in the file's header."""
+    with whole_file(path) as temporary:
+        save_file({k: v.detach().cpu().contiguous() for k, v in weights.items()}, temporary,
+                  {"card": json.dumps(card)})  # fmt: skip
+
+
+def load_weights(path: Path, network: torch.nn.Module) -> None:
+    """Fill a network from a file of `save_weights`.
+
+    Raises InputError where the file is missing, damaged, or of another network.
+    """
+    try:
+        weights = load_file(path)
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist; train the method again") from None
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} is no readable weights file ({error}); train again or copy it anew") from None
+    wanted = network.state_dict()
+    wrong = [k for k in wanted if k not in weights or weights[k].shape != wanted[k].shape]
+    if wrong or len(weights) != len(wanted):
+        what = wrong[0] if wrong else next(k for k in weights if k not in wanted)
+        raise InputError(
+            f"{path} is of another network (see {what}); use it with the model.json it was trained with"
+        )
+    network.load_state_dict(weights)
+
+
+def load_tensors(path: Path, device: torch.device) -> tuple[dict[str, Tensor], dict]:
+    """Return the tensors in a state file and its facts."""
+    with safe_open(path, "pt", str(device)) as file:
+        return {k: file.get_tensor(k) for k in file.keys()}, json.loads(file.metadata()["facts"])  # noqa: SIM118

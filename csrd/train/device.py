@@ -1,0 +1,58 @@
+"""Where the computing happens, and in which precision."""
+
+import warnings
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache
+
+import torch
+from torch import nn
+
+TOLERANCE = 0.03  # bf16 keeps eight bits; a right convolution differs from fp32's by less than one percent
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """Return the device: "auto" is this process's CUDA device if there is one.
+
+    Raises RuntimeError where CUDA is asked for and absent.
+    """
+    import os
+
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise RuntimeError("there is no CUDA device; ask for cpu or auto")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
+
+
+def precision(device: torch.device) -> AbstractContextManager:
+    """Return the context that networks run in: bf16 where the hardware has it and passes `bf16_is_right`."""
+    if _has_bf16(device.type) and bf16_is_right(device.type):
+        return torch.autocast(device.type, torch.bfloat16)
+    return nullcontext()
+
+
+@cache
+def _has_bf16(kind: str) -> bool:
+    """Return whether bf16 pays: matrix units on a CPU, any recent GPU."""
+    return torch.cuda.is_bf16_supported(False) if kind == "cuda" else torch.cpu._is_amx_tile_supported()
+
+
+@cache
+def bf16_is_right(kind: str) -> bool:
+    """Return whether a 3D convolution and its gradients in bf16 agree with fp32.
+
+    Some versions of cuDNN returned wrong values for 3D convolutions in bf16.
+    """
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 32, 16, 16, 16, generator=generator).to(kind)
+    weight = torch.randn(32, 32, 3, 3, 3, generator=generator).to(kind)
+    results = []
+    for dtype in (torch.float32, torch.bfloat16):
+        inputs = [tensor.to(dtype, copy=True).requires_grad_() for tensor in (x, weight)]
+        y = nn.functional.conv3d(*inputs, padding=1)
+        y.square().sum().backward()
+        results.append([y.detach().float(), *(part.grad.float() for part in inputs)])
+    right = all(bool((a - b).norm() <= TOLERANCE * b.norm()) for b, a in zip(*results, strict=True))
+    if not right:
+        warnings.warn(f"bf16 convolutions on this {kind} are wrong; fp32 is used, which is slower", stacklevel=2)
+    return right

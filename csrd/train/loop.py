@@ -1,0 +1,270 @@
+"""The training loop of every learned method."""
+
+import math
+import signal
+import time
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from csrd.errors import InputError
+from csrd.files import whole_file
+from csrd.seeds import key64
+from csrd.train import ema
+from csrd.train.checkpoint import StateFolder, load_tensors
+from csrd.train.patches import Batch, Patches
+from csrd.train.processes import Processes
+
+SNAPSHOTS = 8  # of the averages, evenly over the training
+SPIKE = 10.0  # a gradient so many times its usual norm is cut back to it
+USUAL = 0.98  # memory of the usual norm
+MAX_LOST = 20  # steps in a row without a finite gradient, after which going on is pointless
+
+
+class Task(Protocol):
+    """What a method brings: its network, the loss of a batch, and a look at the validation subjects."""
+
+    network: nn.Module
+
+    def losses(self, batch: Batch) -> Tensor:
+        """Return the loss of each patch, (B,)."""
+
+    def validate(self) -> dict[str, float]:
+        """Return figures of merit on the validation subjects with the network as it is; {} without any."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how fast to train; a share is of all steps."""
+
+    steps: int
+    batch: int
+    lr: float
+    beta2: float = 0.99
+    ramp: float = 0.02
+    """Share of the steps over which the rate rises from 0."""
+    decay: float = 0.5
+    """Share of the steps, the last ones, over which the rate falls to 0 along a cosine."""
+    weight_decay: float = 0.0
+    validations: int = 6
+    save_every_s: float = 60.0
+
+    def rate(self, step: int) -> float:
+        """Return the learning rate of step 1, 2, …, `steps`."""
+        rise = min(step / max(self.ramp * self.steps, 1), 1.0)
+        left = (self.steps - step) / max(self.decay * self.steps, 1)
+        return self.lr * rise * (0.5 - 0.5 * math.cos(math.pi * min(left, 1.0)))
+
+    def marks(self, count: int) -> set[int]:
+        """Return `count` steps spread evenly, the last one included."""
+        return {max(1, round(self.steps * (i + 1) / count)) for i in range(count)}
+
+
+@dataclass
+class Counters:
+    """What happened so far; `usual` is the usual norm of the gradient."""
+
+    step: int = 0
+    seconds: float = 0.0
+    usual: float = 0.0
+    spikes: int = 0
+    lost: int = 0
+    lost_in_a_row: int = 0
+
+
+def train(
+    task: Task,
+    patches: Patches,
+    plan: Plan,
+    folder: StateFolder,
+    *,
+    precision: Callable[[], AbstractContextManager],
+    progress: Callable[..., Iterable[int]],
+    group: Processes | None = None,
+) -> Counters:
+    """Train `task.network` in place, going on from `folder` where it holds a state; averages stay in the folder.
+
+    Raises InputError where the loss stays without finite values.
+    """
+    group = group or Processes()
+    state = _State(task.network, plan)
+    state.restore(folder)
+    if group.first:
+        folder.cut_history(state.counters.step)
+    counters, validations, snapshots = state.counters, plan.marks(plan.validations), plan.marks(SNAPSHOTS)
+    saved = started = time.monotonic()
+    spent = counters.seconds
+    with _Termination() as termination:
+        for step in progress(range(counters.step + 1, plan.steps + 1)):
+            counters.step = step
+            loss, norm = _step(task, patches, plan, state, precision, group)
+            counters.seconds = spent + time.monotonic() - started
+            if not group.first:
+                continue
+            if step in snapshots:
+                state.write_snapshots(folder)
+            if step % max(plan.steps // 200, 1) == 0 or step in validations:
+                record = {"step": step, "images": step * plan.batch, "loss": loss, "gradient": norm,
+                          "rate": plan.rate(step), "seconds": round(counters.seconds, 2),
+                          "spikes": counters.spikes, "lost": counters.lost}  # fmt: skip
+                if step in validations:
+                    record |= state.validated(task, precision)
+                folder.append_history(record)
+            if time.monotonic() - saved > plan.save_every_s or termination.asked:
+                state.write(folder)
+                saved = time.monotonic()
+            if termination.asked:
+                raise InputError("the training was asked to end and has saved its state; start it again to go on")
+    group.wait()
+    return counters
+
+
+def _step(task, patches: Patches, plan: Plan, state: "_State", precision, group: Processes) -> tuple[float, float]:
+    """Take one step; return its loss and the gradient's norm."""
+    counters = state.counters
+    samples = group.share(plan.batch)
+    torch.manual_seed(key64(patches.seed, "dropout", counters.step, group.rank) % 2**63)
+    loss = torch.zeros((), device=state.weights[0].device)
+    if samples:
+        with precision():
+            loss = task.losses(patches.draw(counters.step, samples)).sum() / plan.batch
+        loss.backward()
+    for weight in state.weights:
+        weight.grad = torch.zeros_like(weight) if weight.grad is None else weight.grad
+    loss = loss.detach().float().reshape(1)
+    group.sum([loss, *(weight.grad for weight in state.weights)])
+    norm = float(nn.utils.get_total_norm([weight.grad for weight in state.weights]))
+    if math.isfinite(norm) and math.isfinite(float(loss)):
+        counters.lost_in_a_row = 0
+        _tame(state, norm)
+        for options in state.optimiser.param_groups:
+            options["lr"] = plan.rate(counters.step)
+        state.optimiser.step()
+        if hasattr(task.network, "normalise_weights"):
+            task.network.normalise_weights()
+        state.average()
+    else:
+        counters.lost += 1
+        counters.lost_in_a_row += 1
+        if counters.lost_in_a_row == MAX_LOST:
+            raise InputError(
+                f"the loss had no finite value for {MAX_LOST} steps up to step {counters.step}; "
+                "lower the learning rate, or look for extreme values in the training images"
+            )
+    state.optimiser.zero_grad(set_to_none=True)
+    return float(loss), norm
+
+
+def _tame(state: "_State", norm: float) -> None:
+    """Cut a spike of the gradient back to its usual norm."""
+    counters = state.counters
+    if counters.usual and norm > SPIKE * counters.usual:
+        counters.spikes += 1
+        torch._foreach_mul_([weight.grad for weight in state.weights], counters.usual / norm)
+        norm = counters.usual
+    counters.usual = USUAL * counters.usual + (1 - USUAL) * norm if counters.usual else norm
+
+
+class _State:
+    """Everything that a resumed training needs to end at the same bits."""
+
+    def __init__(self, network: nn.Module, plan: Plan) -> None:
+        self.network, self.counters = network, Counters()
+        self.names, self.weights = zip(*network.named_parameters(), strict=True)
+        self.averages = {std: [w.detach().clone() for w in self.weights] for std in ema.TRACKED}
+        self.optimiser = torch.optim.AdamW(
+            self.weights, lr=plan.lr, betas=(0.9, plan.beta2), weight_decay=plan.weight_decay
+        )
+
+    def average(self) -> None:
+        # lost steps move nothing, but time goes on
+        for std, average in self.averages.items():
+            ema.update(average, self.weights, ema.decay(self.counters.step, std))
+
+    def validated(self, task: Task, precision) -> dict[str, float]:
+        """Return what the validation subjects say of the shorter average."""
+        average = self.averages[ema.TRACKED[0]]
+        kept = [weight.detach().clone() for weight in self.weights]
+        with torch.no_grad(), precision():
+            torch._foreach_copy_(list(self.weights), average)
+            self.network.eval()
+            values = task.validate()
+            self.network.train()
+            torch._foreach_copy_(list(self.weights), kept)
+        return values
+
+    def write(self, folder: StateFolder) -> None:
+        tensors = dict(zip(self.names, (w.detach() for w in self.weights), strict=True))
+        tensors = {f"weight.{name}": tensor for name, tensor in tensors.items()}
+        for std, average in self.averages.items():
+            tensors |= {f"average{std}.{n}": tensor for n, tensor in zip(self.names, average, strict=True)}
+        for name, weight in zip(self.names, self.weights, strict=True):
+            for key, value in self.optimiser.state[weight].items():
+                tensors[f"adam.{key}.{name}"] = value
+        tensors |= {f"buffer.{name}": buffer for name, buffer in self.network.named_buffers()}
+        folder.save(tensors, vars(self.counters))
+
+    @torch.no_grad()
+    def restore(self, folder: StateFolder) -> None:
+        found = folder.load(self.weights[0].device)
+        if found is None:
+            return
+        tensors, facts = found
+        self.counters = Counters(**facts)
+        for name, weight in zip(self.names, self.weights, strict=True):
+            weight.copy_(tensors[f"weight.{name}"])
+            keys = ("step", "exp_avg", "exp_avg_sq")
+            if f"adam.step.{name}" in tensors:
+                self.optimiser.state[weight] = {key: tensors[f"adam.{key}.{name}"] for key in keys}
+                self.optimiser.state[weight]["step"] = tensors[f"adam.step.{name}"].cpu()
+        for std, average in self.averages.items():
+            for name, tensor in zip(self.names, average, strict=True):
+                tensor.copy_(tensors[f"average{std}.{name}"])
+        for name, buffer in self.network.named_buffers():
+            buffer.copy_(tensors[f"buffer.{name}"])
+
+    def write_snapshots(self, folder: StateFolder) -> None:
+        for std, average in self.averages.items():
+            tensors = {n: tensor.contiguous() for n, tensor in zip(self.names, average, strict=True)}
+            with whole_file(folder.snapshot(self.counters.step, std)) as temporary:
+                save_file(tensors, temporary, {"facts": "{}"})
+
+
+def averaged(folder: StateFolder, plan: Plan, std: float) -> dict[str, Tensor]:
+    """Return the average of length `std` at the end of the training, by name, from the folder's snapshots."""
+    steps = sorted(plan.marks(SNAPSHOTS))
+    pairs = [(step, tracked) for step in steps for tracked in ema.TRACKED]
+    times, stds = zip(*pairs, strict=True)
+    factors = ema.coefficients([t / plan.steps for t in times], list(stds), 1.0, std)
+    total: dict[str, Tensor] = {}
+    for (step, tracked), factor in zip(pairs, factors, strict=True):
+        tensors, _ = load_tensors(folder.snapshot(step, tracked), torch.device("cpu"))
+        for name, tensor in tensors.items():
+            part = tensor.double() * float(np.float64(factor))
+            total[name] = total[name] + part if name in total else part
+    return {name: tensor.float() for name, tensor in total.items()}
+
+
+class _Termination:
+    """Notes SIGTERM, as schedulers send it before a time limit, until the step in progress is taken."""
+
+    def __enter__(self) -> "_Termination":
+        self.asked = False
+        try:
+            self.previous = signal.signal(signal.SIGTERM, self._note)
+        except ValueError:  # not in the main thread, where signals never arrive
+            self.previous = None
+        return self
+
+    def _note(self, *_) -> None:
+        self.asked = True
+
+    def __exit__(self, *_) -> None:
+        if self.previous is not None:
+            signal.signal(signal.SIGTERM, self.previous)

@@ -1,0 +1,53 @@
+"""Several processes for one training, as torchrun starts them: each takes its share of every batch."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, distributed
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process's `rank` among `count`."""
+
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def first(self) -> bool:
+        return self.rank == 0
+
+    def share(self, batch: int) -> range:
+        """Return which samples of a batch are this process's."""
+        return range(self.rank, batch, self.count)
+
+    def sum(self, tensors: list[Tensor]) -> None:
+        """Replace each tensor by its sum over the processes, in one exchange."""
+        if self.count == 1:
+            return
+        flat = torch.cat([tensor.flatten() for tensor in tensors])
+        distributed.all_reduce(flat)
+        for tensor, part in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
+            tensor.copy_(part.view_as(tensor))
+
+    def wait(self) -> None:
+        """Return when every process has come here."""
+        if self.count > 1:
+            distributed.barrier()
+
+
+@contextmanager
+def processes(device: torch.device) -> Iterator[Processes]:
+    """Yield the group that torchrun has started (see its environment), or this process alone."""
+    count = int(os.environ.get("WORLD_SIZE", 1))
+    if count == 1:
+        yield Processes()
+        return
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield Processes(distributed.get_rank(), count)
+    finally:
+        distributed.destroy_process_group()

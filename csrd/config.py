@@ -8,7 +8,7 @@ import shlex
 import string
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -160,10 +160,85 @@ class Align(Section):
 class MethodSettings(Section):
     """The block of a fitted method; its key in the configuration is the method's name."""
 
+    has_spread: ClassVar[bool] = False
+    """Whether the method gives a standard deviation beside its image."""
+
 
 class Tv(MethodSettings):
     weights: Annotated[tuple[PositiveFloat, ...], Field(min_length=2)] = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
     """Weights tried on the training subjects, relative to the volume's robust maximum."""
+
+
+class Training(Section):
+    steps: PositiveInt
+    """Optimiser steps."""
+    batch: PositiveInt
+    """Patches or slices a step, over all processes."""
+    lr: PositiveFloat
+    """Learning rate of Adam at its height."""
+    beta2: Fraction = 0.99
+    """Adam's memory of squared gradients."""
+    ramp: Fraction = 0.02
+    """Share of the steps over which the rate rises from 0."""
+    decay: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Share of the steps, the last ones, over which the rate falls to 0."""
+    weight_decay: NonNegative = 0.0
+    """Decoupled weight decay."""
+
+
+class Sampler(Section):
+    steps: PositiveInt = 4
+    """Steps N of Heun's method; they take 2N - 1 evaluations of the network."""
+    sigma_min: PositiveFloat = 0.02
+    """The last noise level above 0; the residual's standard deviation is 0.5."""
+    sigma_max: PositiveFloat = 10.0
+    """The first noise level."""
+    rho: PositiveFloat = 7.0
+    """How much more densely small noise levels stand."""
+    S_churn: NonNegative = 0.0
+    """Noise added afresh along the way; 0: none, the ODE is followed."""
+    S_min: NonNegative = 0.0
+    """Lowest noise level at which noise is added."""
+    S_max: PositiveFloat = 1e9
+    """Highest noise level at which noise is added."""
+    S_noise: PositiveFloat = 1.0
+    """Standard deviation of the added noise, relative to what is right in theory."""
+
+
+class Csrd(MethodSettings):
+    has_spread: ClassVar[bool] = True
+    network: Literal["edm2", "ddpmpp"] = "edm2"
+    """The magnitude-preserving U-Net, or the paper's DDPM++."""
+    channels: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (32, 64, 64)
+    """Channels of each resolution, the finest first."""
+    blocks: PositiveInt = 1
+    """Residual blocks a resolution."""
+    stem: PositiveInt = 2
+    """Voxels along each axis that are folded into channels (edm2 only)."""
+    dropout: Fraction = 0.0
+    """Share of features that are dropped while training."""
+    dose: bool = True
+    """Whether the network is told the dose reduction factor."""
+    coordinates: bool = True
+    """Whether the network is told where a voxel lies in the volume."""
+    standardise: bool = True
+    """Residual over its spread in the training set at that dose; else over the low dose's robust maximum."""
+    patch: PositiveInt = 32
+    """Edge of the training patches in voxels."""
+    P_mean: float = -0.7
+    """Mean of ln σ in training."""
+    P_std: PositiveFloat = 1.4
+    """Standard deviation of ln σ in training."""
+    blank: Fraction = 0.3
+    """Share of patches that are trained without any noisy residual: for the posterior mean."""
+    training: Training = Training(steps=2000, batch=4, lr=0.01)
+    sampler: Sampler = Sampler()
+    samples: PositiveInt = 8
+    """Samples behind the standard deviation."""
+
+
+class CsrdNoMr(Csrd):
+    """What differs from `csrd`."""
 
 
 class Report(Section):
@@ -190,7 +265,20 @@ class Config(Section):
     align: Align = Align()
     tv: Tv = Tv()
     """Total variation."""
+    csrd: Csrd = Csrd()
+    """CSR-D, with MR."""
+    csrdnomr: CsrdNoMr = CsrdNoMr()
+    """CSR-D without MR: what differs from csrd."""
     report: Report = Report()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_mr_is_like_with_it(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and isinstance(values.get("csrd", {}), Mapping):
+            differs = values.get("csrdnomr", {})
+            if isinstance(differs, Mapping):
+                values = {**values, "csrdnomr": _merged(values.get("csrd", {}), differs)}
+        return values
 
     @field_validator("drfs", "train_drfs", "methods")
     @classmethod
@@ -228,18 +316,34 @@ class Config(Section):
         return self
 
     def of_method(self, name: str) -> dict[str, Any]:
-        """Return a method's settings, {} for one that has none.
+        """Return a method's settings and the configuration's seed, {} for one that has none.
 
         Raises InputError for an unknown method.
         """
         if name not in (known := known_methods()):
             raise InputError(f"{name} is no method{_closest(name, known)}; choose from {', '.join(known)}")
-        return getattr(self, name).model_dump(mode="json") if name in type(self).model_fields else {}
+        if name not in type(self).model_fields:
+            return {}
+        return {"seed": self.seed, **getattr(self, name).model_dump(mode="json")}
 
     @property
     def fitted_methods(self) -> tuple[str, ...]:
         """Return the methods in use that have settings of their own."""
         return tuple(method for method in self.methods if method in type(self).model_fields)
+
+    @property
+    def methods_with_spread(self) -> tuple[str, ...]:
+        """Return the methods in use that give a standard deviation."""
+        return tuple(method for method in self.fitted_methods if getattr(self, method).has_spread)
+
+
+def _merged(values: Mapping[str, Any], differs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested `values` with what `differs`."""
+    merged = dict(values)
+    for key, value in differs.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _merged(merged[key], value) if both else value
+    return merged
 
 
 def known_methods() -> tuple[str, ...]:

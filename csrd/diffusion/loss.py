@@ -1,4 +1,4 @@
-"""The loss of the residual denoiser and the noise levels it is trained at (paper, eq. 2 and 5; EDM, Table 1)."""
+"""The residual denoiser's loss and the noise levels it is trained at (paper, eq. 2 and 5; EDM, Table 1)."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from csrd.diffusion.precondition import Denoiser
 
 @dataclass(frozen=True)
 class NoiseLevels:
-    """ln(σ / σ_d) ~ N(`mean`, `std`²); a share `blank` of patches is shown no residual at all."""
+    """ln σ ~ N(`mean`, `std`²) (EDM, Table 1: P_mean, P_std); a share `blank` of patches sees no residual."""
 
     mean: float
     std: float
@@ -20,7 +20,7 @@ class NoiseLevels:
         """Return (n,) noise levels; those of the blank patches are `denoiser.blank`."""
         normal = torch.randn(n, generator=generator, device=generator.device)
         uniform = torch.rand(n, generator=generator, device=generator.device)
-        sigma = (self.mean + self.std * normal).exp() * denoiser.sigma_data
+        sigma = (self.mean + self.std * normal).exp()
         return torch.where(uniform < self.blank, denoiser.blank, sigma)
 
 
@@ -32,7 +32,7 @@ def weight(sigma: Tensor, sigma_data: float) -> Tensor:
 def residual_loss(
     denoiser: Denoiser, residual: Tensor, conditions: Tensor, dose: Tensor, sigma: Tensor, noise: Tensor
 ) -> Tensor:
-    """Return λ(σ) ‖D(y + n; σ, conditions) − y‖² of each patch, averaged over its voxels: (B,) (paper, eq. 5).
+    """Return λ(σ) ‖D(y + n; σ, conditions) − y‖² of each patch, a mean over voxels: (B,) (paper, eq. 5).
 
     `residual` y (B, 1, X, Y, Z); `noise` like it, of unit variance; `sigma` (B,).
     """

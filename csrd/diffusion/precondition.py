@@ -1,4 +1,4 @@
-"""EDM's preconditioning: from a network of unit variance in and out to the denoiser D(r; σ) (EDM, eq. 7, Table 1)."""
+"""Preconditioning: from a network of unit variance in and out to the denoiser D(r; σ) (EDM, eq. 7, Table 1)."""
 
 import torch
 from torch import Tensor, nn
@@ -40,14 +40,17 @@ class Denoiser(nn.Module):
     def forward(self, r: Tensor, sigma: Tensor, conditions: Tensor, dose: Tensor) -> Tensor:
         """Return D = c_skip r + c_out F(c_in r; c_noise) (EDM, eq. 7), float32.
 
-        `r` (B, 1, X, Y, Z); `sigma` (B,); `conditions` (B, C, X, Y, Z); `dose` (B,), log of the dose reduction
-        factor. For σ ≥ `BLANK` · σ_d this is the posterior mean E[r | conditions], whatever `r` is.
+        `r` (B, 1, X, Y, Z); `sigma` (B,); `conditions` (B, C, X, Y, Z); `dose` (B,), log of the dose
+        reduction factor. For σ ≥ `BLANK` · σ_d this is the posterior mean E[r | conditions], whatever `r` is.
         """
         s = sigma.float().reshape(-1, 1, 1, 1, 1)
         shown = torch.where(s < BLANK * self.sigma_data, c_in(s, self.sigma_data), 0.0)
         x = torch.cat([shown * r, conditions.to(r.dtype)], 1)
         f = self.network(x, c_noise(sigma.float()), dose)
-        return torch.where(shown > 0, c_skip(s, self.sigma_data), 0.0) * r + c_out(s, self.sigma_data) * f.float()
+        return (
+            torch.where(shown > 0, c_skip(s, self.sigma_data), 0.0) * r
+            + c_out(s, self.sigma_data) * f.float()
+        )
 
     @property
     def blank(self) -> float:
@@ -58,4 +61,3 @@ class Denoiser(nn.Module):
 def score(denoised: Tensor, r: Tensor, sigma: float | Tensor) -> Tensor:
     """Return ∇ log p(r; σ, x_low, x_MR) = (D − r) / σ² (paper, eq. 3)."""
     return (denoised - r) / sigma**2
-

@@ -1,4 +1,4 @@
-"""From Gaussian noise to a residual: EDM's stochastic sampler of second order (paper, eq. 1 and 4; EDM, algorithm 2)."""
+"""From Gaussian noise to a residual: the stochastic sampler of second order (paper, eq. 4; EDM, algorithm 2)."""
 
 import math
 from collections.abc import Callable
@@ -46,10 +46,10 @@ def heun(
     churn: Churn | None = None,
     fresh: Callable[[int], Tensor] | None = None,
 ) -> Tensor:
-    """Return a residual drawn along dr = −σ̇ σ ∇ log p(r; σ) dt with σ(t) = t (paper, eq. 4), by Heun's method.
+    """Return a residual drawn along dr = −σ̇ σ ∇ log p dt with σ(t) = t (paper, eq. 1 and 4), by Heun's method.
 
-    `noise` has unit variance; `sigmas` is of `noise_levels`; `fresh(i)` is the unit noise that `churn` adds at
-    step i. The state is kept in double precision, in `noise`'s otherwise.
+    `noise` has unit variance; `sigmas` is of `noise_levels`; `fresh(i)` is the unit noise that `churn` adds
+    at step i. The state is kept in double precision, in `noise`'s otherwise.
     """
     churn, steps = churn or Churn(), len(sigmas) - 1
     r = noise.double() * sigmas[0]
@@ -73,7 +73,7 @@ def _slope(denoise: Denoise, noise: Tensor, r: Tensor, sigma: float) -> Tensor:
 
 
 def blend(mean: Tensor, sample: Tensor, share: float) -> Tensor:
-    """Return mean + share · (sample − mean): squared error 1 + share² times the mean's, texture the more of it.
+    """Return mean + share · (sample − mean): 1 + share² times the mean's squared error, and the more texture.
 
     For a Gaussian posterior this line is the best that error and likeness to real images allow together
     (Freirich 2021, eq. 12). Averaging K samples has the error and the texture of share = 1/√K.

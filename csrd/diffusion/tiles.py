@@ -12,9 +12,9 @@ Box = tuple[slice, slice, slice]
 def tiled(evaluate: Callable[[Box], Tensor], shape: tuple[int, int, int], size: int, halo: int) -> Tensor:
     """Return `evaluate` over a whole volume, assembled from boxes of at most `size`³ voxels: (…, X, Y, Z).
 
-    What lies within `halo` of a box's inner border is not used; over the next `halo` voxels neighbouring boxes
-    blend into each other. Where `halo` covers the network's receptive field, the result is that of one box.
-    Boxes start at multiples of `halo`, which must itself be a multiple of the network's factor.
+    What lies within `halo` of a box's inner border is not used; over the next `halo` voxels neighbouring
+    boxes blend into each other. Where `halo` covers the network's receptive field, the result is that of one
+    box. Boxes start at multiples of `halo`, which must itself be a multiple of the network's factor.
     """
     assert size >= 4 * halo > 0, f"tiles of {size} voxels are too small for a halo of {halo}"
     total: Tensor | None = None
@@ -37,12 +37,11 @@ def boxes(shape: tuple[int, int, int], size: int, halo: int) -> Iterator[Box]:
     for n in shape:
         starts = [0] if n <= size else list(range(0, n - 3 * halo, stride))
         axes.append([slice(start, min(start + size, n)) for start in starts])
-    for x, y, z in product(*axes):
-        yield x, y, z
+    yield from product(*axes)
 
 
 def _ramp(box: Box, shape: tuple[int, int, int], halo: int, like: Tensor) -> Tensor:
-    """Return a box's weights (x, y, z): 0 within `halo` of an inner border, rising to 1 over the next `halo`."""
+    """Return a box's weights (x, y, z): 0 within `halo` of an inner border, 1 beyond twice that."""
     axes = []
     for part, n in zip(box, shape, strict=True):
         place = torch.arange(part.start, part.stop, device=like.device, dtype=like.dtype) + 0.5

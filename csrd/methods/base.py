@@ -68,6 +68,17 @@ class Method(ABC):
         `low` is scaled to normal dose; `mr` is on its grid or None; `drf` is its dose reduction factor.
         """
 
+    def apply_with_spread(self, low: Volume, mr: Volume | None, drf: float) -> tuple[Volume, Volume]:
+        """Return the image of `apply`, and the standard deviation of the normal dose around it.
+
+        For methods whose settings have `has_spread`.
+        """
+        raise NotImplementedError(f"{self.key} gives no spread")
+
+    def facts(self) -> dict:
+        """Return what the sidecar of an image says about how it was made, beside the method's label."""
+        return {}
+
     @classmethod
     def write_model(cls, out_dir: Path, content: dict) -> None:
         """Write ``model.json``, which marks a fitted method."""

@@ -1,15 +1,18 @@
 """CSR-D: conditional score-based diffusion of the residual between low and normal dose, given PET and MR."""
 
-from dataclasses import dataclass
+import hashlib
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from csrd.align.head import head_mask
 from csrd.diffusion.loss import NoiseLevels, residual_loss
+from csrd.diffusion.posterior import Posterior
 from csrd.diffusion.precondition import Denoiser
-from csrd.diffusion.sampler import Churn, heun, noise_levels
+from csrd.diffusion.sampler import Churn, blend, noise_levels
 from csrd.methods.base import TrainingPair, robust_scale
 from csrd.methods.learned import Learned
 from csrd.methods.scaling import Spread, pet_scale
@@ -24,18 +27,12 @@ SIGMA_DATA = 0.5
 COORDINATES = 3
 
 
-@dataclass(frozen=True)
-class Posterior:
-    """What the model says of a scan's residual, in the scan's unit: its mean, and samples of it."""
-
-    mean: np.ndarray
-    samples: list[np.ndarray]
-
-
 class CsrdTask:
     """The denoiser with the loss of eq. 5 and, on validation subjects, the error of the posterior mean."""
 
-    def __init__(self, network: nn.Module, settings: dict, learned: dict, validation: list[TrainingPair], method):
+    def __init__(
+        self, network: nn.Module, settings: dict, learned: dict, validation: list[TrainingPair], method
+    ):
         self.network, self.validation = network, validation
         self.denoiser = Denoiser(network, SIGMA_DATA)
         self.levels = NoiseLevels(settings["P_mean"], settings["P_std"], settings["blank"])
@@ -52,9 +49,11 @@ class CsrdTask:
         errors = []
         for pair in self.validation:
             mask, normal = pair.mask.array > 0, pair.normal.array
-            image = np.maximum(pair.low.array - method.posterior(pair.low, pair.mr, pair.drf).mean, 0)
-            error = (image - normal)[mask]
-            errors.append((np.abs(error).mean(), 20 * np.log10(normal[mask].max() / np.sqrt((error**2).mean()))))
+            image, _ = method.denoise(pair.low, pair.mr, pair.drf, share=0.0)
+            error = (image.array - normal)[mask]
+            errors.append(
+                (np.abs(error).mean(), 20 * np.log10(normal[mask].max() / np.sqrt((error**2).mean())))
+            )
         mae, psnr = np.mean(errors, 0)
         return {"mae": float(mae), "psnr": float(psnr)}
 
@@ -68,8 +67,7 @@ class Csrd(Learned):
     @classmethod
     def build(cls, settings: dict) -> nn.Module:
         channels = 1 + 1 + cls.wants_mr + COORDINATES * settings["coordinates"]
-        common = dict(channels=tuple(settings["channels"]), blocks=settings["blocks"], dropout=settings["dropout"],
-                      dose=settings["dose"])  # fmt: skip
+        common = {name: settings[name] for name in ("channels", "blocks", "dropout", "dose")}
         if settings["network"] == "ddpmpp":
             return DDPMpp(channels, **common)
         return EDM2(channels, stem=settings["stem"], **common)
@@ -85,7 +83,7 @@ class Csrd(Learned):
         if settings["standardise"]:
             spread = Spread(learned["spread_intercept"], learned["spread_slope"])
             return pet_scale(low) * spread.at(drf) / SIGMA_DATA
-        return robust_scale(low, low.array > 0)
+        return robust_scale(low, head_mask(low))
 
     @classmethod
     def target(cls, pair: TrainingPair, settings: dict, learned: dict) -> np.ndarray:
@@ -93,7 +91,9 @@ class Csrd(Learned):
         return ((pair.low.array - pair.normal.array) / np.float32(unit)).astype(np.float32)
 
     @classmethod
-    def task(cls, network: nn.Module, settings: dict, learned: dict, validation: list[TrainingPair]) -> CsrdTask:
+    def task(
+        cls, network: nn.Module, settings: dict, learned: dict, validation: list[TrainingPair]
+    ) -> CsrdTask:
         return CsrdTask(network, settings, learned, validation, cls)
 
     @classmethod
@@ -102,61 +102,81 @@ class Csrd(Learned):
         return Patches(scans, size, settings["seed"], coordinates=settings["coordinates"])
 
     def apply(self, low: Volume, mr: Volume | None, drf: float) -> Volume:
-        share = self.model.get("chosen", {}).get("share", 0.0)
-        posterior = self.posterior(low, mr, drf, samples=1 if share else 0)
-        residual = posterior.mean
-        if share:
-            residual = residual + np.float32(share) * (posterior.samples[0] - residual)
-        return low.like(np.maximum(low.array - residual, 0))
+        return self.denoise(low, mr, drf)[0]
 
-    @torch.no_grad()
-    def posterior(self, low: Volume, mr: Volume | None, drf: float, samples: int = 0, **sampler) -> Posterior:
-        """Return the residual's posterior mean (one evaluation) and so many samples, in the PET's unit.
+    def apply_with_spread(self, low: Volume, mr: Volume | None, drf: float) -> tuple[Volume, Volume]:
+        image, spread = self.denoise(low, mr, drf, samples=self.settings["samples"])
+        assert spread is not None
+        return image, spread
 
-        `sampler` overrides the settings of the sampler: steps, sigma_min, sigma_max, rho, S_churn, ….
+    def denoise(
+        self,
+        low: Volume,
+        mr: Volume | None,
+        drf: float,
+        *,
+        share: float | None = None,
+        samples: int = 0,
+        sampler: dict | None = None,
+    ) -> tuple[Volume, Volume | None]:
+        """Return low − residual, nowhere negative, and from `samples` the standard deviation around it.
+
+        `share` is how much of a sample's departure from the posterior mean the image has (see `blend`): 0 is
+        the mean, 1 a sample; None: what was chosen on the validation subjects. The standard deviation is that
+        of the normal dose around the image, so it grows with `share`. `sampler` overrides the settings of
+        that name.
         """
-        options = self.settings["sampler"] | sampler
+        share = self.share if share is None else share
+        posterior, unit = (
+            self.posterior(low, mr, drf),
+            self.residual_unit(low, drf, self.settings, self.learned),
+        )
+        residual = mean = posterior.mean(None if self.settings["blank"] else self.sampler["sigma_max"])
+        variance = torch.zeros_like(mean)
+        levels, churn = _schedule(self.sampler | (sampler or {}))
+        for number in range(max(samples, 1 if share else 0)):
+            sample = posterior.sample(number, levels, churn)
+            variance += (sample - mean) ** 2
+            if number == 0:
+                residual = blend(mean, sample, share)
+        image = low.like(np.maximum(low.array - _image(residual, unit), 0))
+        if not samples:
+            return image, None
+        deviation = (variance / samples * (1 + share**2)).sqrt()
+        return image, low.like(_image(deviation, unit))
+
+    def posterior(self, low: Volume, mr: Volume | None, drf: float) -> Posterior:
+        """Return the model bound to a scan; its noise follows from the seed and the scan's own voxels."""
         conditions = torch.from_numpy(self.inputs(low, mr)).to(self.device)
         if self.settings["coordinates"]:
             conditions = torch.cat([conditions, coordinates(low.shape, self.device)])
-        conditions = _padded(conditions, self.network.factor)[None]
-        dose = torch.tensor([np.log(drf)], dtype=torch.float32, device=self.device)
-        denoiser = Denoiser(self.network, SIGMA_DATA).eval()
+        denoiser = Denoiser(self.network, SIGMA_DATA)
+        seed = key64(self.settings["seed"], hashlib.sha256(np.ascontiguousarray(low.array)).hexdigest())
+        return Posterior(
+            denoiser, conditions, float(np.log(drf)), seed, precision=partial(precision, self.device)
+        )
 
-        def denoise(r: Tensor, sigma: float) -> Tensor:
-            with precision(self.device):
-                return denoiser(r, torch.full((1,), sigma, device=self.device), conditions, dose)
+    @property
+    def share(self) -> float:
+        return self.model.get("chosen", {}).get("share", 0.0)
 
-        seed = key64(self.settings["seed"], low.array.tobytes().hex()[:64])
-        unit = self.residual_unit(low, drf, self.settings, self.model["learned"])
-        box = tuple(slice(0, n) for n in low.shape)
+    @property
+    def learned(self) -> dict:
+        return self.model["learned"]
 
-        def noise(*names) -> Tensor:
-            generator = torch.Generator(self.device).manual_seed(key64(seed, *names) % 2**63)
-            return torch.randn(1, 1, *conditions.shape[2:], generator=generator, device=self.device)
-
-        def in_unit(r: Tensor) -> np.ndarray:
-            return r[0, 0][box].float().cpu().numpy() * np.float32(unit)
-
-        top = options["sigma_max"] * SIGMA_DATA
-        if self.settings["blank"]:
-            mean = denoise(torch.zeros_like(conditions[:, :1]), denoiser.blank)
-        else:
-            mean = denoise(noise("mean") * top, top)
-        levels = noise_levels(options["steps"], options["sigma_min"] * SIGMA_DATA, top, options["rho"])
-        churn = Churn(*(options[name] for name in ("S_churn", "S_min", "S_max", "S_noise")))
-        drawn = []
-        for k in range(samples):
-            drawn.append(in_unit(heun(denoise, noise(k), levels, churn, lambda i, k=k: noise(k, i))))
-        return Posterior(in_unit(mean), drawn)
+    @property
+    def sampler(self) -> dict:
+        return self.settings["sampler"]
 
 
-def _padded(x: Tensor, factor: int) -> Tensor:
-    """Return (C, X, Y, Z) grown at its ends to multiples of `factor`, the last voxels repeated."""
-    grow = [-n % factor for n in x.shape[1:]]
-    if not any(grow):
-        return x
-    return nn.functional.pad(x[None], [part for g in reversed(grow) for part in (0, g)], mode="replicate")[0]
+def _schedule(sampler: dict) -> tuple[list[float], Churn]:
+    levels = noise_levels(*(sampler[name] for name in ("steps", "sigma_min", "sigma_max", "rho")))
+    return levels, Churn(*(sampler[name] for name in ("S_churn", "S_min", "S_max", "S_noise")))
+
+
+def _image(r: Tensor, unit: float) -> np.ndarray:
+    """Return a tensor in the model's unit as an array in the PET's."""
+    return r.cpu().numpy() * np.float32(unit)
 
 
 METHOD = Csrd

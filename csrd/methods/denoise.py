@@ -15,9 +15,11 @@ def denoise(
     lows: dict[int, str | Path],
     mr: str | Path | None,
     outs: dict[int, str | Path],
+    spreads: dict[int, str | Path] | None = None,
 ) -> None:
     """Write the denoised image of each dose, with its sidecar, on the grid and in the unit of its input.
 
+    `spreads` says where the standard deviations go, of a method that has them.
     Raises InputError where the MR is not on the PET's grid or the model is not this method's.
     """
     denoiser = method(key).load(Path(model_dir))
@@ -26,16 +28,21 @@ def denoise(
         low = Volume.load(path)
         if anatomy is not None and not anatomy.same_grid(low):
             raise InputError(f"{mr} is not on the grid of {path}; run the align stage on both")
-        out = denoiser.apply(low, anatomy, drf)
+        if spreads:
+            out, spread = denoiser.apply_with_spread(low, anatomy, drf)
+        else:
+            out, spread = denoiser.apply(low, anatomy, drf), None
         assert out.same_grid(low) and out.unit == low.unit and out.array.min() >= 0, (
             f"{key} broke its contract"
         )
-        sidecar = pet_sidecar(
-            path,
-            out.unit,
-            Description=f"PET at 1/{drf} of the dose, denoised by {denoiser.label}",
-            DoseReductionFactor=drf,
-            Denoising=denoiser.label,
-            Sources=[bids_uri(source) for source in (path, mr) if source is not None],
-        )
-        save_derivative(out, outs[drf], sidecar)
+        facts = {
+            "DoseReductionFactor": drf,
+            "Denoising": denoiser.label,
+            "Sources": [bids_uri(source) for source in (path, mr) if source is not None],
+            **denoiser.facts(),
+        }
+        text = f"PET at 1/{drf} of the dose, denoised by {denoiser.label}"
+        save_derivative(out, outs[drf], pet_sidecar(path, out.unit, Description=text, **facts))
+        if spread is not None:
+            text = f"Standard deviation of the normal dose around {Path(outs[drf]).name}, by {denoiser.label}"
+            save_derivative(spread, spreads[drf], pet_sidecar(path, out.unit, Description=text, **facts))

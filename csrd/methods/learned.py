@@ -15,7 +15,14 @@ from csrd.files import sha256, whole_file
 from csrd.methods.base import MODEL_FILE, Method, TrainingPair
 from csrd.methods.scaling import mr_channel, pet_scale
 from csrd.progress import progress
-from csrd.train.checkpoint import StateFolder, fingerprint, forget_others, load_weights, save_weights, state_folder
+from csrd.train.checkpoint import (
+    StateFolder,
+    fingerprint,
+    forget_others,
+    load_weights,
+    save_weights,
+    state_folder,
+)
 from csrd.train.device import pick_device, precision
 from csrd.train.loop import Plan, Task, averaged, train
 from csrd.train.patches import Patches, Scan
@@ -98,7 +105,9 @@ class Learned(Method):
         training = [pair for pair in pairs if pair.split == "train"]
         validation = [pair for pair in pairs if pair.split == "validation"]
         if not training:
-            raise InputError(f"there is no training subject to fit {cls.key} on; set cohort.train to 1 or more")
+            raise InputError(
+                f"there is no training subject to fit {cls.key} on; set cohort.train to 1 or more"
+            )
         learned = cls.learn(training, settings)
         scans = [cls._scan(pair, settings, learned) for pair in training]
         key = fingerprint({"method": cls.key, **settings}, list(_tensors(scans, validation, cls)))
@@ -182,7 +191,7 @@ def _tensors(scans: list[Scan], validation: list[TrainingPair], cls: type[Learne
 
 
 def _choose_average(task: Task, folder: StateFolder, plan: Plan, context) -> dict:
-    """Fill the network with the average of weights that the validation subjects like best (or the usual one)."""
+    """Fill the network with the average of weights that the validation subjects like best, or the usual."""
     scores = {}
     weights: dict[float, dict[str, Tensor]] = {}
     parameters = dict(task.network.named_parameters())

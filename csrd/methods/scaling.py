@@ -61,7 +61,7 @@ def mr_channel(mr: Volume, low: Volume) -> np.ndarray:
     """
     if not mr.same_grid(low):
         raise InputError(
-            f"the MR has a grid of {mr.shape} voxels other than the PET's {low.shape}; run the align stage on both"
+            f"the MR has a grid of {mr.shape} voxels other than the PET's {low.shape}; align both"
         )
     scale = float(mr.array[head_mask(low)].mean())
     if not scale > 0:

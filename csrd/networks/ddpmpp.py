@@ -1,7 +1,7 @@
 """The paper's network: the DDPM++ U-Net of EDM (Karras 2022, Table 7; Song 2021) in three dimensions.
 
-Blocks in the order norm, SiLU, convolution; additive embedding of the noise level; skips scaled by √½; box filter for
-resampling; self-attention in the bottleneck only.
+Blocks in the order norm, SiLU, convolution; additive embedding of the noise level; skips scaled by √½; box
+filter for resampling; self-attention in the bottleneck only.
 """
 
 import math
@@ -13,6 +13,7 @@ from torch.nn import functional
 SKIP_SCALE = math.sqrt(0.5)
 GROUPS, CHANNELS_PER_GROUP = 32, 4  # at most so many groups, of at least so many channels
 NORM_EPS = 1e-6
+FEATURE_MAPS = 12  # of the finest resolution that an evaluation holds at once
 SMALL = 1e-5  # initial weight of each block's last layer: the network starts near the identity
 
 
@@ -29,10 +30,11 @@ class DDPMpp(nn.Module):
         dropout: float = 0.13,
         dose: bool = False,
     ) -> None:
-        """Build the network; `channels` holds one entry a resolution; `dose` adds log drf to the embedding."""
+        """Build the network; `channels` holds one entry a resolution; `dose` lets it see log drf."""
         super().__init__()
         width, embedding = channels[0], 4 * channels[0]
         self.factor = 2 ** (len(channels) - 1)
+        self.bytes_per_voxel = FEATURE_MAPS * 4 * width
         self.positional = Positional(width)
         self.embed0, self.embed1 = nn.Linear(width, embedding), nn.Linear(embedding, embedding)
         self.embed_dose = nn.Linear(1, width, bias=False) if dose else None

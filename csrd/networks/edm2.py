@@ -1,9 +1,9 @@
 """A magnitude-preserving U-Net in three dimensions (Karras 2024, config G), without global statistics.
 
-Every layer keeps unit variance by construction: weights are normalised, sums and concatenations are weighted, SiLU
-is rescaled, and the encoder divides each voxel's features by their root mean square. Nothing looks at the whole
-image, so a patch, a tile and a volume see the same network. A stem that folds 2 × 2 × 2 voxels into channels makes
-it eight times cheaper than one at full resolution.
+Every layer keeps unit variance by construction: weights are normalised, sums and concatenations are weighted,
+SiLU is rescaled, and the encoder divides each voxel's features by their root mean square. Nothing looks at
+the whole image, so a patch, a tile and a volume see the same network. A stem that folds 2 × 2 × 2 voxels into
+channels makes it eight times cheaper than one at full resolution.
 """
 
 import math
@@ -15,6 +15,7 @@ from torch.nn import functional
 EPS = 1e-4
 SILU_RMS = 0.596  # root mean square of silu(n), n ~ N(0, 1)
 RESIDUAL = 0.3  # share t of a block's branch in eq. 88
+FEATURE_MAPS = 12  # of the finest resolution that an evaluation holds at once
 EMBEDDING = 4  # embedding channels per channel of the finest resolution
 
 
@@ -36,6 +37,7 @@ class EDM2(nn.Module):
         super().__init__()
         width = EMBEDDING * channels[0]
         self.stem, self.factor = stem, stem * 2 ** (len(channels) - 1)
+        self.bytes_per_voxel = FEATURE_MAPS * 4 * channels[0] / stem**3
         self.fourier = Fourier(width)
         self.embed_noise = MPLinear(width, width)
         self.embed_dose = nn.Sequential(Fourier(width), MPLinear(width, width)) if dose else None
@@ -61,6 +63,7 @@ class EDM2(nn.Module):
                 current = channels[level]
         self.conv_out = MPConv(channels[0], out_channels * stem**3, 3)
         self.gain_out = nn.Parameter(torch.zeros([]))
+        self.to(memory_format=torch.channels_last_3d)  # half again as fast as channels first, on a CPU
 
     def forward(self, x: Tensor, noise: Tensor, dose: Tensor | None = None) -> Tensor:
         """Return F for the noise condition `noise` (B,), c_noise of EDM, and log drf `dose` (B,)."""
@@ -69,7 +72,7 @@ class EDM2(nn.Module):
             embedding = mp_sum(embedding, self.embed_dose(dose), 0.5)
         embedding = mp_silu(embedding)
         x = torch.cat([x, torch.ones_like(x[:, :1])], 1)  # a constant channel stands for all biases
-        x = self.conv_in(fold(x, self.stem))
+        x = self.conv_in(fold(x, self.stem).contiguous(memory_format=torch.channels_last_3d))
         skips = []
         for block in self.encoder:
             if block.down:
@@ -89,7 +92,7 @@ class EDM2(nn.Module):
 
 
 class Block(nn.Module):
-    """A residual block whose branch is modulated by the embedding; resampling and `skip` channels come first."""
+    """A residual block, its branch modulated by the embedding; resampling and `skip` channels come first."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Training of any network on pairs of volumes: patches on the device, the loop, averages of weights, checkpoints.
+"""Training of any network on pairs of volumes: patches, the loop, averages of weights, checkpoints.
 
 Needs torch and numpy only. A method brings its network and its loss (see `csrd.train.loop.Task`).
 """

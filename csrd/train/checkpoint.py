@@ -24,7 +24,7 @@ STATE, HISTORY, DONE, LOCK = "state.safetensors", "history.jsonl", "done.json", 
 
 
 def fingerprint(settings: dict, inputs: list[tuple[str, Tensor | str]]) -> str:
-    """Return the key of a training: SHA-256 over settings, code version, and the bytes of every input tensor."""
+    """Return the key of a training: SHA-256 over settings, code version and every input tensor's bytes."""
     digest = hashlib.sha256(json.dumps([VERSION, settings], sort_keys=True).encode())
     for name, value in inputs:
         digest.update(f"\0{name}\0".encode())
@@ -63,7 +63,9 @@ class StateFolder:
     def save(self, tensors: dict[str, Tensor], facts: dict) -> None:
         """Write the state: named tensors, and facts that JSON can hold."""
         with whole_file(self.state) as temporary:
-            save_file({k: v.contiguous() for k, v in tensors.items()}, temporary, {"facts": json.dumps(facts)})
+            save_file(
+                {k: v.contiguous() for k, v in tensors.items()}, temporary, {"facts": json.dumps(facts)}
+            )
 
     def load(self, device: torch.device) -> tuple[dict[str, Tensor], dict] | None:
         """Return what `save` wrote, or None where there is nothing to go on from."""
@@ -137,7 +139,9 @@ def load_weights(path: Path, network: torch.nn.Module) -> None:
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; train the method again") from None
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} is no readable weights file ({error}); train again or copy it anew") from None
+        raise InputError(
+            f"{path} is no readable weights file ({error}); train again or copy it anew"
+        ) from None
     wanted = network.state_dict()
     wrong = [k for k in wanted if k not in weights or weights[k].shape != wanted[k].shape]
     if wrong or len(weights) != len(wanted):
@@ -151,4 +155,5 @@ def load_weights(path: Path, network: torch.nn.Module) -> None:
 def load_tensors(path: Path, device: torch.device) -> tuple[dict[str, Tensor], dict]:
     """Return the tensors in a state file and its facts."""
     with safe_open(path, "pt", str(device)) as file:
-        return {k: file.get_tensor(k) for k in file.keys()}, json.loads(file.metadata()["facts"])  # noqa: SIM118
+        names = list(file.keys())
+        return {name: file.get_tensor(name) for name in names}, json.loads(file.metadata()["facts"])

@@ -54,5 +54,7 @@ def bf16_is_right(kind: str) -> bool:
         results.append([y.detach().float(), *(part.grad.float() for part in inputs)])
     right = all(bool((a - b).norm() <= TOLERANCE * b.norm()) for b, a in zip(*results, strict=True))
     if not right:
-        warnings.warn(f"bf16 convolutions on this {kind} are wrong; fp32 is used, which is slower", stacklevel=2)
+        warnings.warn(
+            f"bf16 convolutions on this {kind} are wrong; fp32 is used, which is slower", stacklevel=2
+        )
     return right

@@ -1,7 +1,7 @@
-"""Power-function averages of the weights, whose length is chosen after training (EDM2, section 3 and appendix C).
+"""Power-function averages of the weights, their length chosen after training (EDM2, section 3, appendix C).
 
-At time t the average of exponent γ weighs what the weights were at time τ by p(τ) ∝ τ^γ on [0, t]. Two of them are
-tracked; snapshots of both, taken along the way, combine to the average of any other length.
+At time t the average of exponent γ weighs what the weights were at time τ by p(τ) ∝ τ^γ on [0, t]. Two of
+them are tracked; snapshots of both, taken along the way, combine to the average of any other length.
 """
 
 import math

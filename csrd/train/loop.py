@@ -21,6 +21,8 @@ from csrd.train.checkpoint import StateFolder, load_tensors
 from csrd.train.patches import Batch, Patches
 from csrd.train.processes import Processes
 
+VALIDATIONS = 6  # looks at the validation subjects, evenly over the training
+SAVE_EVERY_S = 60.0
 SNAPSHOTS = 8  # of the averages, evenly over the training
 SPIKE = 10.0  # a gradient so many times its usual norm is cut back to it
 USUAL = 0.98  # memory of the usual norm
@@ -52,13 +54,11 @@ class Plan:
     decay: float = 0.5
     """Share of the steps, the last ones, over which the rate falls to 0 along a cosine."""
     weight_decay: float = 0.0
-    validations: int = 6
-    save_every_s: float = 60.0
 
     def rate(self, step: int) -> float:
         """Return the learning rate of step 1, 2, …, `steps`."""
         rise = min(step / max(self.ramp * self.steps, 1), 1.0)
-        left = (self.steps - step) / max(self.decay * self.steps, 1)
+        left = (self.steps - step) / (self.decay * self.steps) if self.decay else 1.0
         return self.lr * rise * (0.5 - 0.5 * math.cos(math.pi * min(left, 1.0)))
 
     def marks(self, count: int) -> set[int]:
@@ -87,8 +87,9 @@ def train(
     precision: Callable[[], AbstractContextManager],
     progress: Callable[..., Iterable[int]],
     group: Processes | None = None,
+    save_every_s: float = SAVE_EVERY_S,
 ) -> Counters:
-    """Train `task.network` in place, going on from `folder` where it holds a state; averages stay in the folder.
+    """Train `task.network` in place, going on from what `folder` holds; the averages are left there.
 
     Raises InputError where the loss stays without finite values.
     """
@@ -97,7 +98,7 @@ def train(
     state.restore(folder)
     if group.first:
         folder.cut_history(state.counters.step)
-    counters, validations, snapshots = state.counters, plan.marks(plan.validations), plan.marks(SNAPSHOTS)
+    counters, validations, snapshots = state.counters, plan.marks(VALIDATIONS), plan.marks(SNAPSHOTS)
     saved = started = time.monotonic()
     spent = counters.seconds
     with _Termination() as termination:
@@ -116,16 +117,20 @@ def train(
                 if step in validations:
                     record |= state.validated(task, precision)
                 folder.append_history(record)
-            if time.monotonic() - saved > plan.save_every_s or termination.asked:
+            if time.monotonic() - saved > save_every_s or termination.asked:
                 state.write(folder)
                 saved = time.monotonic()
             if termination.asked:
-                raise InputError("the training was asked to end and has saved its state; start it again to go on")
+                raise InputError(
+                    "the training was asked to end and has saved its state; start it again to go on"
+                )
     group.wait()
     return counters
 
 
-def _step(task, patches: Patches, plan: Plan, state: "_State", precision, group: Processes) -> tuple[float, float]:
+def _step(
+    task, patches: Patches, plan: Plan, state: "_State", precision, group: Processes
+) -> tuple[float, float]:
     """Take one step; return its loss and the gradient's norm."""
     counters = state.counters
     samples = group.share(plan.batch)

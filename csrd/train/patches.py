@@ -12,8 +12,8 @@ from csrd.seeds import key64
 class Scan:
     """One training pair in model units, on one grid of X × Y × Z voxels.
 
-    `inputs` (C, X, Y, Z), `target` (1, X, Y, Z); `dose` is the log of the dose reduction factor; `left_right` is the
-    array axis along which a mirrored head is still a head.
+    `inputs` (C, X, Y, Z), `target` (1, X, Y, Z); `dose` is the log of the dose reduction factor; `left_right`
+    is the array axis along which a mirrored head is still a head.
     """
 
     inputs: Tensor
@@ -57,7 +57,7 @@ class Patches:
         coordinates: bool = False,
         mirror: bool = True,
     ) -> None:
-        """`size` in voxels (None: the whole axis); `coordinates` adds three channels in −1 … 1 over the volume."""
+        """`size` in voxels (None: the whole axis); `coordinates` adds three channels, −1 … 1 over a volume."""
         assert scans, "there is nothing to train on"
         self.scans, self.size, self.seed = scans, size, seed
         self.coordinates, self.mirror = coordinates, mirror

@@ -13,7 +13,7 @@ rule denoise:
     benchmark:
         "<benchmarks>/denoise/{subject}_{method}.tsv"
     wildcard_constraints:
-        method="|".join(settings.fitted_methods),
+        method="|".join(set(settings.fitted_methods) - set(settings.methods_with_spread)) or NO_METHOD,
     threads: 1
     resources:
         mem_mb=4000,
@@ -24,3 +24,14 @@ rule denoise:
         "{wildcards.subject}: denoise by {wildcards.method}"
     script:
         "../scripts/denoise.py"
+
+
+# The same for a method that also says how sure it is.
+use rule denoise as denoise_with_spread with:
+    output:
+        images=expand(f"{DENOISED}.nii.gz", drf=settings.drfs, allow_missing=True),
+        sidecars=expand(f"{DENOISED}.json", drf=settings.drfs, allow_missing=True),
+        spreads=expand(f"{SPREAD}.nii.gz", drf=settings.drfs, allow_missing=True),
+        spread_sidecars=expand(f"{SPREAD}.json", drf=settings.drfs, allow_missing=True),
+    wildcard_constraints:
+        method="|".join(settings.methods_with_spread) or NO_METHOD,

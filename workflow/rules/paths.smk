@@ -8,6 +8,8 @@ PET = f"<results>/derivatives/csrd/{{subject}}/pet/{{subject}}_trc-{TRACER}"
 REFERENCE = f"{PET}_rec-acstat_desc-reference_pet"
 LOW = f"{PET}_rec-acstatDrf{{drf}}_desc-lowdose_pet"
 DENOISED = f"{PET}_rec-acstatDrf{{drf}}_desc-{{method}}_pet"
+SPREAD = f"{PET}_rec-acstatDrf{{drf}}_desc-{{method}}Spread_pet"
+NO_METHOD = "[^a-zA-Z0-9]"  # constrains a rule to no method at all
 
 
 def code_of(room):

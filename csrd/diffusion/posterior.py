@@ -1,0 +1,109 @@
+"""What a trained denoiser says of one scan: the residual's mean, and samples of it, on a volume of any size."""
+
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import torch
+from torch import Generator, Tensor, nn
+
+from csrd.diffusion.precondition import Denoiser
+from csrd.diffusion.sampler import Churn, heun
+from csrd.diffusion.tiles import Box, tiled
+from csrd.seeds import key64
+
+HALO = 16  # voxels, at least; tiles differ from the whole beyond any network's receptive field only
+
+
+class Posterior:
+    """p(r | conditions) of one volume. Residuals are (X, Y, Z) tensors in the model's unit."""
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        conditions: Tensor,
+        dose: float,
+        seed: int,
+        *,
+        precision: Callable[[], AbstractContextManager],
+        tile: int | None = None,
+    ) -> None:
+        """Bind a denoiser to `conditions` (C, X, Y, Z), on its device, and to the log of the drf.
+
+        `tile` is the edge of the tiles in voxels; None: the whole volume where it fits into memory.
+        """
+        self.denoiser, self.seed, self.precision = denoiser.eval(), seed, precision
+        self.shape = tuple(conditions.shape[1:])
+        self.conditions = grown(conditions, denoiser.network.factor)[None]
+        self.dose = torch.tensor([dose], dtype=torch.float32, device=conditions.device)
+        self.tile = tile or tile_that_fits(
+            denoiser.network, tuple(self.conditions.shape[2:]), conditions.device
+        )
+
+    @torch.no_grad()
+    def mean(self, sigma_max: float | None = None) -> Tensor:
+        """Return E[r | conditions]: D of a residual that tells nothing.
+
+        That is the one a network was trained to be shown (`Denoiser.blank`); for a network that was not, it
+        is noise of `sigma_max`.
+        """
+        if sigma_max is None:
+            return self._cropped(self._denoise(torch.zeros_like(self.conditions[:, :1]), self.denoiser.blank))
+        return self._cropped(self._denoise(self._noise("mean") * sigma_max, sigma_max))
+
+    @torch.no_grad()
+    def sample(self, number: int, sigmas: list[float], churn: Churn | None = None) -> Tensor:
+        """Return sample `number`, which depends on the seed and on nothing that was drawn before."""
+        drawn = heun(self._denoise, self._noise(number), sigmas, churn, lambda i: self._noise(number, i))
+        return self._cropped(drawn)
+
+    def _denoise(self, r: Tensor, sigma: float) -> Tensor:
+        """Return D(r; σ) of the grown volume (1, 1, X, Y, Z), tile by tile where it must be."""
+        level = torch.full((1,), sigma, device=r.device)
+
+        def evaluate(box: Box) -> Tensor:
+            part = (slice(None), slice(None), *box)
+            with self.precision():
+                return self.denoiser(r[part], level, self.conditions[part], self.dose)
+
+        if self.tile is None:
+            return evaluate((slice(None),) * 3)
+        return tiled(evaluate, tuple(r.shape[2:]), self.tile, halo(self.denoiser.network))
+
+    def _noise(self, *names: str | int) -> Tensor:
+        """Return unit noise for the grown volume: one field, whatever the tiles."""
+        device = self.conditions.device
+        generator = Generator(device).manual_seed(key64(self.seed, *names) % 2**63)
+        return torch.randn(1, 1, *self.conditions.shape[2:], generator=generator, device=device)
+
+    def _cropped(self, r: Tensor) -> Tensor:
+        return r[0, 0][tuple(slice(n) for n in self.shape)].float()
+
+
+def halo(network: nn.Module) -> int:
+    """Return how many voxels at a tile's border are not used: a multiple of the network's factor."""
+    return -(-HALO // network.factor) * network.factor
+
+
+def tile_that_fits(network: nn.Module, shape: tuple[int, int, int], device: torch.device) -> int | None:
+    """Return the edge of the largest tiles that fit into memory, None where the whole volume does."""
+    voxels = _free_bytes(device) / network.bytes_per_voxel
+    if shape[0] * shape[1] * shape[2] <= voxels:
+        return None
+    step = halo(network)
+    return max(int(voxels ** (1 / 3)) // step * step, 4 * step)
+
+
+def _free_bytes(device: torch.device) -> float:
+    """Return the memory that an evaluation may take: what a GPU has free, half of what a computer has."""
+    if device.type == "cuda":
+        return 0.9 * torch.cuda.mem_get_info(device)[0]
+    return 0.5 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def grown(x: Tensor, factor: int) -> Tensor:
+    """Return (C, X, Y, Z) grown at its ends to multiples of `factor`, the last voxels repeated."""
+    grow = [-n % factor for n in x.shape[1:]]
+    if not any(grow):
+        return x
+    return nn.functional.pad(x[None], [part for g in reversed(grow) for part in (0, g)], mode="replicate")[0]

@@ -150,24 +150,46 @@ def train(
 def denoise(
     low: Annotated[Path, typer.Argument(help="A low-dose image, aligned.")],
     target: Annotated[Path, typer.Argument(help="The denoised image, .nii.gz.")],
-    model: Annotated[Path, typer.Option(help="The folder of a fitted method: <results>/models/tv.")],
+    model: Annotated[
+        Path | None, typer.Option(help="The folder of a fitted method; else the model in the package.")
+    ] = None,
     mr: Annotated[Path | None, typer.Option(help="The T1w image on the same grid.")] = None,
     drf: Annotated[
-        int | None, typer.Option(min=1, help="The dose reduction factor; else the sidecar's.")
+        float | None, typer.Option(min=1, help="The dose reduction factor; else the sidecar's.")
     ] = None,
+    product: Annotated[
+        str | None, typer.Option(help="csrd: mean, sample, average of the samples, or table (the default).")
+    ] = None,
+    samples: Annotated[int | None, typer.Option(min=1, help="csrd: samples to draw.")] = None,
+    std: Annotated[
+        Path | None, typer.Option(help="csrd: where the standard deviation goes, .nii.gz.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="csrd: steps of the sampler.")] = None,
 ) -> None:
-    """Denoise one image with a fitted method."""
+    """Denoise one image with a fitted method; without --model by CSR-D as it comes with the package."""
     from csrd.align.derivatives import inherited
     from csrd.files import read_json
     from csrd.methods.denoise import denoise
+    from csrd.methods.packaged import packaged
 
     if not low.is_file():
         raise InputError(f"{low} does not exist; check the path")
     drf = drf or inherited(low).get("DoseReductionFactor")
     if drf is None:
         raise InputError(f"{low} has no sidecar that says its dose reduction factor; give --drf")
+    drf = int(drf) if float(drf).is_integer() else drf
+    model = model or packaged("csrd" if mr else "csrdnomr")
     method = str(read_json(model / "model.json").get("method"))
-    denoise(method, model, {int(drf): low}, mr, {int(drf): target})
+    choices = {"product": product, "samples": samples, "steps": steps}
+    denoise(
+        method,
+        model,
+        {drf: low},
+        mr,
+        {drf: target},
+        {drf: std} if std else None,
+        **{name: choice for name, choice in choices.items() if choice is not None},
+    )
 
 
 @app.command()

@@ -75,6 +75,14 @@ class Method(ABC):
         """
         raise NotImplementedError(f"{self.key} gives no spread")
 
+    def use(self, **choices: object) -> None:
+        """Override what was settled in fitting, for a user who asks for something else on one scan.
+
+        Raises InputError where the method has no such choice.
+        """
+        if choices:
+            raise InputError(f"{self.key} has no choice of {', '.join(choices)}; leave it out")
+
     def facts(self) -> dict:
         """Return what the sidecar of an image says about how it was made, beside the method's label."""
         return {}

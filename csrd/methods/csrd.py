@@ -13,6 +13,7 @@ from csrd.diffusion.loss import NoiseLevels, residual_loss
 from csrd.diffusion.posterior import Posterior
 from csrd.diffusion.precondition import Denoiser
 from csrd.diffusion.sampler import Churn, blend, noise_levels
+from csrd.errors import InputError
 from csrd.methods.base import TrainingPair, robust_scale
 from csrd.methods.learned import Learned
 from csrd.methods.scaling import Spread, pet_scale
@@ -25,6 +26,7 @@ from csrd.volume import Volume
 
 SIGMA_DATA = 0.5
 COORDINATES = 3
+PRODUCTS = ("table", "mean", "sample", "average")
 
 
 class CsrdTask:
@@ -49,7 +51,7 @@ class CsrdTask:
         errors = []
         for pair in self.validation:
             mask, normal = pair.mask.array > 0, pair.normal.array
-            image, _ = method.denoise(pair.low, pair.mr, pair.drf, share=0.0)
+            image, _ = method.denoise(pair.low, pair.mr, pair.drf, product="mean")
             error = (image.array - normal)[mask]
             errors.append(
                 (np.abs(error).mean(), 20 * np.log10(normal[mask].max() / np.sqrt((error**2).mean())))
@@ -63,6 +65,7 @@ class Csrd(Learned):
 
     key, label = "csrd", "CSRD w MR"
     wants_mr: ClassVar[bool] = True
+    product = "table"
 
     @classmethod
     def build(cls, settings: dict) -> nn.Module:
@@ -102,48 +105,55 @@ class Csrd(Learned):
         return Patches(scans, size, settings["seed"], coordinates=settings["coordinates"])
 
     def apply(self, low: Volume, mr: Volume | None, drf: float) -> Volume:
-        return self.denoise(low, mr, drf)[0]
+        return self.denoise(low, mr, drf, product=self.product)[0]
 
     def apply_with_spread(self, low: Volume, mr: Volume | None, drf: float) -> tuple[Volume, Volume]:
-        image, spread = self.denoise(low, mr, drf, samples=self.settings["samples"])
-        assert spread is not None
-        return image, spread
+        return self.denoise(low, mr, drf, product=self.product, samples=self.settings["samples"])
+
+    def use(self, **choices: object) -> None:
+        self.product = choices.pop("product", self.product)
+        if self.product not in PRODUCTS:
+            raise InputError(f"there is no product {self.product!r}; choose among {', '.join(PRODUCTS)}")
+        self.settings = {**self.settings, "samples": choices.pop("samples", self.settings["samples"])}
+        self.settings["sampler"] = self.sampler | choices
+
+    def facts(self) -> dict:
+        names = ("weights_sha256", "version")
+        return {
+            "Model": {name: self.model.get(name) for name in names},
+            "Product": {"mean": "posterior mean", "table": f"share {self.share} of a sample"}.get(
+                self.product, self.product
+            ),
+            "Samples": self.settings["samples"],
+            "Sampler": self.sampler,
+            "Seed": self.settings["seed"],
+        }
 
     def denoise(
-        self,
-        low: Volume,
-        mr: Volume | None,
-        drf: float,
-        *,
-        share: float | None = None,
-        samples: int = 0,
-        sampler: dict | None = None,
+        self, low: Volume, mr: Volume | None, drf: float, *, product: str = "table", samples: int = 0
     ) -> tuple[Volume, Volume | None]:
         """Return low − residual, nowhere negative, and from `samples` the standard deviation around it.
 
-        `share` is how much of a sample's departure from the posterior mean the image has (see `blend`): 0 is
-        the mean, 1 a sample; None: what was chosen on the validation subjects. The standard deviation is that
-        of the normal dose around the image, so it grows with `share`. `sampler` overrides the settings of
-        that name.
+        `product` is what the residual is: the posterior "mean" (one evaluation), a "sample", the "average" of all
+        samples, or what the "table" shows: `blend` with the share chosen on the validation subjects.
+        The standard deviation is that of the normal dose around the image, so a sample's is √2 that of the mean.
         """
-        share = self.share if share is None else share
+        low, mr, asked = low.canonical(), None if mr is None else mr.canonical(), low
+        share = {"mean": 0.0, "sample": 1.0, "average": max(samples, 1) ** -0.5, "table": self.share}[product]
         posterior, unit = (
             self.posterior(low, mr, drf),
             self.residual_unit(low, drf, self.settings, self.learned),
         )
         residual = mean = posterior.mean(None if self.settings["blank"] else self.sampler["sigma_max"])
-        variance = torch.zeros_like(mean)
-        levels, churn = _schedule(self.sampler | (sampler or {}))
-        for number in range(max(samples, 1 if share else 0)):
-            sample = posterior.sample(number, levels, churn)
-            variance += (sample - mean) ** 2
-            if number == 0:
-                residual = blend(mean, sample, share)
-        image = low.like(np.maximum(low.array - _image(residual, unit), 0))
+        levels, churn = _schedule(self.sampler)
+        drawn = [posterior.sample(k, levels, churn) for k in range(max(samples, 1 if share else 0))]
+        if share:
+            residual = sum(drawn) / len(drawn) if product == "average" else blend(mean, drawn[0], share)
+        image = low.like(np.maximum(low.array - _image(residual, unit), 0)).with_axes_of(asked)
         if not samples:
             return image, None
-        deviation = (variance / samples * (1 + share**2)).sqrt()
-        return image, low.like(_image(deviation, unit))
+        variance = sum((sample - mean) ** 2 for sample in drawn) / len(drawn) * (1 + share**2)
+        return image, low.like(_image(variance.sqrt(), unit)).with_axes_of(asked)
 
     def posterior(self, low: Volume, mr: Volume | None, drf: float) -> Posterior:
         """Return the model bound to a scan; its noise follows from the seed and the scan's own voxels."""

@@ -16,13 +16,15 @@ def denoise(
     mr: str | Path | None,
     outs: dict[int, str | Path],
     spreads: dict[int, str | Path] | None = None,
+    **choices: object,
 ) -> None:
     """Write the denoised image of each dose, with its sidecar, on the grid and in the unit of its input.
 
-    `spreads` says where the standard deviations go, of a method that has them.
+    `spreads` says where the standard deviations go, of a method that has them; `choices` are for `Method.use`.
     Raises InputError where the MR is not on the PET's grid or the model is not this method's.
     """
     denoiser = method(key).load(Path(model_dir))
+    denoiser.use(**choices)
     anatomy = None if mr is None else Volume.load(mr, unit="arbitrary")
     for drf, path in progress(sorted(lows.items()), f"{key}: denoising"):
         low = Volume.load(path)

@@ -124,24 +124,30 @@ class Block(nn.Module):
             x = mp_cat(x, skip)
         if not self.is_decoder:
             x = pixel_norm(x if self.conv_skip is None else self.conv_skip(x))
-        y = self.conv0(mp_silu(x))
+        y = self.conv0(functional.silu(x), 1 / SILU_RMS)
         scale = self.embed(embedding) * self.gain.to(embedding.dtype) + 1
-        y = mp_silu(y * scale[:, :, None, None, None].to(y.dtype))
-        y = self.conv1(functional.dropout(y, self.dropout, self.training) if self.dropout else y)
+        y = functional.silu(y * scale[:, :, None, None, None].to(y.dtype))
+        if self.dropout:
+            y = functional.dropout(y, self.dropout, self.training)
         if self.is_decoder and self.conv_skip is not None:
             x = self.conv_skip(x)
-        return mp_sum(x, y, RESIDUAL)
+        # mp_sum(x, conv1(mp_silu(·)), RESIDUAL), its factors put on the weights, which are fewer than voxels
+        x_share, y_share = mp_shares(RESIDUAL)
+        return torch.add(self.conv1(y, y_share / SILU_RMS), x, alpha=x_share)
 
 
 class MPConv(nn.Module):
-    """A 3D convolution without bias that keeps the variance of independent inputs (eq. 47)."""
+    """A 3D convolution without bias that keeps the variance of independent inputs, times `gain`² (eq. 47).
+
+    Its weights have unit norm from the start, and again after each step (see `EDM2.normalise_weights`).
+    """
 
     def __init__(self, inner: int, outer: int, kernel: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(outer, inner, kernel, kernel, kernel))
+        self.weight = nn.Parameter(unit_weight(torch.randn(outer, inner, kernel, kernel, kernel)))
 
-    def forward(self, x: Tensor) -> Tensor:
-        weight = unit_weight(self.weight) / math.sqrt(self.weight[0].numel())
+    def forward(self, x: Tensor, gain: float = 1.0) -> Tensor:
+        weight = self.weight * (gain / math.sqrt(self.weight[0].numel()))
         return functional.conv3d(x, weight.to(x.dtype), padding=self.weight.shape[-1] // 2)
 
 
@@ -150,10 +156,10 @@ class MPLinear(nn.Module):
 
     def __init__(self, inner: int, outer: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(outer, inner))
+        self.weight = nn.Parameter(unit_weight(torch.randn(outer, inner)))
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.linear(x, (unit_weight(self.weight) / math.sqrt(self.weight.shape[1])).to(x.dtype))
+        return functional.linear(x, (self.weight / math.sqrt(self.weight.shape[1])).to(x.dtype))
 
 
 class Fourier(nn.Module):
@@ -176,7 +182,8 @@ def unit_weight(weight: Tensor) -> Tensor:
 
 def pixel_norm(x: Tensor) -> Tensor:
     """Return x with root mean square 1 over the channels of each voxel (eq. 30)."""
-    return x * torch.rsqrt(torch.mean(x.float() ** 2, 1, keepdim=True) + EPS**2).to(x.dtype)
+    norm = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=torch.float32)
+    return x * (math.sqrt(x.shape[1]) / (norm + EPS)).to(x.dtype)
 
 
 def mp_silu(x: Tensor) -> Tensor:
@@ -186,7 +193,14 @@ def mp_silu(x: Tensor) -> Tensor:
 
 def mp_sum(a: Tensor, b: Tensor, t: float) -> Tensor:
     """Return (1 − t) a + t b at unit variance for independent inputs of unit variance (eq. 88)."""
-    return torch.lerp(a, b.to(a.dtype), t) / math.sqrt((1 - t) ** 2 + t**2)
+    share_a, share_b = mp_shares(t)
+    return share_a * a + share_b * b
+
+
+def mp_shares(t: float) -> tuple[float, float]:
+    """Return the factors of `mp_sum`: 1 − t and t over √((1 − t)² + t²)."""
+    norm = math.hypot(1 - t, t)
+    return (1 - t) / norm, t / norm
 
 
 def mp_cat(a: Tensor, b: Tensor) -> Tensor:

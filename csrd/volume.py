@@ -48,6 +48,10 @@ class Volume:
         """Return whether both volumes have the same voxels."""
         return self.shape == other.shape and np.allclose(self.affine, other.affine, rtol=0, atol=tolerance_mm)
 
+    def upright(self, array: np.ndarray) -> np.ndarray:
+        """Return `array` of this grid with its axes nearest to right, anterior and superior, as a view."""
+        return nib.orientations.apply_orientation(array, nib.io_orientation(self.affine))
+
     @classmethod
     def load(cls, path: str | Path, unit: str | None = None) -> "Volume":
         """Return the image in a NIfTI file as float32 (labels and masks as stored), scaled by its slope.

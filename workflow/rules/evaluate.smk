@@ -13,7 +13,7 @@ rule evaluate:
         "<logs>/evaluate/{subject}.log",
     benchmark:
         "<benchmarks>/evaluate/{subject}.tsv"
-    threads: 2
+    threads: 1
     resources:
         mem_mb=4000,
         runtime=60,

@@ -32,7 +32,7 @@ class PDist(Metric):
     ImageNet's mean and deviation. Values of two networks cannot be compared.
     """
 
-    key, label, unit, decimals, lower_better = "p_dist", "P_dist", "", 3, True
+    key, label, unit, decimals, lower_better = "p_dist", "P_dist", "", 2, True
     data_range = "0 to the maximum of the normal dose inside the head mask, beyond it cut off"
     domain = "axial slices that hold the head mask, cropped to its bounding box; 0 outside the mask"
 

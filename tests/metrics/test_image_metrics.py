@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 from skimage.metrics import (
     mean_squared_error,
     normalized_root_mse,
@@ -12,6 +13,7 @@ from csrd.errors import InputError
 from csrd.metrics import PROTOCOLS
 from csrd.metrics.evaluate import metrics_of
 from csrd.metrics.metric import Reference
+from csrd.metrics.operators import import_torchvision
 from csrd.volume import Volume, centred_affine
 
 SHAPE, SETTINGS = (24, 20, 16), Metrics()
@@ -63,6 +65,21 @@ def test_a_constant_shift(reference, mask):
 def test_nrmse_agrees_with_skimage(reference, mask, noisy):
     expected = normalized_root_mse(reference.array[mask], noisy.array[mask], normalization="euclidean")
     assert values(reference, mask, noisy)["nrmse"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_agrees_with_torchmetrics(reference, mask, noisy):
+    import_torchvision()  # which torchmetrics imports
+    from torchmetrics import functional
+    from torchmetrics.functional.image import peak_signal_noise_ratio
+
+    found = values(reference, mask, noisy)
+    x, y = (torch.from_numpy(volume.array[mask]).double() for volume in (reference, noisy))
+    assert found["mae"] == pytest.approx(functional.mean_absolute_error(y, x).item(), rel=1e-9)
+    peak = float(reference.array[mask].max())
+    assert found["psnr"] == pytest.approx(peak_signal_noise_ratio(y, x, data_range=peak).item(), abs=1e-6)
+    # over the norm, not over the root of the mean square
+    over_norm = functional.normalized_root_mean_squared_error(y, x, normalization="l2").item()
+    assert found["nrmse"] == pytest.approx(over_norm * np.sqrt(mask.sum()), rel=1e-6)
 
 
 def test_agrees_with_skimage(reference, mask, noisy):

@@ -1,4 +1,5 @@
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter
@@ -76,7 +77,6 @@ def test_a_file_of_other_layers_is_refused(stored, state, monkeypatch):
 
 def test_vgg16_is_the_packaged_model_up_to_conv5_3():
     """onnxruntime on the same file, its graph extended by one output: conv5_3 before the rectifier."""
-    onnxruntime = pytest.importorskip("onnxruntime")
     path = verified("vgg16", "")
     layer = b"functional_1/block5_conv3_1/BiasAdd:0"
     # concatenated protobuf messages merge: model.graph (7) .output (12) .name (1)

@@ -197,14 +197,36 @@ def evaluate(
     reference: Annotated[Path, typer.Argument(help="The image of the normal dose.")],
     image: Annotated[Path, typer.Argument(help="The image to judge, on the same grid.")],
     mask: Annotated[Path, typer.Option(help="The head's mask, on the same grid.")],
+    low: Annotated[
+        Path | None, typer.Option(help="The low-dose image; only metrics.protocol: released needs it.")
+    ] = None,
+    config: Configuration = None,
 ) -> None:
     """Print as JSON how far an image is from the normal dose, in the images' unit."""
     from csrd.metrics.evaluate import metrics_of
     from csrd.volume import Volume
 
-    metrics = metrics_of(Volume.load(reference), Volume.load(mask, unit="mask").array > 0)
+    settings = _configuration(config).metrics
+    untouched = Volume.load(low) if low else None
+    normal, head = Volume.load(reference), Volume.load(mask, unit="mask")
+    if not head.same_grid(normal):
+        raise InputError(f"{mask} is not on the grid of {reference}; take the mask made from this reference")
+    metrics = metrics_of(normal, head.array > 0, settings, untouched)
     judged = Volume.load(image)
     print(json.dumps({key: metric(judged) for key, metric in metrics.items()}, indent=2))
+
+
+@app.command()
+def weights(
+    network: Annotated[str, typer.Argument(help="vgg19 (P_dist) or alexnet (LPIPS).")],
+    folder: Annotated[Path, typer.Argument(help="Where it is kept: metrics.weights of the configuration.")],
+) -> None:
+    """Download an ImageNet network for the metrics, once; its content is checked."""
+    from csrd.imagenet import WEIGHTS, fetch
+
+    if network not in WEIGHTS:
+        raise InputError(f"{network} is no network; choose from {', '.join(WEIGHTS)}")
+    print(fetch(network, folder))
 
 
 def _configuration(path: Path | None):

@@ -241,6 +241,31 @@ class CsrdNoMr(Csrd):
     """What differs from `csrd`."""
 
 
+class Metrics(Section):
+    protocol: Literal["default", "released"] = "default"
+    """Scale and voxels of the metrics (docs/metrics.md): this project's, or the authors' code's."""
+    vgg: Literal["vgg16", "vgg19"] = "vgg16"
+    """P_dist's network: VGG-16, which is installed anyway, or the paper's VGG-19, to be fetched once."""
+    lpips: bool = False
+    """Whether metrics.csv has a column LPIPS; its AlexNet is to be fetched as VGG-19 is."""
+    weights: str = "~/.cache/csrd"
+    """The folder of fetched weights (csrd weights); without network, copy them there."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.lpips and self.vgg == "vgg16":
+            raise ValueError(
+                "metrics.lpips is true with metrics.vgg: vgg16, whose channels LPIPS was not calibrated for; "
+                "set metrics.vgg: vgg19, or metrics.lpips: false"
+            )
+        return self
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """Return the networks whose weights are needed, by their names in `csrd.imagenet`."""
+        return (self.vgg, *(["alexnet"] if self.lpips else []))
+
+
 class Report(Section):
     title: str = "CSR-D on the virtual cohort"
     """Heading of the HTML report."""
@@ -269,6 +294,8 @@ class Config(Section):
     """CSR-D, with MR."""
     csrdnomr: CsrdNoMr = CsrdNoMr()
     """CSR-D without MR: what differs from csrd."""
+    metrics: Metrics = Metrics()
+    """How images are compared."""
     report: Report = Report()
 
     @model_validator(mode="before")

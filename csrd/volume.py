@@ -60,6 +60,10 @@ class Volume:
         turn = nib.orientations.ornt_transform(*orientations)
         return grid.like(np.ascontiguousarray(nib.apply_orientation(self.array, turn)), self.unit)
 
+    def upright(self, array: np.ndarray) -> np.ndarray:
+        """Return `array` of this grid with its axes nearest to right, anterior and superior, as a view."""
+        return nib.orientations.apply_orientation(array, nib.io_orientation(self.affine))
+
     @classmethod
     def load(cls, path: str | Path, unit: str | None = None) -> "Volume":
         """Return the image in a NIfTI file as float32 (labels and masks as stored), scaled by its slope.

@@ -1,14 +1,15 @@
-"""The evaluate stage: one method's images of one subject against the normal dose; all tables as one."""
+"""The evaluate stage: every method's images of one subject against the normal dose; all tables as one."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from csrd.config import Metrics
 from csrd.errors import InputError
 from csrd.files import whole_file
-from csrd.metrics import METRICS
+from csrd.metrics import PROTOCOLS
 from csrd.metrics.metric import Metric, Reference
 from csrd.volume import Volume
 
@@ -19,35 +20,63 @@ KBQ_PER_BQ = 1e-3
 def evaluate(
     reference: str | Path,
     mask: str | Path,
-    images: dict[int, str | Path],
-    out: str | Path,
+    images: Mapping[str, Mapping[int, str | Path]],
+    outs: Mapping[str, str | Path],
+    settings: Metrics,
     *,
     subject: str,
-    method: str,
+    lows: Mapping[int, str | Path] | None = None,
     weight_kg: float | None = None,
     activity_MBq: float | None = None,  # noqa: N803
 ) -> None:
-    """Write one row per dose: ``subject,drf,method`` and every metric of `METRICS`.
+    """Write each method's table into its file of `outs`: a row a dose, ``subject,drf,method`` and metrics.
 
-    MAE is in kBq/mL, or in SUV where the body's weight and the activity (at the time the images are
-    decay-corrected to) are both given. Raises InputError where an image cannot be compared.
+    `images` are the methods' files by dose; `lows` the low-dose files, which only the protocol `released`
+    asks for. All methods share the reference's features. MAE is in kBq/mL, or in SUV where the body's weight
+    and the activity (at the time the images are decay-corrected to) are both given.
+    Raises InputError where an image cannot be compared; then no file is written.
     """
     scale = _scale(weight_kg, activity_MBq)
     pet, head = _load(reference, scale), Volume.load(mask, unit="mask")
     if not head.same_grid(pet):
         raise InputError(f"{mask} is not on the grid of {reference}; take the mask made from this reference")
-    metrics = metrics_of(pet, head.array > 0)
-    rows = [
-        {"subject": subject, "drf": drf, "method": method, **_values(metrics, path, scale)}
-        for drf, path in sorted(images.items())
-    ]
-    write_csv(pd.DataFrame(rows, columns=[*KEYS, *METRICS]), out)
+    bound = Bound(pet, head.array > 0, settings)
+    rows = {method: [] for method in outs}
+    for drf in sorted({drf for files in images.values() for drf in files}):
+        low = _load(lows[drf], scale) if bound.per_dose and lows else None
+        metrics = bound.metrics(low)
+        for method in outs:
+            values = _values(metrics, images[method][drf], scale)
+            rows[method].append({"subject": subject, "drf": drf, "method": method, **values})
+    for method, out in outs.items():
+        write_csv(pd.DataFrame(rows[method]), out)
 
 
-def metrics_of(reference: Volume, mask: np.ndarray) -> dict[str, Metric]:
-    """Return every metric, ready for images on the grid of `reference`, whose features are computed once."""
-    bound = Reference(reference, mask)
-    return {key: metric(bound) for key, metric in METRICS.items()}
+class Bound:
+    """One reference's metrics; its features are computed once, or once a dose by the protocol `released`."""
+
+    def __init__(self, reference: Volume, mask: np.ndarray, settings: Metrics) -> None:
+        self.reference, self.mask, self.settings = reference, mask, settings
+        self.per_dose = settings.protocol == "released"
+        self._same: dict[str, Metric] = {}
+
+    def metrics(self, low: Volume | None = None) -> dict[str, Metric]:
+        """Return every metric, ready for images of the dose whose untouched image is `low`."""
+        if self.per_dose or not self._same:
+            self._same = metrics_of(self.reference, self.mask, self.settings, low)
+        return self._same
+
+
+def metrics_of(
+    reference: Volume, mask: np.ndarray, settings: Metrics, low: Volume | None = None
+) -> dict[str, Metric]:
+    """Return the metrics of the protocol, ready for images on the grid of `reference`.
+
+    LPIPS is among them where the settings ask for it.
+    Raises InputError where the reference or a network's weights cannot be used.
+    """
+    bound, kinds = Reference(reference, mask, low), PROTOCOLS[settings.protocol]
+    return {key: kind(bound, settings) for key, kind in kinds.items() if key != "lpips" or settings.lpips}
 
 
 def merge(tables: Iterable[str | Path], out: str | Path) -> None:

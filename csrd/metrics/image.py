@@ -1,6 +1,6 @@
-"""Mean absolute error, peak signal-to-noise ratio and structural similarity.
+"""Mean absolute error, peak signal-to-noise ratio, structural similarity, normalised root mean square error.
 
-One protocol for the three: voxels inside the head mask of the normal-dose reference, and that reference's
+One protocol for the four: voxels inside the head mask of the normal-dose reference, and that reference's
 maximum inside the mask as the data range. Never the image's own maximum, nor a wide fixed one: both would
 let noise or padding raise PSNR.
 """
@@ -8,6 +8,7 @@ let noise or padding raise PSNR.
 import numpy as np
 from scipy import ndimage
 
+from csrd.config import Metrics
 from csrd.errors import InputError
 from csrd.metrics.metric import Metric, Reference
 
@@ -34,6 +35,16 @@ def psnr(reference: np.ndarray, image: np.ndarray, mask: np.ndarray, data_range:
     """
     squared = np.mean(np.square(image[mask].astype(np.float64) - reference[mask]))
     return float("inf") if squared == 0 else float(10 * np.log10(data_range**2 / squared))
+
+
+def nrmse(reference: np.ndarray, image: np.ndarray, mask: np.ndarray) -> float:
+    """Return √(Σ (image − reference)² / Σ reference²) over the mask, without a unit; 0 if equal.
+
+    >>> nrmse(np.full((2, 2, 2), 2.0), np.full((2, 2, 2), 3.0), np.ones((2, 2, 2), bool))
+    0.5
+    """
+    x = reference[mask].astype(np.float64)
+    return float(np.sqrt(np.sum(np.square(image[mask] - x)) / np.sum(np.square(x))))
 
 
 def local_mean(array: np.ndarray, axial_axis: int) -> np.ndarray:
@@ -93,8 +104,8 @@ class SSIM(Metric):
     data_range = "maximum of the normal dose inside the head mask"
     domain = "voxels of the head mask; Gaussian windows (σ = 1.5 voxels) within axial slices"
 
-    def __init__(self, reference: Reference) -> None:
-        super().__init__(reference)
+    def __init__(self, reference: Reference, settings: Metrics) -> None:
+        super().__init__(reference, settings)
         self.axis = reference.axial_axis
         in_plane = [n for axis, n in enumerate(reference.pet.shape) if axis != self.axis]
         if min(in_plane) < SSIM_WINDOW:
@@ -109,3 +120,14 @@ class SSIM(Metric):
     def compute(self, array: np.ndarray) -> float:
         similarity = ssim_map(self.x, self.mean, self.variance, array, self.axis, self.reference.data_range)
         return np.mean(similarity[self.reference.mask])
+
+
+class NRMSE(Metric):
+    """Normalised root mean square error: √(Σ (x̂ − x)² / Σ x²)."""
+
+    key, label, unit, decimals, lower_better = "nrmse", "NRMSE", "", 3, True
+    data_range = "root mean square of the normal dose inside the head mask"
+    domain = "voxels of the head mask, as one volume"
+
+    def compute(self, array: np.ndarray) -> float:
+        return nrmse(self.reference.pet.array, array, self.reference.mask)

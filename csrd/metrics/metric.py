@@ -2,20 +2,28 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
 
+from csrd.config import Metrics
 from csrd.errors import InputError
 from csrd.volume import Volume
+
+IN_PLANE_MULTIPLE = 16  # pixels: what a VGG's four poolings make one feature of
 
 
 @dataclass(frozen=True)
 class Reference:
-    """The normal-dose image `pet` and the head `mask` (X, Y, Z) bool in which it is compared."""
+    """The normal-dose image `pet` and the head `mask` (X, Y, Z) bool in which it is compared.
+
+    `low` is the low-dose image that was denoised; only the protocol `released` asks for it.
+    """
 
     pet: Volume
     mask: np.ndarray
+    low: Volume | None = None
 
     def __post_init__(self) -> None:
         if self.mask.shape != self.pet.shape:
@@ -29,21 +37,77 @@ class Reference:
         if self.data_range <= 0:
             raise InputError("the reference has no voxel above zero inside the mask; check that it is PET")
 
-    @property
+    @cached_property
     def data_range(self) -> float:
-        """Return the reference's maximum inside the mask, in its unit: the peak of PSNR and SSIM."""
+        """Return the reference's maximum inside the mask, in its unit: what every metric's range is."""
         return float(self.pet.array[self.mask].max())
+
+    @cached_property
+    def low_maximum(self) -> float:
+        """Return the low-dose image's maximum, in its unit.
+
+        Raises InputError where there is none above zero on the reference's grid.
+        """
+        if self.low is None:
+            raise InputError(
+                "the protocol released divides by the low dose's maximum; give the low-dose image"
+            )
+        _refuse_other_grid(self.low, self.pet, "the low dose")
+        _refuse_not_finite(self.low.array, "the low dose")
+        if (maximum := float(self.low.array.max())) <= 0:
+            raise InputError("the low dose has no voxel above zero; check that it is PET")
+        return maximum
 
     @property
     def axial_axis(self) -> int:
         """Return the array axis along which axial slices are stacked: the one nearest to the world's z."""
         return int(np.argmax(np.abs(self.pet.affine[2, :3]) / self.pet.voxel_mm))
 
+    @cached_property
+    def mask_slices(self) -> np.ndarray:
+        """Return the mask in `slices`, (N, H, W) bool."""
+        return self._cropped(self._stack(self.mask))
+
+    def slices(self, array: np.ndarray) -> np.ndarray:
+        """Return the axial slices that hold voxels of the mask, (N, H, W) in the array's unit.
+
+        Seen from below with the front up (H from anterior, W from left to right), whatever the order of the
+        array's axes; cropped to the mask's bounding box, which is grown to multiples of 16 pixels; voxels
+        outside the mask are 0.
+        """
+        return np.where(self.mask_slices, self._cropped(self._stack(array)), 0)
+
+    def _stack(self, array: np.ndarray) -> np.ndarray:
+        return self.pet.upright(array).transpose(2, 1, 0)[:, ::-1]
+
+    @cached_property
+    def _box(self) -> tuple[np.ndarray, list[tuple[int, int]]]:
+        """Return which slices hold the mask, and (first, last + 1) row and column of the grown box.
+
+        The box is grown on both sides alike and may reach beyond the image.
+        """
+        stack = self._stack(self.mask)
+        bounds = []
+        for axis in (1, 2):
+            where = np.flatnonzero(stack.any(axis=tuple({0, 1, 2} - {axis})))
+            first, length = int(where[0]), int(where[-1] - where[0] + 1)
+            grown = -(-length // IN_PLANE_MULTIPLE) * IN_PLANE_MULTIPLE
+            first -= (grown - length) // 2
+            bounds.append((first, first + grown))
+        return stack.any(axis=(1, 2)), bounds
+
+    def _cropped(self, stack: np.ndarray) -> np.ndarray:
+        kept, bounds = self._box
+        inside = [slice(max(a, 0), b) for a, b in bounds]
+        beyond = [(max(-a, 0), max(b - n, 0)) for (a, b), n in zip(bounds, stack.shape[1:], strict=True)]
+        return np.pad(stack[kept][:, *inside], [(0, 0), *beyond])
+
 
 class Metric(ABC):
     """A number that says how near an image is to one reference, whose features are computed once, here.
 
-    `data_range` and `domain` say in words what the value is relative to and over which voxels it is taken.
+    `data_range` and `domain` say in words what the value is relative to and over which voxels it is taken;
+    `settings` name the networks.
     """
 
     key: ClassVar[str]
@@ -54,8 +118,8 @@ class Metric(ABC):
     data_range: ClassVar[str]
     domain: ClassVar[str]
 
-    def __init__(self, reference: Reference) -> None:
-        self.reference = reference
+    def __init__(self, reference: Reference, settings: Metrics) -> None:
+        self.reference, self.settings = reference, settings
 
     def __call__(self, image: Volume) -> float:
         """Return the metric's value for an image on the reference's grid and in its unit.
@@ -63,11 +127,7 @@ class Metric(ABC):
         Raises InputError where the grids or units differ or a voxel is not finite.
         """
         pet = self.reference.pet
-        if not image.same_grid(pet):
-            raise InputError(
-                f"the image has a grid of {image.shape} voxels other than the reference's {pet.shape}; "
-                "resample it onto the reference"
-            )
+        _refuse_other_grid(image, pet, "the image")
         if image.unit and pet.unit and image.unit != pet.unit:
             raise InputError(
                 f"the image is in {image.unit} and the reference in {pet.unit}; convert one of them"
@@ -78,6 +138,14 @@ class Metric(ABC):
     @abstractmethod
     def compute(self, array: np.ndarray) -> float:
         """Return the value for a finite array (X, Y, Z) on the reference's grid."""
+
+
+def _refuse_other_grid(image: Volume, pet: Volume, what: str) -> None:
+    if not image.same_grid(pet):
+        raise InputError(
+            f"{what} has a grid of {image.shape} voxels other than the reference's {pet.shape}; "
+            "resample it onto the reference"
+        )
 
 
 def _refuse_not_finite(array: np.ndarray, what: str) -> None:

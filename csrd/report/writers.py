@@ -32,17 +32,18 @@ def tables(
     train_drfs: list[int],
     simulated: bool,
     units: dict[str, str] | None = None,
+    protocol: str = "default",
 ) -> None:
     """Write ``table1.{csv,md,tex,html}`` and ``table1_by_dose.{csv,html}`` into `out_dir`.
 
-    `units` overrides a metric's unit in the headers, e.g. ``{"mae": "SUV"}``.
+    `units` overrides what stands in brackets in the headers (`table.units_of`); `protocol` is the metrics'.
     """
     rows, out, units = read_csv(metrics), Path(out_dir), units or {}
     rows = rows[rows["drf"].isin(drfs)]
     whole = table1(rows, methods, test_subjects)
     split = table1_by_dose(rows, methods, test_subjects)
-    note = caption(test_subjects, drfs, train_drfs, simulated)
-    note_split = caption(test_subjects, drfs, train_drfs, simulated, by_dose=True)
+    note = caption(test_subjects, drfs, train_drfs, simulated, protocol=protocol)
+    note_split = caption(test_subjects, drfs, train_drfs, simulated, by_dose=True, protocol=protocol)
     write_csv(whole, out / "table1.csv")
     write_csv(split, out / "table1_by_dose.csv")
     _write(out / "table1.md", markdown(whole, note, units))

@@ -12,8 +12,9 @@ from csrd.listmode import open_listmode, thin, write_hrrt
 from csrd.volume import Volume, centred_affine
 
 CSRD = Path(sys.executable).with_name("csrd")
-COMMANDS = ("info", "thin", "recon", "align", "train", "denoise", "evaluate")
+COMMANDS = ("info", "thin", "recon", "align", "train", "denoise", "evaluate", "weights")
 HEAVY = {"numba", "scipy", "nibabel", "ants", "skimage", "matplotlib", "pandas", "snakemake", "numpy"}
+HEAVY |= {"torch", "torchvision", "lpips", "mahotas"}
 
 
 def csrd(*arguments: object) -> subprocess.CompletedProcess:
@@ -67,6 +68,7 @@ def test_thin_equals_the_library(listmode, tmp_path):
             ["denoise", "none.nii.gz", "x.nii.gz", "--model", "m"],
             "csrd: none.nii.gz does not exist; check the path",
         ),
+        (["weights", "vgg", "x"], "csrd: vgg is no network; choose from vgg16, vgg19, alexnet"),
     ],
 )
 def test_mistake_gets_one_line(arguments, sentence, tmp_path, monkeypatch):
@@ -88,3 +90,23 @@ def test_evaluate(tmp_path):
     values = json.loads(done.stdout)
     assert values["mae"] == pytest.approx(0.25, rel=1e-5)
     assert values["psnr"] == pytest.approx(20 * np.log10(pet.array.max() / 0.25), rel=1e-5)
+    assert values.keys() == {"mae", "psnr", "ssim", "h_dist", "p_dist", "nrmse"}
+    assert values["p_dist"] > 0
+
+
+def test_evaluate_as_configured(tmp_path):
+    affine, draw = centred_affine((16, 16, 24), 4.0), np.random.default_rng(0)
+    pet = Volume(draw.random((16, 16, 24), dtype=np.float32), affine, "Bq/mL")
+    pet.save(tmp_path / "a.nii.gz")
+    pet.like(pet.array * 2).save(tmp_path / "low.nii.gz")
+    pet.like(np.ones(pet.shape, bool), "mask").save(tmp_path / "mask.nii.gz")
+    (tmp_path / "released.yaml").write_text("metrics: {protocol: released}")
+    (tmp_path / "vgg19.yaml").write_text(f"metrics: {{vgg: vgg19, weights: {tmp_path}}}")
+    common = tmp_path / "a.nii.gz", tmp_path / "low.nii.gz", "--mask", tmp_path / "mask.nii.gz"
+    done = csrd("evaluate", *common, "--low", tmp_path / "low.nii.gz", "--config", tmp_path / "released.yaml")
+    peak, inner = 2 * pet.array.max(), pet.array[..., 10:-10]
+    slices = [20 * np.log10(peak) - 10 * np.log10(np.mean(inner[..., i] ** 2.0)) for i in range(4)]
+    assert json.loads(done.stdout)["psnr"] == pytest.approx(np.mean(slices), rel=1e-5)
+    done = csrd("evaluate", *common, "--config", tmp_path / "vgg19.yaml")
+    line = f"csrd: the VGG-19 weights are missing; run: csrd weights vgg19 {tmp_path}"
+    assert done.returncode == 1 and done.stderr.startswith(line) and done.stderr.count("\n") == 1

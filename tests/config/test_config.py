@@ -39,6 +39,7 @@ def test_paper_has_the_papers_numbers():
     assert paper.align.shape == (160, 160, 160)
     assert paper.cohort.train + paper.cohort.validation == 20 and paper.cohort.test == 7
     assert paper.acquisition.duration_s == 90 * 60
+    assert paper.metrics.vgg == "vgg19" and paper.metrics.protocol == "default"
 
 
 def test_schema_is_up_to_date():
@@ -90,6 +91,8 @@ def test_number_without_a_dot_is_a_number():
             {"align": {"shape": [80, 200, 80]}},
             r"align.shape \[80, 200, 80\] exceeds recon.matrix \[88, 104, 88\]",
         ),
+        ({"metrics": {"vgg": "vgg"}}, "metrics.vgg is 'vgg'; it must be 'vgg16' or 'vgg19'"),
+        ({"metrics": {"lpips": True}}, "LPIPS was not calibrated for; set metrics.vgg: vgg19"),
         ({"seed": "x", "results_dir": ""}, r"\(and 1 more\)"),
     ],
 )

@@ -2,7 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from csrd.config import Metrics
 from csrd.errors import InputError
+from csrd.metrics import haralick, vgg
 from csrd.metrics.evaluate import evaluate, merge
 from csrd.volume import Volume, centred_affine
 
@@ -21,15 +23,15 @@ def files(tmp_path):
     return tmp_path
 
 
-def run(files, out="a.csv", subject="sub-01", method="lowdose", **more):
+def run(files, out="a.csv", subject="sub-01", method="lowdose", settings=None, **more):
     images = {10: files / "low10.nii.gz", 4: files / "low4.nii.gz"}
     evaluate(
         files / "ref.nii.gz",
         files / "mask.nii.gz",
-        images,
-        files / out,
+        {method: images},
+        {method: files / out},
+        settings or Metrics(),
         subject=subject,
-        method=method,
         **more,
     )
     return pd.read_csv(files / out)
@@ -37,7 +39,7 @@ def run(files, out="a.csv", subject="sub-01", method="lowdose", **more):
 
 def test_one_row_a_dose_in_kilobecquerel(files):
     table = run(files)
-    assert list(table) == ["subject", "drf", "method", "mae", "psnr", "ssim"]
+    assert list(table) == ["subject", "drf", "method", "mae", "psnr", "ssim", "h_dist", "p_dist", "nrmse"]
     assert list(table["drf"]) == [4, 10]
     assert table["mae"].to_numpy() == pytest.approx([0.4, 1.0], rel=1e-4)
 
@@ -76,3 +78,33 @@ def test_an_error_names_the_image(files):
     with pytest.raises(InputError, match="low4.nii.gz"):
         run(files)
     assert not (files / "a.csv").exists()
+
+
+def test_methods_share_the_references_features(files, monkeypatch):
+    """Two methods at two doses: five volumes pass through the network, the reference once."""
+    seen = {"texture": 0, "features": 0}
+
+    def counted(name, function):
+        def count(*arguments, **more):
+            seen[name] += 1
+            return function(*arguments, **more)
+
+        return count
+
+    monkeypatch.setattr(haralick, "texture", counted("texture", haralick.texture))
+    monkeypatch.setattr(vgg.Vgg, "features", counted("features", vgg.Vgg.features))
+    images = {drf: files / f"low{drf}.nii.gz" for drf in (4, 10)}
+    methods = {"lowdose": images, "tv": images}
+    outs = {method: files / f"{method}.csv" for method in methods}
+    evaluate(files / "ref.nii.gz", files / "mask.nii.gz", methods, outs, Metrics(), subject="sub-01")
+    assert seen == {"texture": 5, "features": 5}
+    one, two = (pd.read_csv(path).drop(columns="method") for path in outs.values())
+    assert one.equals(two)
+
+
+def test_no_table_is_written_where_one_image_fails(files):
+    images = {"lowdose": {4: files / "low4.nii.gz"}, "tv": {4: files / "none.nii.gz"}}
+    outs = {method: files / f"{method}.csv" for method in images}
+    with pytest.raises(InputError, match="none.nii.gz does not exist"):
+        evaluate(files / "ref.nii.gz", files / "mask.nii.gz", images, outs, Metrics(), subject="sub-01")
+    assert not list(files.glob("*.csv"))

@@ -1,14 +1,22 @@
 import numpy as np
 import pytest
-from skimage.metrics import mean_squared_error, peak_signal_noise_ratio, structural_similarity
+import torch
+from skimage.metrics import (
+    mean_squared_error,
+    normalized_root_mse,
+    peak_signal_noise_ratio,
+    structural_similarity,
+)
 
+from csrd.config import Metrics
 from csrd.errors import InputError
-from csrd.metrics import METRICS
+from csrd.metrics import PROTOCOLS
 from csrd.metrics.evaluate import metrics_of
 from csrd.metrics.metric import Reference
+from csrd.metrics.operators import import_torchvision
 from csrd.volume import Volume, centred_affine
 
-SHAPE = (24, 20, 16)
+SHAPE, SETTINGS = (24, 20, 16), Metrics()
 
 
 @pytest.fixture
@@ -32,11 +40,19 @@ def noisy(reference) -> Volume:
 
 
 def values(reference, mask, image) -> dict:
-    return {key: metric(image) for key, metric in metrics_of(reference, mask).items()}
+    return {key: metric(image) for key, metric in metrics_of(reference, mask, SETTINGS).items()}
 
 
 def test_equal_images(reference, mask):
-    assert values(reference, mask, reference) == {"mae": 0.0, "psnr": np.inf, "ssim": pytest.approx(1.0)}
+    equal = {
+        "mae": 0.0,
+        "psnr": np.inf,
+        "ssim": pytest.approx(1.0),
+        "h_dist": 0.0,
+        "p_dist": 0.0,
+        "nrmse": 0.0,
+    }
+    assert values(reference, mask, reference) == equal
 
 
 def test_a_constant_shift(reference, mask):
@@ -44,6 +60,26 @@ def test_a_constant_shift(reference, mask):
     peak = float(reference.array[mask].max())
     assert found["mae"] == pytest.approx(0.25, rel=1e-5)
     assert found["psnr"] == pytest.approx(20 * np.log10(peak / 0.25), abs=1e-4)
+
+
+def test_nrmse_agrees_with_skimage(reference, mask, noisy):
+    expected = normalized_root_mse(reference.array[mask], noisy.array[mask], normalization="euclidean")
+    assert values(reference, mask, noisy)["nrmse"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_agrees_with_torchmetrics(reference, mask, noisy):
+    import_torchvision()  # which torchmetrics imports
+    from torchmetrics import functional
+    from torchmetrics.functional.image import peak_signal_noise_ratio
+
+    found = values(reference, mask, noisy)
+    x, y = (torch.from_numpy(volume.array[mask]).double() for volume in (reference, noisy))
+    assert found["mae"] == pytest.approx(functional.mean_absolute_error(y, x).item(), rel=1e-9)
+    peak = float(reference.array[mask].max())
+    assert found["psnr"] == pytest.approx(peak_signal_noise_ratio(y, x, data_range=peak).item(), abs=1e-6)
+    # over the norm, not over the root of the mean square
+    over_norm = functional.normalized_root_mean_squared_error(y, x, normalization="l2").item()
+    assert found["nrmse"] == pytest.approx(over_norm * np.sqrt(mask.sum()), rel=1e-6)
 
 
 def test_agrees_with_skimage(reference, mask, noisy):
@@ -92,10 +128,11 @@ def test_axial_slices_follow_the_affine(reference, mask, noisy):
 
 
 def test_values_do_not_depend_on_the_unit_where_they_should_not(reference, mask, noisy):
-    bq = values(reference.like(reference.array * 1000), mask, noisy.like(noisy.array * 1000))
+    # by a power of two, so that no voxel changes its grey level by rounding
+    bq = values(reference.like(reference.array * 1024), mask, noisy.like(noisy.array * 1024))
     kbq = values(reference, mask, noisy)
-    assert bq["mae"] == pytest.approx(1000 * kbq["mae"], rel=1e-5)
-    assert (bq["psnr"], bq["ssim"]) == pytest.approx((kbq["psnr"], kbq["ssim"]), rel=1e-5)
+    assert bq.pop("mae") == pytest.approx(1024 * kbq.pop("mae"), rel=1e-5)
+    assert bq == pytest.approx(kbq, rel=1e-5)
 
 
 def test_what_cannot_be_compared_is_refused(reference, mask, noisy):
@@ -115,10 +152,14 @@ def test_what_cannot_be_compared_is_refused(reference, mask, noisy):
 def test_slices_smaller_than_the_window_are_refused():
     small = Volume(np.ones((10, 30, 30), np.float32), centred_affine((10, 30, 30), 1.0))
     with pytest.raises(InputError, match="smaller than SSIM's window"):
-        metrics_of(small, np.ones(small.shape, bool))
+        metrics_of(small, np.ones(small.shape, bool), SETTINGS)
 
 
 def test_every_metric_says_what_it_is():
-    for key, metric in METRICS.items():
-        assert metric.key == key and metric.__doc__ and metric.data_range and metric.domain
-        assert isinstance(metric.lower_better, bool)
+    for metrics in PROTOCOLS.values():
+        for key, metric in metrics.items():
+            assert metric.key == key and metric.__doc__ and metric.data_range and metric.domain
+            assert isinstance(metric.lower_better, bool)
+    released, ours = PROTOCOLS["released"], PROTOCOLS["default"]
+    differ = {key for key in ours if released[key].domain != ours[key].domain}
+    assert differ == {"mae", "psnr", "ssim", "h_dist", "p_dist"}

@@ -4,7 +4,7 @@ import pytest
 
 from csrd.errors import InputError
 from csrd.report import paper
-from csrd.report.table import best, caption, cells, table1, table1_by_dose
+from csrd.report.table import best, caption, cells, table1, table1_by_dose, units_of
 from csrd.report.writers import html_table, latex, markdown, tables
 
 SUBJECTS, DRFS = ["sub-07", "sub-08"], [4, 10]
@@ -96,6 +96,7 @@ def test_the_caption_says_what_must_be_known():
         "Scatter",
     ):
         assert part in text
+    assert "low dose's maximum" in caption(SUBJECTS, [4], [4], simulated=True, protocol="released")
     real = caption(["a"], [4], [4], simulated=False)
     assert "Scatter" not in real and "virtual" not in real and "seen by no method" not in real
 
@@ -149,3 +150,16 @@ def test_the_papers_table():
     assert table.loc["csrd", "psnr_mean"] == 41.11 and table.loc["tv", "h_dist_std"] == 8.59
     assert list(table.index) == list(paper.LABELS) and table.shape == (6, 10)
     assert paper.ordered(["mine", "csrd", "lowdose"]) == ["lowdose", "csrd", "mine"]
+
+
+def test_the_whole_table_has_the_contracts_columns_and_names_the_network(metrics):
+    for key in ("lpips", "nrmse", "p_dist", "h_dist"):
+        metrics.insert(3, key, 0.25)
+    table = table1(metrics, ["tv", "csrd", "lowdose"], SUBJECTS)
+    pairs = [
+        f"{key}_{part}" for key in ("mae", "psnr", "ssim", "h_dist", "p_dist") for part in ("mean", "std")
+    ]
+    assert list(table) == ["method", *pairs, "n"]
+    heads = markdown(table, "Note.", units_of(in_suv=True, vgg="vgg16")).splitlines()[2]
+    assert heads == ("| Method | MAE (SUV) ↓ | PSNR (dB) ↑ | SSIM ↑ | H_dist ↓ | P_dist (VGG-16) ↓ | n |")
+    assert units_of(in_suv=False, vgg="vgg19") == {"mae": "kBq/mL", "p_dist": "VGG-19"}

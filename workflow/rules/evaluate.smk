@@ -1,26 +1,29 @@
-# Every method's images against the normal dose, one table a subject and method, then all in one.
+# All methods' images of a subject against its normal dose, whose features are computed once; a table a method.
 rule evaluate:
     input:
-        images=expand(f"{DENOISED}.nii.gz", drf=settings.drfs, allow_missing=True),
+        images=expand(f"{DENOISED}.nii.gz", method=settings.methods, drf=settings.drfs, allow_missing=True),
+        lows=expand(f"{LOW}.nii.gz", drf=settings.drfs, allow_missing=True),
         reference=f"{REFERENCE}.nii.gz",
         mask=f"{ANAT}_space-pet_desc-head_mask.nii.gz",
         subject=f"{RAW}_subject.json",
         code=code_of("metrics"),
     output:
-        table="<results>/metrics/{subject}_{method}.csv",
+        tables=expand("<results>/metrics/{subject}_{method}.csv", method=settings.methods, allow_missing=True),
     log:
-        "<logs>/evaluate/{subject}_{method}.log",
+        "<logs>/evaluate/{subject}.log",
     benchmark:
-        "<benchmarks>/evaluate/{subject}_{method}.tsv"
+        "<benchmarks>/evaluate/{subject}.tsv"
     threads: 1
     resources:
         mem_mb=4000,
         runtime=60,
     params:
         drfs=lookup(dpath="drfs", within=config),
+        methods=lookup(dpath="methods", within=config),
+        metrics=lookup(dpath="metrics", within=config),
         in_suv=cohort.in_suv(subjects.values()),
     message:
-        "{wildcards.subject}: evaluate {wildcards.method}"
+        "{wildcards.subject}: evaluate {params.methods}"
     script:
         "../scripts/evaluate.py"
 

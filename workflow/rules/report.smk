@@ -21,6 +21,8 @@ rule table1:
         subjects=subjects_of("test"),
         simulated=SIMULATED,
         in_suv=cohort.in_suv(subjects.values()),
+        vgg=lookup(dpath="metrics/vgg", within=config),
+        protocol=lookup(dpath="metrics/protocol", within=config),
     message:
         "Write Table 1"
     script:

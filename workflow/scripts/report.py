@@ -4,6 +4,7 @@ from csrd.errors import plain_errors
 
 with plain_errors(snakemake.log[0]):
     from csrd.report.report import report
+    from csrd.report.table import units_of
 
     given, params, settings = snakemake.input, snakemake.params, snakemake.params.settings
     report(
@@ -18,5 +19,6 @@ with plain_errors(snakemake.log[0]):
         figures=dict(zip(params.figures, given.figures, strict=True)),
         registrations=dict(zip(params.subjects, given.registrations, strict=True)),
         settings=settings,
-        units={"mae": "SUV"} if params.in_suv else None,
+        units=units_of(params.in_suv, settings["metrics"]["vgg"]),
+        protocol=settings["metrics"]["protocol"],
     )

@@ -5,6 +5,7 @@ from pathlib import Path
 from csrd.errors import plain_errors
 
 with plain_errors(snakemake.log[0]):
+    from csrd.report.table import units_of
     from csrd.report.writers import tables
 
     params = snakemake.params
@@ -16,5 +17,6 @@ with plain_errors(snakemake.log[0]):
         drfs=params.drfs,
         train_drfs=params.train_drfs,
         simulated=params.simulated,
-        units={"mae": "SUV"} if params.in_suv else None,
+        units=units_of(params.in_suv, params.vgg),
+        protocol=params.protocol,
     )

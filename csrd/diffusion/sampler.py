@@ -45,14 +45,17 @@ def heun(
     sigmas: list[float],
     churn: Churn | None = None,
     fresh: Callable[[int], Tensor] | None = None,
+    centre: Tensor | float = 0.0,
 ) -> Tensor:
     """Return a residual drawn along dr = −σ̇ σ ∇ log p dt with σ(t) = t (paper, eq. 1 and 4), by Heun's method.
 
     `noise` has unit variance; `sigmas` is of `noise_levels`; `fresh(i)` is the unit noise that `churn` adds
-    at step i. The state is kept in double precision, in `noise`'s otherwise.
+    at step i. The way starts at `centre` + σ_0 `noise`: at a high σ_0 around 0 as in EDM; around the posterior mean
+    already where σ_0 is only some times the residual's own spread, which saves most of the steps.
+    The state is kept in double precision; the result has `noise`'s.
     """
     churn, steps = churn or Churn(), len(sigmas) - 1
-    r = noise.double() * sigmas[0]
+    r = centre + noise.double() * sigmas[0]
     for i in range(steps):
         sigma, below = sigmas[i], sigmas[i + 1]
         if gamma := churn.gamma(sigma, steps):

@@ -189,10 +189,10 @@ class Training(Section):
 class Sampler(Section):
     steps: PositiveInt = 4
     """Steps N of Heun's method; they take 2N - 1 evaluations of the network."""
-    sigma_min: PositiveFloat = 0.02
+    sigma_min: PositiveFloat = 0.05
     """The last noise level above 0; the residual's standard deviation is 0.5."""
-    sigma_max: PositiveFloat = 10.0
-    """The first noise level."""
+    sigma_max: PositiveFloat = 1.0
+    """The first noise level: around the posterior mean where `blank` is above 0, else around 0."""
     rho: PositiveFloat = 7.0
     """How much more densely small noise levels stand."""
     S_churn: NonNegative = 0.0
@@ -225,13 +225,13 @@ class Csrd(MethodSettings):
     """Residual over its spread in the training set at that dose; else over the low dose's robust maximum."""
     patch: PositiveInt = 32
     """Edge of the training patches in voxels."""
-    P_mean: float = -0.7
+    P_mean: float = -1.2
     """Mean of ln σ in training."""
-    P_std: PositiveFloat = 1.4
+    P_std: PositiveFloat = 1.0
     """Standard deviation of ln σ in training."""
-    blank: Fraction = 0.3
+    blank: Fraction = 0.7
     """Share of patches that are trained without any noisy residual: for the posterior mean."""
-    training: Training = Training(steps=2000, batch=4, lr=0.01)
+    training: Training = Training(steps=3000, batch=4, lr=0.01)
     sampler: Sampler = Sampler()
     samples: PositiveInt = 8
     """Samples behind the standard deviation."""

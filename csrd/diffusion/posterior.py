@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 
 import torch
 from torch import Generator, Tensor, nn
@@ -36,26 +37,37 @@ class Posterior:
         self.shape = tuple(conditions.shape[1:])
         self.conditions = grown(conditions, denoiser.network.factor)[None]
         self.dose = torch.tensor([dose], dtype=torch.float32, device=conditions.device)
+        self._mean: Tensor | None = None
         self.tile = tile or tile_that_fits(
             denoiser.network, tuple(self.conditions.shape[2:]), conditions.device
         )
 
     @torch.no_grad()
-    def mean(self, sigma_max: float | None = None) -> Tensor:
-        """Return E[r | conditions]: D of a residual that tells nothing.
+    def mean(self) -> Tensor:
+        """Return E[r | conditions] as the network was trained to say it when shown no residual."""
+        return self._cropped(self._blank())
 
-        That is the one a network was trained to be shown (`Denoiser.blank`); for a network that was not, it
-        is noise of `sigma_max`.
-        """
-        if sigma_max is None:
-            return self._cropped(self._denoise(torch.zeros_like(self.conditions[:, :1]), self.denoiser.blank))
+    @torch.no_grad()
+    def mean_under_noise(self, sigma_max: float) -> Tensor:
+        """Return E[r | conditions] of a network that always sees a residual: D of noise of `sigma_max`."""
         return self._cropped(self._denoise(self._noise("mean") * sigma_max, sigma_max))
 
     @torch.no_grad()
-    def sample(self, number: int, sigmas: list[float], churn: Churn | None = None) -> Tensor:
-        """Return sample `number`, which depends on the seed and on nothing that was drawn before."""
-        drawn = heun(self._denoise, self._noise(number), sigmas, churn, lambda i: self._noise(number, i))
-        return self._cropped(drawn)
+    def sample(
+        self, number: int, sigmas: list[float], churn: Churn | None = None, *, from_mean: bool = False
+    ) -> Tensor:
+        """Return sample `number`, which depends on the seed and on nothing that was drawn before.
+
+        `from_mean` starts around the posterior mean (see `heun`).
+        """
+        centre = self._blank() if from_mean else 0.0
+        fresh = partial(self._noise, number)
+        return self._cropped(heun(self._denoise, self._noise(number), sigmas, churn, fresh, centre))
+
+    def _blank(self) -> Tensor:
+        if self._mean is None:
+            self._mean = self._denoise(torch.zeros_like(self.conditions[:, :1]), self.denoiser.blank)
+        return self._mean
 
     def _denoise(self, r: Tensor, sigma: float) -> Tensor:
         """Return D(r; σ) of the grown volume (1, 1, X, Y, Z), tile by tile where it must be."""

@@ -144,9 +144,11 @@ class Csrd(Learned):
             self.posterior(low, mr, drf),
             self.residual_unit(low, drf, self.settings, self.learned),
         )
-        residual = mean = posterior.mean(None if self.settings["blank"] else self.sampler["sigma_max"])
+        blank, sigma_max = self.settings["blank"] > 0, self.sampler["sigma_max"]
+        residual = mean = posterior.mean() if blank else posterior.mean_under_noise(sigma_max)
         levels, churn = _schedule(self.sampler)
-        drawn = [posterior.sample(k, levels, churn) for k in range(max(samples, 1 if share else 0))]
+        count = max(samples, 1 if share else 0)
+        drawn = [posterior.sample(k, levels, churn, from_mean=blank) for k in range(count)]
         if share:
             residual = sum(drawn) / len(drawn) if product == "average" else blend(mean, drawn[0], share)
         image = low.like(np.maximum(low.array - _image(residual, unit), 0)).with_axes_of(asked)

@@ -155,7 +155,8 @@ def denoise(
     ] = None,
     mr: Annotated[Path | None, typer.Option(help="The T1w image on the same grid.")] = None,
     drf: Annotated[
-        float | None, typer.Option(min=1, help="The dose reduction factor; else the sidecar's.")
+        float | None,
+        typer.Option(min=1, help="The dose reduction factor; else the sidecar's, else from its noise."),
     ] = None,
     product: Annotated[
         str | None, typer.Option(help="csrd: mean, sample, average of the samples, or table (the default).")
@@ -175,9 +176,7 @@ def denoise(
     if not low.is_file():
         raise InputError(f"{low} does not exist; check the path")
     drf = drf or inherited(low).get("DoseReductionFactor")
-    if drf is None:
-        raise InputError(f"{low} has no sidecar that says its dose reduction factor; give --drf")
-    drf = int(drf) if float(drf).is_integer() else drf
+    drf = int(drf) if drf is not None and float(drf).is_integer() else drf
     model = model or packaged("csrd" if mr else "csrdnomr")
     method = str(read_json(model / "model.json").get("method"))
     choices = {"product": product, "samples": samples, "steps": steps}

@@ -75,6 +75,13 @@ class Method(ABC):
         """
         raise NotImplementedError(f"{self.key} gives no spread")
 
+    def estimate_drf(self, low: Volume) -> float:
+        """Return the dose reduction factor that the noise in a scan speaks of.
+
+        Raises InputError for a method that cannot tell.
+        """
+        raise InputError(f"{self.key} must be told the dose reduction factor; give --drf")
+
     def use(self, **choices: object) -> None:
         """Override what was settled in fitting, for a user who asks for something else on one scan.
 

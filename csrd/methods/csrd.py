@@ -1,14 +1,16 @@
 """CSR-D: conditional score-based diffusion of the residual between low and normal dose, given PET and MR."""
 
 import hashlib
+from dataclasses import asdict, dataclass
 from functools import partial
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from csrd.align.head import head_mask
+from csrd.config import Metrics
 from csrd.diffusion.loss import NoiseLevels, residual_loss
 from csrd.diffusion.posterior import Posterior
 from csrd.diffusion.precondition import Denoiser
@@ -16,9 +18,12 @@ from csrd.diffusion.sampler import Churn, blend, noise_levels
 from csrd.errors import InputError
 from csrd.methods.base import TrainingPair, robust_scale
 from csrd.methods.learned import Learned
-from csrd.methods.scaling import Spread, pet_scale
+from csrd.methods.scaling import DoseFromNoise, Spread, pet_scale
+from csrd.metrics import METRICS
+from csrd.metrics.evaluate import metrics_of
 from csrd.networks.ddpmpp import DDPMpp
 from csrd.networks.edm2 import EDM2
+from csrd.progress import progress
 from csrd.seeds import key64
 from csrd.train.device import precision
 from csrd.train.patches import Batch, Patches, Scan, coordinates
@@ -26,6 +31,9 @@ from csrd.volume import Volume
 
 SIGMA_DATA = 0.5
 COORDINATES = 3
+SHARES = (0.0, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0)
+"""Shares of a sample in the table's image that are tried on the validation subjects; the first wins ties."""
+CRITERIA = ("mae", "psnr", "ssim", "h_dist", "p_dist")
 PRODUCTS = ("table", "mean", "sample", "average")
 
 
@@ -77,15 +85,13 @@ class Csrd(Learned):
 
     @classmethod
     def learn(cls, pairs: list[TrainingPair], settings: dict) -> dict:
-        spread = Spread.fit(pairs)
-        return {"spread_intercept": spread.intercept, "spread_slope": spread.slope}
+        return {"spread": asdict(Spread.fit(pairs)), "dose_from_noise": asdict(DoseFromNoise.fit(pairs))}
 
     @classmethod
     def residual_unit(cls, low: Volume, drf: float, settings: dict, learned: dict) -> float:
         """Return how much of the PET's unit one unit of the model's residual is."""
         if settings["standardise"]:
-            spread = Spread(learned["spread_intercept"], learned["spread_slope"])
-            return pet_scale(low) * spread.at(drf) / SIGMA_DATA
+            return pet_scale(low) * Spread(**learned["spread"]).at(drf) / SIGMA_DATA
         return robust_scale(low, head_mask(low))
 
     @classmethod
@@ -104,91 +110,131 @@ class Csrd(Learned):
         size = (settings["patch"],) * 3
         return Patches(scans, size, settings["seed"], coordinates=settings["coordinates"])
 
+    @classmethod
+    def settle(cls, method: Self, validation: list[TrainingPair]) -> dict:
+        """Return the share of a sample that wins most metrics on the validation pairs, and what was tried."""
+        tried: dict[float, list[dict[str, float]]] = {share: [] for share in SHARES}
+        for pair in validation:
+            metrics = metrics_of(pair.normal, pair.mask.array > 0, Metrics())
+            drawn = method.drawn(pair.low, pair.mr, pair.drf, 1)
+            for share in SHARES:
+                image = drawn.image(blend(drawn.mean, drawn.samples[0], share))
+                tried[share].append({key: metrics[key](image) for key in CRITERIA})
+        means = {share: {key: float(np.mean([row[key] for row in rows])) for key in CRITERIA}
+                 for share, rows in tried.items()}  # fmt: skip
+        winners = [_best(means, key) for key in CRITERIA]
+        tried = {str(share): row for share, row in means.items()}
+        return {"share": max(SHARES, key=winners.count), "tried": tried}
+
     def apply(self, low: Volume, mr: Volume | None, drf: float) -> Volume:
         return self.denoise(low, mr, drf, product=self.product)[0]
 
     def apply_with_spread(self, low: Volume, mr: Volume | None, drf: float) -> tuple[Volume, Volume]:
         return self.denoise(low, mr, drf, product=self.product, samples=self.settings["samples"])
 
-    def use(self, **choices: object) -> None:
-        self.product = choices.pop("product", self.product)
-        if self.product not in PRODUCTS:
-            raise InputError(f"there is no product {self.product!r}; choose among {', '.join(PRODUCTS)}")
-        self.settings = {**self.settings, "samples": choices.pop("samples", self.settings["samples"])}
-        self.settings["sampler"] = self.sampler | choices
-
-    def facts(self) -> dict:
-        names = ("weights_sha256", "version")
-        return {
-            "Model": {name: self.model.get(name) for name in names},
-            "Product": {"mean": "posterior mean", "table": f"share {self.share} of a sample"}.get(
-                self.product, self.product
-            ),
-            "Samples": self.settings["samples"],
-            "Sampler": self.sampler,
-            "Seed": self.settings["seed"],
-        }
-
     def denoise(
         self, low: Volume, mr: Volume | None, drf: float, *, product: str = "table", samples: int = 0
     ) -> tuple[Volume, Volume | None]:
         """Return low − residual, nowhere negative, and from `samples` the standard deviation around it.
 
-        `product` is what the residual is: the posterior "mean" (one evaluation), a "sample", the "average" of all
-        samples, or what the "table" shows: `blend` with the share chosen on the validation subjects.
-        The standard deviation is that of the normal dose around the image, so a sample's is √2 that of the mean.
+        `product` is what the residual is: the posterior "mean" (one evaluation), a "sample", the "average" of
+        all samples, or what the "table" shows: `blend` with the share chosen on the validation subjects.
+        The standard deviation is that of the normal dose around the image; a sample's is √2 times the mean's.
         """
-        low, mr, asked = low.canonical(), None if mr is None else mr.canonical(), low
         share = {"mean": 0.0, "sample": 1.0, "average": max(samples, 1) ** -0.5, "table": self.share}[product]
-        posterior, unit = (
-            self.posterior(low, mr, drf),
-            self.residual_unit(low, drf, self.settings, self.learned),
-        )
-        blank, sigma_max = self.settings["blank"] > 0, self.sampler["sigma_max"]
-        residual = mean = posterior.mean() if blank else posterior.mean_under_noise(sigma_max)
-        levels, churn = _schedule(self.sampler)
-        count = max(samples, 1 if share else 0)
-        drawn = [posterior.sample(k, levels, churn, from_mean=blank) for k in range(count)]
-        if share:
-            residual = sum(drawn) / len(drawn) if product == "average" else blend(mean, drawn[0], share)
-        image = low.like(np.maximum(low.array - _image(residual, unit), 0)).with_axes_of(asked)
-        if not samples:
-            return image, None
-        variance = sum((sample - mean) ** 2 for sample in drawn) / len(drawn) * (1 + share**2)
-        return image, low.like(_image(variance.sqrt(), unit)).with_axes_of(asked)
+        drawn = self.drawn(low, mr, drf, max(samples, 1 if share else 0))
+        residual = drawn.mean
+        if product == "average":
+            residual = torch.stack(drawn.samples).mean(0)
+        elif share:
+            residual = blend(drawn.mean, drawn.samples[0], share)
+        return drawn.image(residual), drawn.deviation(share) if samples else None
 
-    def posterior(self, low: Volume, mr: Volume | None, drf: float) -> Posterior:
-        """Return the model bound to a scan; its noise follows from the seed and the scan's own voxels."""
+    def drawn(self, low: Volume, mr: Volume | None, drf: float, samples: int) -> "Drawn":
+        """Return the posterior mean of a scan's residual and so many samples of it.
+
+        The noise follows from the seed and the scan's own voxels.
+        """
+        asked, low, mr = low, low.canonical(), None if mr is None else mr.canonical()
         conditions = torch.from_numpy(self.inputs(low, mr)).to(self.device)
         if self.settings["coordinates"]:
             conditions = torch.cat([conditions, coordinates(low.shape, self.device)])
-        denoiser = Denoiser(self.network, SIGMA_DATA)
         seed = key64(self.settings["seed"], hashlib.sha256(np.ascontiguousarray(low.array)).hexdigest())
-        return Posterior(
-            denoiser, conditions, float(np.log(drf)), seed, precision=partial(precision, self.device)
+        posterior = Posterior(
+            Denoiser(self.network, SIGMA_DATA),
+            conditions,
+            float(np.log(drf)),
+            seed,
+            precision=partial(precision, self.device),
         )
+        sampler, blank = self.settings["sampler"], self.settings["blank"] > 0
+        levels = noise_levels(*(sampler[name] for name in ("steps", "sigma_min", "sigma_max", "rho")))
+        churn = Churn(*(sampler[name] for name in ("S_churn", "S_min", "S_max", "S_noise")))
+        mean = posterior.mean() if blank else posterior.mean_under_noise(sampler["sigma_max"])
+        unit = self.residual_unit(low, drf, self.settings, self.model["learned"])
+        numbers = progress(range(samples), f"{self.key}: samples") if samples > 1 else range(samples)
+        drawn = [posterior.sample(k, levels, churn, from_mean=blank) for k in numbers]
+        return Drawn(low, asked, unit, mean, drawn)
+
+    def estimate_drf(self, low: Volume) -> float:
+        return DoseFromNoise(**self.model["learned"]["dose_from_noise"]).of(low.canonical())
+
+    def use(self, **choices: object) -> None:
+        self.product = str(choices.pop("product", self.product))
+        if self.product not in PRODUCTS:
+            raise InputError(f"there is no product {self.product!r}; choose among {', '.join(PRODUCTS)}")
+        samples = choices.pop("samples", self.settings["samples"])
+        sampler = self.settings["sampler"] | choices
+        self.settings = {**self.settings, "samples": samples, "sampler": sampler}
+
+    def facts(self) -> dict:
+        return {
+            "WeightsSha256": self.model.get("weights_sha256"),
+            "Product": f"share {self.share} of a sample" if self.product == "table" else self.product,
+            "Samples": self.settings["samples"],
+            "Sampler": self.settings["sampler"],
+            "Seed": self.settings["seed"],
+        }
 
     @property
     def share(self) -> float:
+        """Return how much of a sample's departure from the posterior mean the table's image has."""
         return self.model.get("chosen", {}).get("share", 0.0)
 
-    @property
-    def learned(self) -> dict:
-        return self.model["learned"]
 
-    @property
-    def sampler(self) -> dict:
-        return self.settings["sampler"]
+@dataclass(frozen=True)
+class Drawn:
+    """A scan's residual as the model sees it: tensors (X, Y, Z) of `low`'s canonical voxels, in units of `unit`.
+
+    `asked` is the scan as it was given, whose order of axes every image takes again.
+    """
+
+    low: Volume
+    asked: Volume
+    unit: float
+    mean: Tensor
+    samples: list[Tensor]
+
+    def image(self, residual: Tensor) -> Volume:
+        """Return low − residual, nowhere negative."""
+        return self._volume(np.maximum(self.low.array - self._array(residual), 0))
+
+    def deviation(self, share: float) -> Volume:
+        """Return the standard deviation of the normal dose around the image that has this share of a sample."""
+        variance = torch.stack([(sample - self.mean) ** 2 for sample in self.samples]).mean(0)
+        return self._volume(self._array((variance * (1 + share**2)).sqrt()))
+
+    def _array(self, r: Tensor) -> np.ndarray:
+        return r.cpu().numpy() * np.float32(self.unit)
+
+    def _volume(self, array: np.ndarray) -> Volume:
+        return self.low.like(array).with_axes_of(self.asked)
 
 
-def _schedule(sampler: dict) -> tuple[list[float], Churn]:
-    levels = noise_levels(*(sampler[name] for name in ("steps", "sigma_min", "sigma_max", "rho")))
-    return levels, Churn(*(sampler[name] for name in ("S_churn", "S_min", "S_max", "S_noise")))
-
-
-def _image(r: Tensor, unit: float) -> np.ndarray:
-    """Return a tensor in the model's unit as an array in the PET's."""
-    return r.cpu().numpy() * np.float32(unit)
+def _best(means: dict[float, dict[str, float]], key: str) -> float:
+    """Return the share with the best mean of a metric."""
+    pick = min if METRICS[key].lower_better else max
+    return pick(means, key=lambda share: means[share][key])
 
 
 METHOD = Csrd

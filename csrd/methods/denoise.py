@@ -12,22 +12,24 @@ from csrd.volume import Volume
 def denoise(
     key: str,
     model_dir: str | Path,
-    lows: dict[int, str | Path],
+    lows: dict[float | None, str | Path],
     mr: str | Path | None,
-    outs: dict[int, str | Path],
-    spreads: dict[int, str | Path] | None = None,
+    outs: dict[float | None, str | Path],
+    spreads: dict[float | None, str | Path] | None = None,
     **choices: object,
 ) -> None:
     """Write the denoised image of each dose, with its sidecar, on the grid and in the unit of its input.
 
-    `spreads` says where the standard deviations go, of a method that has them; `choices` are for `Method.use`.
+    Files are named by dose reduction factor, or None for a scan whose dose must be estimated from its noise.
+    `spreads` is where standard deviations go, of a method that has them; `choices` are for `Method.use`.
     Raises InputError where the MR is not on the PET's grid or the model is not this method's.
     """
     denoiser = method(key).load(Path(model_dir))
     denoiser.use(**choices)
     anatomy = None if mr is None else Volume.load(mr, unit="arbitrary")
-    for drf, path in progress(sorted(lows.items()), f"{key}: denoising"):
+    for given, path in progress(list(lows.items()), f"{key}: denoising"):
         low = Volume.load(path)
+        drf = denoiser.estimate_drf(low) if given is None else given
         if anatomy is not None and not anatomy.same_grid(low):
             raise InputError(f"{mr} is not on the grid of {path}; run the align stage on both")
         if spreads:
@@ -39,12 +41,15 @@ def denoise(
         )
         facts = {
             "DoseReductionFactor": drf,
+            **({"DoseReductionFactorEstimated": True} if given is None else {}),
             "Denoising": denoiser.label,
             "Sources": [bids_uri(source) for source in (path, mr) if source is not None],
             **denoiser.facts(),
         }
-        text = f"PET at 1/{drf} of the dose, denoised by {denoiser.label}"
-        save_derivative(out, outs[drf], pet_sidecar(path, out.unit, Description=text, **facts))
+        text = f"PET at 1/{drf:.3g} of the dose, denoised by {denoiser.label}"
+        save_derivative(out, outs[given], pet_sidecar(path, out.unit, Description=text, **facts))
         if spread is not None:
-            text = f"Standard deviation of the normal dose around {Path(outs[drf]).name}, by {denoiser.label}"
-            save_derivative(spread, spreads[drf], pet_sidecar(path, out.unit, Description=text, **facts))
+            text = (
+                f"Standard deviation of the normal dose around {Path(outs[given]).name}, by {denoiser.label}"
+            )
+            save_derivative(spread, spreads[given], pet_sidecar(path, out.unit, Description=text, **facts))

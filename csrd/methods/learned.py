@@ -1,6 +1,7 @@
 """What every learned method shares: from training pairs to weights in a folder, and back to a network."""
 
 from abc import abstractmethod
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import ClassVar, Self
@@ -101,7 +102,7 @@ class Learned(Method):
         Raises InputError where there is nothing to train on, or another process trains the same model.
         """
         torch.set_num_threads(threads)
-        pairs = [pair.load() for pair in pairs]
+        pairs = [_canonical(pair.load()) for pair in pairs]
         training = [pair for pair in pairs if pair.split == "train"]
         validation = [pair for pair in pairs if pair.split == "validation"]
         if not training:
@@ -171,9 +172,15 @@ class Learned(Method):
     @classmethod
     def _scan(cls, pair: TrainingPair, settings: dict, learned: dict) -> Scan:
         target = cls.target(pair, settings, learned)[None]
-        axis = int(np.argmax(np.abs(pair.low.affine[0, :3])))
         inputs = cls.inputs(pair.low, pair.mr)
-        return Scan(torch.from_numpy(inputs), torch.from_numpy(target), float(np.log(pair.drf)), axis)
+        return Scan(torch.from_numpy(inputs), torch.from_numpy(target), float(np.log(pair.drf)))
+
+
+def _canonical(pair: TrainingPair) -> TrainingPair:
+    """Return a pair whose axes run to right, anterior, superior: what networks and their mirrors know."""
+    mr = None if pair.mr is None else pair.mr.canonical()
+    low, normal, mask = (image.canonical() for image in (pair.low, pair.normal, pair.mask))
+    return replace(pair, low=low, normal=normal, mr=mr, mask=mask)
 
 
 def _tensors(scans: list[Scan], validation: list[TrainingPair], cls: type[Learned]):

@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import ndimage
 
 from csrd.align.head import head_mask
 from csrd.errors import InputError
 from csrd.methods.base import TrainingPair
 from csrd.volume import Volume
 
+FINE_MM = 6.0  # finer is mostly noise, coarser mostly uptake
 MR_LIMIT = 4.0  # times the mean inside the head; vessels and fat are brighter, and mean nothing
 
 
@@ -41,6 +43,41 @@ class Spread:
             return cls(float(np.log(spreads).mean()), 0.0)
         slope, intercept = np.polyfit(np.log(drfs), np.log(spreads), 1)
         return cls(float(intercept), float(slope))
+
+
+@dataclass(frozen=True)
+class DoseFromNoise:
+    """The dose reduction factor of a scan whose dose is not known, from the noise in its image.
+
+    log drf = `intercept` + `slope` · log `noise_level`, the line through the training pairs. On the embedded cohort
+    it is within a quarter of the truth; what it says of another scanner is a dose of equal noise on this one.
+    """
+
+    intercept: float
+    slope: float
+
+    def of(self, low: Volume) -> float:
+        """Return the estimated factor, at least 1."""
+        return max(1.0, float(np.exp(self.intercept + self.slope * np.log(noise_level(low)))))
+
+    @classmethod
+    def fit(cls, pairs: list[TrainingPair]) -> "DoseFromNoise":
+        """Return the line through the training pairs; the mean dose where they have one only."""
+        drfs = np.log([pair.drf for pair in pairs])
+        if len(set(drfs)) == 1:
+            return cls(float(drfs[0]), 0.0)
+        slope, intercept = np.polyfit(np.log([noise_level(pair.low) for pair in pairs]), drfs, 1)
+        return cls(float(intercept), float(slope))
+
+
+def noise_level(low: Volume) -> float:
+    """Return the spread of what is finer than `FINE_MM` in the head, relative to the mean there.
+
+    The spread is 1.4826 times the median absolute deviation, which few edges move.
+    """
+    fine = low.array - ndimage.gaussian_filter(low.array, FINE_MM / low.voxel_mm)
+    inside = fine[head_mask(low)]
+    return 1.4826 * float(np.median(np.abs(inside - np.median(inside)))) / pet_scale(low)
 
 
 def pet_scale(low: Volume) -> float:

@@ -280,7 +280,7 @@ class Config(Section):
     """Dose reduction factors in the table."""
     train_drfs: Annotated[tuple[Drf, ...], Field(min_length=1)] = (4, 6, 8)
     """What a method may see while it is fitted or chosen; the others stay unseen."""
-    methods: Annotated[tuple[str, ...], Field(min_length=1)] = ("lowdose", "tv")
+    methods: Annotated[tuple[str, ...], Field(min_length=1)] = ("lowdose", "tv", "csrd", "csrdnomr")
     """Rows of Table 1."""
     cohort: Cohort = Cohort()
     acquisition: Acquisition = Acquisition()

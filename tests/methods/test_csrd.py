@@ -1,0 +1,221 @@
+"""CSR-D as a method: fitted on small heads, loaded again, applied to scans of any kind."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from csrd.errors import InputError
+from csrd.files import read_json
+from csrd.methods import method
+from csrd.methods.csrd import PRODUCTS, SHARES, SIGMA_DATA
+from csrd.methods.denoise import denoise
+from csrd.methods.scaling import DoseFromNoise, Spread, noise_level, pet_scale
+from csrd.methods.train import train
+from csrd.volume import Volume
+from tests.methods.conftest import SHAPE, head
+
+
+@pytest.fixture(scope="session")
+def model(pairs, settings, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "csrd"
+    train("csrd", pairs, settings("csrd"), folder, threads=1)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def model_without_mr(pairs, settings, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "csrdnomr"
+    train("csrdnomr", pairs, settings("csrdnomr"), folder, threads=1)
+    return folder
+
+
+def error(image: Volume, pair) -> float:
+    inside = pair.mask.array > 0
+    return float(np.sqrt(np.mean((image.array - pair.normal.array)[inside] ** 2)))
+
+
+def test_denoises_a_head_it_has_not_seen(model):
+    pair = head(7, 10)
+    image = method("csrd").load(model).apply(pair.low, pair.mr, pair.drf)
+    assert image.same_grid(pair.low) and image.unit == "Bq/mL" and image.array.min() >= 0
+    assert error(image, pair) < 0.95 * error(pair.low, pair)
+
+
+def test_target_has_the_spread_that_the_network_is_built_for(pairs, settings):
+    """Per dose, over the heads of the training set: σ_data, for every scan's scale is its own."""
+    kind, options = method("csrd"), settings("csrd")
+    training = [pair for pair in pairs if pair.split == "train"]
+    learned = kind.learn(training, options)
+    for drf in (4, 8):
+        inside = [
+            kind.target(pair, options, learned)[pair.mask.array > 0] for pair in training if pair.drf == drf
+        ]
+        assert np.concatenate(inside).std() == pytest.approx(SIGMA_DATA, rel=0.05)
+
+
+def test_scale_is_free_of_unit_and_of_one_hot_voxel(pairs):
+    low = pairs[0].low
+    assert pet_scale(low.like(low.array * 3)) == pytest.approx(3 * pet_scale(low))
+    hot = low.array.copy()
+    hot[11, 12, 9] *= 50
+    assert pet_scale(low.like(hot)) == pytest.approx(pet_scale(low), rel=0.05)
+
+
+def test_result_scales_with_the_image_and_turns_with_its_axes(model):
+    fitted, pair = method("csrd").load(model), head(7, 4)
+    image = fitted.denoise(pair.low, pair.mr, 4, product="mean")[0]
+    doubled = fitted.denoise(pair.low.like(2 * pair.low.array), pair.mr, 4, product="mean")[0]
+    np.testing.assert_allclose(doubled.array, 2 * image.array, rtol=0.02, atol=50)
+
+    def turned(volume: Volume) -> Volume:
+        affine = volume.affine[:, [2, 0, 1, 3]].copy()
+        return Volume(np.ascontiguousarray(volume.array.transpose(2, 0, 1)), affine, volume.unit)
+
+    other = fitted.denoise(turned(pair.low), turned(pair.mr), 4, product="mean")[0]
+    assert other.same_grid(turned(pair.low))
+    np.testing.assert_array_equal(other.array, turned(image).array)
+
+
+def test_products_and_their_deviations(model):
+    fitted, pair = method("csrd").load(model), head(7, 8)
+    images = {
+        product: fitted.denoise(pair.low, pair.mr, 8, product=product, samples=4) for product in PRODUCTS
+    }
+    mean, spread = images["mean"]
+    sample, sample_spread = images["sample"]
+    inside = pair.mask.array > 0
+    assert spread.unit == "Bq/mL" and (spread.array[inside] > 0).all()
+    np.testing.assert_allclose(sample_spread.array, np.sqrt(2) * spread.array, rtol=1e-4)
+    np.testing.assert_allclose(images["average"][1].array, np.sqrt(1.25) * spread.array, rtol=1e-4)
+    assert error(mean, pair) < error(images["average"][0], pair) < error(sample, pair)
+    again = fitted.denoise(pair.low, pair.mr, 8, product="sample")[0]
+    np.testing.assert_array_equal(again.array, sample.array)
+
+
+def test_share_is_chosen_on_validation_subjects(model):
+    chosen = read_json(model / "model.json")["chosen"]
+    assert chosen["share"] in SHARES and set(chosen["tried"]) == set(map(str, SHARES))
+    assert chosen["tried"]["1.0"]["psnr"] < chosen["tried"]["0.0"]["psnr"]
+
+
+def test_mr_is_needed_where_it_was_trained_with(model, model_without_mr):
+    pair = head(7, 4)
+    with pytest.raises(InputError, match="csrd needs the MR; give it with --mr"):
+        method("csrd").load(model).apply(pair.low, None, 4)
+    image = method("csrdnomr").load(model_without_mr).apply(pair.low, None, 4)
+    assert error(image, pair) < error(pair.low, pair)
+    moved = Volume(pair.mr.array, pair.mr.affine + np.eye(4), "arbitrary")
+    with pytest.raises(InputError, match="align both"):
+        method("csrd").load(model).apply(pair.low, moved, 4)
+    with pytest.raises(InputError, match="MR is empty inside the PET's head"):
+        method("csrd").load(model).apply(pair.low, pair.mr.like(np.zeros(SHAPE, np.float32)), 4)
+
+
+def test_unknown_dose_is_told_from_the_noise(model, pairs):
+    training = [pair for pair in pairs if pair.split == "train"]
+    guess = DoseFromNoise.fit(training)
+    for drf in (4, 6, 8, 10):
+        assert guess.of(head(9, drf).low) == pytest.approx(drf, rel=0.25)
+    assert method("csrd").load(model).estimate_drf(head(9, 6).low) == pytest.approx(6, rel=0.25)
+    assert noise_level(head(9, 8).low) > noise_level(head(9, 4).low)
+    with pytest.raises(InputError, match="lowdose must be told the dose"):
+        method("lowdose")().estimate_drf(head(9, 4).low)
+
+
+def test_spread_of_poisson_noise_grows_with_the_root_of_drf(pairs):
+    assert Spread.fit([head(seed, drf) for seed in (1, 2) for drf in (4, 8)]).slope == pytest.approx(0.5, abs=0.1)
+    same = [head(1, 4)]
+    same[0].low.array[:] = same[0].normal.array
+    with pytest.raises(InputError, match="equals its normal dose"):
+        Spread.fit(same)
+
+
+def test_files_with_spreads_are_written_with_their_story(model, tmp_path):
+    pair = head(7, 4)
+    pair.low.save(tmp_path / "low.nii.gz")
+    pair.mr.save(tmp_path / "mr.nii.gz")
+    outs = {None: tmp_path / "out.nii.gz"}
+    denoise("csrd", model, {None: tmp_path / "low.nii.gz"}, tmp_path / "mr.nii.gz", outs,
+            {None: tmp_path / "std.nii.gz"}, product="average", samples=2, steps=2)  # fmt: skip
+    story = read_json(tmp_path / "out.json")
+    assert story["DoseReductionFactorEstimated"] and story["DoseReductionFactor"] == pytest.approx(4, rel=0.3)
+    assert story["Samples"] == 2 and story["Sampler"]["steps"] == 2 and story["Product"] == "average"
+    assert len(story["WeightsSha256"]) == 64
+    assert Volume.load(tmp_path / "std.nii.gz").same_grid(pair.low)
+    with pytest.raises(InputError, match="no product 'best'; choose among table"):
+        denoise("csrd", model, {4: tmp_path / "low.nii.gz"}, tmp_path / "mr.nii.gz", outs, product="best")
+
+
+def test_a_finished_training_is_not_repeated_and_a_changed_voxel_retrains(pairs, settings, tmp_path):
+    options = settings("csrdnomr", training={"steps": 8, "batch": 2, "lr": 0.01})
+    folder = tmp_path / "csrdnomr"
+
+    def trained(with_pairs, with_options=options) -> dict:
+        train("csrdnomr", with_pairs, with_options, folder, threads=1)
+        return read_json(folder / "model.json")
+
+    first = trained(pairs)
+    (folder / "model.json").unlink()
+    assert trained(pairs) == first, "the seconds it took are those of the first time"
+    normal = pairs[0].normal.array.copy()
+    normal[11, 12, 9] += 1
+    from dataclasses import replace
+
+    changed = [replace(pairs[0], normal=pairs[0].normal.like(normal)), *pairs[1:]]
+    assert trained(changed)["fingerprint"] != first["fingerprint"]
+    assert trained(pairs, {**options, "seed": 5})["fingerprint"] != first["fingerprint"]
+    states = [path for path in (tmp_path / ".csrdnomr-training").iterdir() if path.is_dir()]
+    assert len(states) == 1, "states that no one will ask for again are deleted"
+
+
+def test_damaged_or_foreign_models_are_refused(model, tmp_path):
+    def copy(**differs) -> None:
+        content = read_json(model / "model.json")
+        content["settings"] |= differs
+        (tmp_path / "model.json").write_text(json.dumps(content))
+        (tmp_path / "weights.safetensors").write_bytes((model / "weights.safetensors").read_bytes())
+
+    copy(channels=[8, 8])
+    with pytest.raises(InputError, match="is of another network"):
+        method("csrd").load(tmp_path)
+    copy(coordinates=False)
+    with pytest.raises(InputError, match="is of another network"):
+        method("csrd").load(tmp_path)
+    copy()
+    whole = (model / "weights.safetensors").read_bytes()
+    (tmp_path / "weights.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match="no readable weights"):
+        method("csrd").load(tmp_path)
+    (tmp_path / "weights.safetensors").unlink()
+    with pytest.raises(InputError, match="does not exist; train the method again"):
+        method("csrd").load(tmp_path)
+
+
+def test_nothing_to_train_on(settings, tmp_path):
+    with pytest.raises(InputError, match="no training subject to fit csrd on"):
+        train("csrd", [head(3, 4, "validation")], settings("csrd"), tmp_path / "csrd")
+    pair = head(1, 4)
+    from dataclasses import replace
+
+    with pytest.raises(InputError, match="csrd needs the MR"):
+        train("csrd", [replace(pair, mr=None)], settings("csrd"), tmp_path / "csrd")
+
+
+def test_paper_preset_trains_and_samples(pairs, settings, tmp_path):
+    """The paper's kind of network and schedule, a few channels wide: Gaussian noise from σ = 80, with churn."""
+    options = settings(
+        "csrd", network="ddpmpp", channels=[8, 16], blocks=1, dose=False, standardise=False, blank=0.0,
+        training={"steps": 10, "batch": 2, "lr": 0.002},
+        sampler={"steps": 4, "sigma_min": 0.002, "sigma_max": 80, "S_churn": 40, "S_min": 0.05, "S_max": 50},
+    )  # fmt: skip
+    train("csrd", pairs, options, tmp_path / "csrd")
+    pair = head(7, 4)
+    image, spread = method("csrd").load(tmp_path / "csrd").apply_with_spread(pair.low, pair.mr, 4)
+    assert np.isfinite(image.array).all() and (spread.array >= 0).all()
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    torch.set_num_threads(1)

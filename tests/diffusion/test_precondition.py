@@ -44,7 +44,9 @@ def test_the_weight_is_the_inverse_of_c_out_squared(sigma, sigma_data):
 
 
 def test_the_noise_condition_is_a_quarter_of_the_logarithm():
-    torch.testing.assert_close(c_noise(torch.tensor([1.0, math.e, 80.0])), torch.tensor([0, 0.25, 1.09550666]))
+    torch.testing.assert_close(
+        c_noise(torch.tensor([1.0, math.e, 80.0])), torch.tensor([0, 0.25, 1.09550666])
+    )
 
 
 def test_the_denoiser_shows_scaled_residual_then_conditions(zero):
@@ -77,7 +79,9 @@ def test_at_blank_the_residual_is_not_looked_at(small_edm2, sigma_data):
         assert torch.equal(answer, denoiser(other, level, conditions, dose))
         assert answer.std() > 0.1 * sigma_data
         below = level * 0.999
-        assert not torch.equal(denoiser(some, below, conditions, dose), denoiser(other, below, conditions, dose))
+        assert not torch.equal(
+            denoiser(some, below, conditions, dose), denoiser(other, below, conditions, dose)
+        )
     assert denoiser.blank == BLANK * sigma_data
 
 

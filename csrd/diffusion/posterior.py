@@ -1,4 +1,4 @@
-"""What a trained denoiser says of one scan: the residual's mean, and samples of it, on a volume of any size."""
+"""What a trained denoiser says of one scan of any size: the residual's mean, and samples of it."""
 
 import os
 from collections.abc import Callable
@@ -13,8 +13,8 @@ from csrd.diffusion.tiles import Box, tiled
 from csrd.seeds import key64
 
 HALO = 16
-"""Voxels, at least. The default network sees 60 voxels far, but hardly: with random weights, tiles differ from
-the whole by 0.5 % of the residual's spread. Where the halo covers the receptive field they do not differ."""
+"""Voxels, at least. Tiles equal the whole where the halo covers the receptive field. That of the default network
+is 60 voxels, but it hardly looks so far: with random weights, tiles differ by 0.5 % of the output's spread."""
 
 
 class Posterior:

@@ -1,4 +1,4 @@
-"""From Gaussian noise to a residual: the stochastic sampler of second order (paper, eq. 4; EDM, algorithm 2)."""
+"""From noise to a residual: the stochastic sampler of second order (paper, eq. 4; EDM, algorithm 2)."""
 
 import math
 from collections.abc import Callable
@@ -46,7 +46,7 @@ def heun(
     churn: Churn | None = None,
     fresh: Callable[[int], Tensor] | None = None,
 ) -> Tensor:
-    """Return a residual drawn along dr = −σ̇ σ ∇ log p dt with σ(t) = t (paper, eq. 1 and 4), by Heun's method.
+    """Return a residual drawn along dr = −σ̇ σ ∇ log p dt, σ(t) = t (paper, eq. 1 and 4), by Heun's method.
 
     `noise` has unit variance; `sigmas` is of `noise_levels`; `fresh(i)` is the unit noise that `churn` adds
     at step i. The state is kept in double precision, in `noise`'s otherwise.

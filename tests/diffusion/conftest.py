@@ -1,4 +1,4 @@
-"""Denoisers whose answers are known: those of Gaussian residuals, and one small network with every weight alive."""
+"""Denoisers whose answers are known: of Gaussian residuals; and one small network with every weight alive."""
 
 import pytest
 import torch

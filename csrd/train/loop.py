@@ -224,10 +224,11 @@ class _State:
         self.counters = Counters(**facts)
         for name, weight in zip(self.names, self.weights, strict=True):
             weight.copy_(tensors[f"weight.{name}"])
-            keys = ("step", "exp_avg", "exp_avg_sq")
             if f"adam.step.{name}" in tensors:
-                self.optimiser.state[weight] = {key: tensors[f"adam.{key}.{name}"] for key in keys}
-                self.optimiser.state[weight]["step"] = tensors[f"adam.step.{name}"].cpu()
+                # in the weight's own memory layout, which the file does not keep
+                moments = {key: torch.empty_like(weight).copy_(tensors[f"adam.{key}.{name}"])
+                           for key in ("exp_avg", "exp_avg_sq")}  # fmt: skip
+                self.optimiser.state[weight] = {"step": tensors[f"adam.step.{name}"].cpu(), **moments}
         for std, average in self.averages.items():
             for name, tensor in zip(self.names, average, strict=True):
                 tensor.copy_(tensors[f"average{std}.{name}"])

@@ -13,8 +13,8 @@ from csrd.diffusion.tiles import Box, tiled
 from csrd.seeds import key64
 
 HALO = 16
-"""Voxels, at least. Tiles equal the whole where the halo covers the receptive field. That of the default network
-is 60 voxels, but it hardly looks so far: with random weights, tiles differ by 0.5 % of the output's spread."""
+"""Voxels, at least. Tiles equal the whole where the halo covers the receptive field. The default network's
+has 60 voxels, but it hardly uses the outer ones: with random weights, tiles differ by 0.5 % of the spread."""
 
 
 class Posterior:

@@ -31,7 +31,7 @@ def tiled(evaluate: Callable[[Box], Tensor], shape: tuple[int, int, int], size: 
 
 
 def boxes(shape: tuple[int, int, int], size: int, halo: int) -> Iterator[Box]:
-    """Yield the boxes that cover a volume; neighbours overlap by 3 `halo`, inner borders are its multiples."""
+    """Yield the boxes that cover a volume: neighbours overlap by 3 `halo`, inner ends are its multiples."""
     edge = size // halo * halo  # an inner end must suit the network's factor, as the starts do
     axes = []
     for n in shape:

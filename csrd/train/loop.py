@@ -10,14 +10,12 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from csrd.errors import InputError
-from csrd.files import whole_file
 from csrd.seeds import key64
 from csrd.train import ema
-from csrd.train.checkpoint import StateFolder, load_tensors
+from csrd.train.checkpoint import StateFolder, load_tensors, save_tensors
 from csrd.train.patches import Batch, Patches
 from csrd.train.processes import Processes
 
@@ -237,9 +235,8 @@ class _State:
 
     def write_snapshots(self, folder: StateFolder) -> None:
         for std, average in self.averages.items():
-            tensors = {n: tensor.contiguous() for n, tensor in zip(self.names, average, strict=True)}
-            with whole_file(folder.snapshot(self.counters.step, std)) as temporary:
-                save_file(tensors, temporary, {"facts": "{}"})
+            tensors = dict(zip(self.names, average, strict=True))
+            save_tensors(folder.snapshot(self.counters.step, std), tensors, {"facts": "{}"})
 
 
 def averaged(folder: StateFolder, plan: Plan, std: float) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""One thread for every test of this folder: the toy training is too small to share, and its bits are compared."""
+"""One thread for every test: the toy training is too small to share, and its bits are compared."""
 
 import pytest
 import torch

@@ -18,11 +18,11 @@ from csrd.train.checkpoint import StateFolder
 from csrd.train.loop import _State, averaged
 
 
-class Interrupted(Exception):
+class BrokenOffError(Exception):
     """What a test ends a training with."""
 
 
-def until(stop: int, what=Interrupted):
+def until(stop: int, what=BrokenOffError):
     """Return a progress that breaks off before step `stop`."""
 
     def progress(steps):
@@ -72,9 +72,9 @@ def undisturbed(tmp_path_factory):
     return found
 
 
-@pytest.mark.parametrize("stop", [1, 2, 3, 7, 13, 23, 24])
+@pytest.mark.parametrize("stop", [1, 2, 9, 16])
 def test_an_interruption_before_any_step_changes_nothing(undisturbed, tmp_path, stop):
-    with pytest.raises(Interrupted):
+    with pytest.raises(BrokenOffError):
         run(Toy(), tmp_path, progress=until(stop), save_every_s=0)
     assert StateFolder(tmp_path).state.exists() == (stop > 1)
     task = Toy()
@@ -83,21 +83,21 @@ def test_an_interruption_before_any_step_changes_nothing(undisturbed, tmp_path, 
 
 
 def test_many_interruptions_change_nothing(undisturbed, tmp_path):
-    for stop in (4, 5, 9, 9, 18):
-        with pytest.raises(Interrupted):
+    for stop in (4, 5, 9, 9, 13):
+        with pytest.raises(BrokenOffError):
             run(Toy(), tmp_path, progress=until(stop), save_every_s=0)
     task = Toy()
     assert_same_bits(outcome(task, tmp_path, run(task, tmp_path)), undisturbed)
 
 
 def test_steps_taken_after_the_last_save_are_taken_again(undisturbed, tmp_path):
-    with pytest.raises(Interrupted):
+    with pytest.raises(BrokenOffError):
         run(Toy(), tmp_path, progress=until(6), save_every_s=0)
-    with pytest.raises(Interrupted):
-        run(Toy(), tmp_path, progress=until(20), save_every_s=1e9)
+    with pytest.raises(BrokenOffError):
+        run(Toy(), tmp_path, progress=until(14), save_every_s=1e9)
     folder = StateFolder(tmp_path)
     assert folder.load(torch.device("cpu"))[1]["step"] == 5
-    assert folder.read_history()[-1]["step"] == 19
+    assert folder.read_history()[-1]["step"] == 13
     task = Toy()
     assert_same_bits(outcome(task, tmp_path, run(task, tmp_path)), undisturbed)
 
@@ -142,7 +142,7 @@ def test_a_finished_training_takes_no_step_again(undisturbed, tmp_path):
 
 def test_moments_keep_their_layout(tmp_path):
     # else a resumed training's optimiser is slower, and rounds otherwise where vector instructions do
-    with pytest.raises(Interrupted):
+    with pytest.raises(BrokenOffError):
         run(Toy(), tmp_path, progress=until(3), save_every_s=0)
     state = _State(Toy().network, PLAN)
     state.restore(StateFolder(tmp_path))

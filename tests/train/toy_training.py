@@ -17,7 +17,7 @@ from csrd.train.loop import Counters, Plan, train
 from csrd.train.patches import Batch, Patches, Scan
 from csrd.train.processes import processes
 
-PLAN = Plan(steps=24, batch=3, lr=0.02)
+PLAN = Plan(steps=16, batch=3, lr=0.02)
 
 
 def scans(count: int = 2) -> list[Scan]:

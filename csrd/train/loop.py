@@ -165,12 +165,15 @@ def _step(
 
 
 def _tame(state: "_State", norm: float) -> None:
-    """Cut a spike of the gradient back to its usual norm."""
+    """Cut a spike of the gradient back to its usual norm.
+
+    A spike counts as `SPIKE` times the usual norm in its memory, so that a norm that stays high becomes usual.
+    """
     counters = state.counters
     if counters.usual and norm > SPIKE * counters.usual:
         counters.spikes += 1
         torch._foreach_mul_([weight.grad for weight in state.weights], counters.usual / norm)
-        norm = counters.usual
+        norm = SPIKE * counters.usual
     counters.usual = USUAL * counters.usual + (1 - USUAL) * norm if counters.usual else norm
 
 

@@ -39,7 +39,7 @@ def test_the_loss_falls(tmp_path):
     losses = [line["loss"] for line in StateFolder(tmp_path).read_history()]
     variance = 1 / 6  # of a mean of six; what an answer of 0 costs
     assert losses[0] == pytest.approx(variance, rel=0.3)
-    assert sum(losses[-8:]) / 8 < 0.5 * variance
+    assert sum(losses[-8:]) / 8 < 0.6 * variance
 
 
 def test_the_history_says_what_was_done(tmp_path):

@@ -104,21 +104,21 @@ def train(
             counters.step = step
             loss, norm = _step(task, patches, plan, state, precision, group)
             counters.seconds = spent + time.monotonic() - started
-            if not group.first:
-                continue
-            if step in snapshots:
-                state.write_snapshots(folder)
-            if step % max(plan.steps // 200, 1) == 0 or step in validations:
-                record = {"step": step, "images": step * plan.batch, "loss": loss, "gradient": norm,
-                          "rate": plan.rate(step), "seconds": round(counters.seconds, 2),
-                          "spikes": counters.spikes, "lost": counters.lost}  # fmt: skip
-                if step in validations:
-                    record |= state.validated(task, precision)
-                folder.append_history(record)
-            if time.monotonic() - saved > save_every_s or termination.asked:
-                state.write(folder)
-                saved = time.monotonic()
-            if termination.asked:
+            ending = group.any(termination.asked, state.weights[0].device)
+            if group.first:
+                if step in snapshots:
+                    state.write_snapshots(folder)
+                if step % max(plan.steps // 200, 1) == 0 or step in validations:
+                    record = {"step": step, "images": step * plan.batch, "loss": loss, "gradient": norm,
+                              "rate": plan.rate(step), "seconds": round(counters.seconds, 2),
+                              "spikes": counters.spikes, "lost": counters.lost}  # fmt: skip
+                    if step in validations:
+                        record |= state.validated(task, precision)
+                    folder.append_history(record)
+                if time.monotonic() - saved > save_every_s or ending:
+                    state.write(folder)
+                    saved = time.monotonic()
+            if ending:
                 raise InputError(
                     "the training was asked to end and has saved its state; start it again to go on"
                 )
@@ -167,7 +167,7 @@ def _step(
 def _tame(state: "_State", norm: float) -> None:
     """Cut a spike of the gradient back to its usual norm.
 
-    A spike counts as `SPIKE` times the usual norm in its memory, so that a norm that stays high becomes usual.
+    In the memory a spike counts as `SPIKE` times the usual norm: a norm that stays high becomes usual.
     """
     counters = state.counters
     if counters.usual and norm > SPIKE * counters.usual:

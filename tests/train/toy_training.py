@@ -70,9 +70,11 @@ def run(task: Toy, folder: Path, plan: Plan = PLAN, progress=None, **options) ->
 def main() -> None:
     folder, steps = Path(sys.argv[1]), int(sys.argv[2])
     task, plan = Toy(dropout=float(sys.argv[3])), Plan(steps=steps, batch=PLAN.batch, lr=PLAN.lr)
+    rank = os.environ.get("RANK", "0")
     with processes(torch.device("cpu")) as group:
+        (folder / f"pid-{rank}").write_text(str(os.getpid()))
         run(task, folder, plan, group=group, save_every_s=0)
-    save_weights(folder / f"weights-{os.environ.get('RANK', 0)}.safetensors", task.network.state_dict(), {})
+    save_weights(folder / f"weights-{rank}.safetensors", task.network.state_dict(), {})
 
 
 if __name__ == "__main__":

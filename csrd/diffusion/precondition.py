@@ -1,4 +1,4 @@
-"""Preconditioning: from a network of unit variance in and out to the denoiser D(r; σ) (EDM, eq. 7, Table 1)."""
+"""Preconditioning: from a network of unit variance to the denoiser D(r; σ) (EDM, eq. 7, Table 1)."""
 
 import torch
 from torch import Tensor, nn

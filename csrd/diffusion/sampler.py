@@ -1,4 +1,4 @@
-"""From Gaussian noise to a residual: the stochastic sampler of second order (paper, eq. 4; EDM, algorithm 2)."""
+"""From noise to a residual: the stochastic sampler of second order (paper, eq. 4; EDM, algorithm 2)."""
 
 import math
 from collections.abc import Callable
@@ -47,7 +47,7 @@ def heun(
     fresh: Callable[[int], Tensor] | None = None,
     centre: Tensor | float = 0.0,
 ) -> Tensor:
-    """Return a residual drawn along dr = −σ̇ σ ∇ log p dt with σ(t) = t (paper, eq. 1 and 4), by Heun's method.
+    """Return a residual drawn along dr = −σ̇ σ ∇ log p dt, σ(t) = t (paper, eq. 1 and 4), by Heun's method.
 
     `noise` has unit variance; `sigmas` is of `noise_levels`; `fresh(i)` is the unit noise that `churn` adds
     at step i. The way starts at `centre` + σ_0 `noise`: at a high σ_0 around 0 as in EDM; around the posterior mean

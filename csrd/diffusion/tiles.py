@@ -31,12 +31,15 @@ def tiled(evaluate: Callable[[Box], Tensor], shape: tuple[int, int, int], size: 
 
 
 def boxes(shape: tuple[int, int, int], size: int, halo: int) -> Iterator[Box]:
-    """Yield the boxes that cover a volume, neighbours overlapping by at least 3 `halo`."""
-    stride = (size - 3 * halo) // halo * halo
+    """Yield the boxes that cover a volume: neighbours overlap by 3 `halo`, inner ends are its multiples."""
+    edge = size // halo * halo  # an inner end must suit the network's factor, as the starts do
     axes = []
     for n in shape:
-        starts = [0] if n <= size else list(range(0, n - 3 * halo, stride))
-        axes.append([slice(start, min(start + size, n)) for start in starts])
+        if n <= size:
+            axes.append([slice(0, n)])
+        else:
+            starts = range(0, n - 3 * halo, edge - 3 * halo)
+            axes.append([slice(start, min(start + edge, n)) for start in starts])
     yield from product(*axes)
 
 

@@ -142,7 +142,7 @@ class Positional(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         half = channels // 2
-        self.register_buffer("frequencies", 1e-4 ** (torch.arange(half) / (half - 1)), persistent=False)
+        self.register_buffer("frequencies", 1e-4 ** (torch.arange(half) / max(half - 1, 1)), persistent=False)
 
     def forward(self, noise: Tensor) -> Tensor:
         angles = noise[:, None].float() * self.frequencies
@@ -150,8 +150,11 @@ class Positional(nn.Module):
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
-    """Return the group normalisation that suits a number of channels."""
-    return nn.GroupNorm(min(GROUPS, channels // CHANNELS_PER_GROUP), channels, eps=NORM_EPS)
+    """Return the group normalisation that suits a number of channels: as many groups as divide it evenly."""
+    groups = max(min(GROUPS, channels // CHANNELS_PER_GROUP), 1)
+    while channels % groups:
+        groups -= 1
+    return nn.GroupNorm(groups, channels, eps=NORM_EPS)
 
 
 def _shrink(layer: nn.Module) -> None:

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -28,7 +28,11 @@ def fingerprint(settings: dict, inputs: list[tuple[str, Tensor | str]]) -> str:
     digest = hashlib.sha256(json.dumps([VERSION, settings], sort_keys=True).encode())
     for name, value in inputs:
         digest.update(f"\0{name}\0".encode())
-        digest.update(value.encode() if isinstance(value, str) else value.cpu().contiguous().numpy().data)
+        if isinstance(value, str):
+            digest.update(value.encode())
+        else:
+            digest.update(f"{value.dtype} {tuple(value.shape)}".encode())
+            digest.update(value.cpu().contiguous().numpy().data)
     return digest.hexdigest()
 
 
@@ -58,14 +62,13 @@ class StateFolder:
             lock.truncate(0)
             lock.write(f"process {os.getpid()} on {os.uname().nodename}")
             lock.flush()
+            for path in self.path.glob("*_part*"):  # what a kill left half written
+                path.unlink()
             yield self
 
     def save(self, tensors: dict[str, Tensor], facts: dict) -> None:
         """Write the state: named tensors, and facts that JSON can hold."""
-        with whole_file(self.state) as temporary:
-            save_file(
-                {k: v.contiguous() for k, v in tensors.items()}, temporary, {"facts": json.dumps(facts)}
-            )
+        save_tensors(self.state, tensors, {"facts": json.dumps(facts)})
 
     def load(self, device: torch.device) -> tuple[dict[str, Tensor], dict] | None:
         """Return what `save` wrote, or None where there is nothing to go on from."""
@@ -119,14 +122,13 @@ def forget_others(folder: StateFolder) -> None:
     """Delete the states of the same model with other keys: no training will ask for them again."""
     for path in folder.path.parent.iterdir():
         if path != folder.path and path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
+            with suppress(InputError), StateFolder(path).locked():  # not one that is being written
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def save_weights(path: Path, weights: dict[str, Tensor], card: dict) -> None:
     """Write a network's weights with their card in the file's header."""
-    with whole_file(path) as temporary:
-        save_file({k: v.detach().cpu().contiguous() for k, v in weights.items()}, temporary,
-                  {"card": json.dumps(card)})  # fmt: skip
+    save_tensors(path, {k: v.detach().cpu() for k, v in weights.items()}, {"card": json.dumps(card)})
 
 
 def load_weights(path: Path, network: torch.nn.Module) -> None:
@@ -152,8 +154,26 @@ def load_weights(path: Path, network: torch.nn.Module) -> None:
     network.load_state_dict(weights)
 
 
+def save_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, str]) -> None:
+    """Write named tensors, whole or not at all.
+
+    Raises InputError where the disk is full.
+    """
+    with whole_file(path) as temporary:
+        try:
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, header)
+        except SafetensorError as error:
+            raise OSError(str(error)) from error
+
+
 def load_tensors(path: Path, device: torch.device) -> tuple[dict[str, Tensor], dict]:
-    """Return the tensors in a state file and its facts."""
-    with safe_open(path, "pt", str(device)) as file:
-        names = list(file.keys())
-        return {name: file.get_tensor(name) for name in names}, json.loads(file.metadata()["facts"])
+    """Return the tensors in a state file and its facts.
+
+    Raises InputError where the file is damaged.
+    """
+    try:
+        with safe_open(path, "pt", str(device)) as file:
+            names = list(file.keys())
+            return {name: file.get_tensor(name) for name in names}, json.loads(file.metadata()["facts"])
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} is damaged ({error}); delete its folder and train again") from None

@@ -49,7 +49,8 @@ def coefficients(times: list[float], stds: list[float], time: float, std: float)
     among = [[_product(ta, ga, tb, gb) for tb, gb in zip(times, gammas, strict=True)]
              for ta, ga in zip(times, gammas, strict=True)]  # fmt: skip
     towards = [_product(ta, ga, time, target) for ta, ga in zip(times, gammas, strict=True)]
-    return np.linalg.lstsq(np.array(among), np.array(towards), rcond=None)[0]
+    found = np.linalg.lstsq(np.array(among), np.array(towards), rcond=None)[0]
+    return found / found.sum()  # else weights that never change would shrink: by 2 % at std 0.2
 
 
 def _product(t_a: float, gamma_a: float, t_b: float, gamma_b: float) -> float:

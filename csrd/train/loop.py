@@ -10,14 +10,12 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from csrd.errors import InputError
-from csrd.files import whole_file
 from csrd.seeds import key64
 from csrd.train import ema
-from csrd.train.checkpoint import StateFolder, load_tensors
+from csrd.train.checkpoint import StateFolder, load_tensors, save_tensors
 from csrd.train.patches import Batch, Patches
 from csrd.train.processes import Processes
 
@@ -106,21 +104,21 @@ def train(
             counters.step = step
             loss, norm = _step(task, patches, plan, state, precision, group)
             counters.seconds = spent + time.monotonic() - started
-            if not group.first:
-                continue
-            if step in snapshots:
-                state.write_snapshots(folder)
-            if step % max(plan.steps // 200, 1) == 0 or step in validations:
-                record = {"step": step, "images": step * plan.batch, "loss": loss, "gradient": norm,
-                          "rate": plan.rate(step), "seconds": round(counters.seconds, 2),
-                          "spikes": counters.spikes, "lost": counters.lost}  # fmt: skip
-                if step in validations:
-                    record |= state.validated(task, precision)
-                folder.append_history(record)
-            if time.monotonic() - saved > save_every_s or termination.asked:
-                state.write(folder)
-                saved = time.monotonic()
-            if termination.asked:
+            ending = group.any(termination.asked, state.weights[0].device)
+            if group.first:
+                if step in snapshots:
+                    state.write_snapshots(folder)
+                if step % max(plan.steps // 200, 1) == 0 or step in validations:
+                    record = {"step": step, "images": step * plan.batch, "loss": loss, "gradient": norm,
+                              "rate": plan.rate(step), "seconds": round(counters.seconds, 2),
+                              "spikes": counters.spikes, "lost": counters.lost}  # fmt: skip
+                    if step in validations:
+                        record |= state.validated(task, precision)
+                    folder.append_history(record)
+                if time.monotonic() - saved > save_every_s or ending:
+                    state.write(folder)
+                    saved = time.monotonic()
+            if ending:
                 raise InputError(
                     "the training was asked to end and has saved its state; start it again to go on"
                 )
@@ -167,12 +165,15 @@ def _step(
 
 
 def _tame(state: "_State", norm: float) -> None:
-    """Cut a spike of the gradient back to its usual norm."""
+    """Cut a spike of the gradient back to its usual norm.
+
+    In the memory a spike counts as `SPIKE` times the usual norm: a norm that stays high becomes usual.
+    """
     counters = state.counters
     if counters.usual and norm > SPIKE * counters.usual:
         counters.spikes += 1
         torch._foreach_mul_([weight.grad for weight in state.weights], counters.usual / norm)
-        norm = counters.usual
+        norm = SPIKE * counters.usual
     counters.usual = USUAL * counters.usual + (1 - USUAL) * norm if counters.usual else norm
 
 
@@ -224,10 +225,11 @@ class _State:
         self.counters = Counters(**facts)
         for name, weight in zip(self.names, self.weights, strict=True):
             weight.copy_(tensors[f"weight.{name}"])
-            keys = ("step", "exp_avg", "exp_avg_sq")
             if f"adam.step.{name}" in tensors:
-                self.optimiser.state[weight] = {key: tensors[f"adam.{key}.{name}"] for key in keys}
-                self.optimiser.state[weight]["step"] = tensors[f"adam.step.{name}"].cpu()
+                # in the weight's own memory layout, which the file does not keep
+                moments = {key: torch.empty_like(weight).copy_(tensors[f"adam.{key}.{name}"])
+                           for key in ("exp_avg", "exp_avg_sq")}  # fmt: skip
+                self.optimiser.state[weight] = {"step": tensors[f"adam.step.{name}"].cpu(), **moments}
         for std, average in self.averages.items():
             for name, tensor in zip(self.names, average, strict=True):
                 tensor.copy_(tensors[f"average{std}.{name}"])
@@ -236,9 +238,8 @@ class _State:
 
     def write_snapshots(self, folder: StateFolder) -> None:
         for std, average in self.averages.items():
-            tensors = {n: tensor.contiguous() for n, tensor in zip(self.names, average, strict=True)}
-            with whole_file(folder.snapshot(self.counters.step, std)) as temporary:
-                save_file(tensors, temporary, {"facts": "{}"})
+            tensors = dict(zip(self.names, average, strict=True))
+            save_tensors(folder.snapshot(self.counters.step, std), tensors, {"facts": "{}"})
 
 
 def averaged(folder: StateFolder, plan: Plan, std: float) -> dict[str, Tensor]:

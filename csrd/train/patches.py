@@ -57,7 +57,7 @@ class Patches:
         coordinates: bool = False,
         mirror: bool = True,
     ) -> None:
-        """`size` in voxels (None: the whole axis); `coordinates` adds three channels, −1 … 1 over a volume."""
+        """`size` in voxels (None: the whole axis); `coordinates` adds 3 channels, −1 … 1 over a volume."""
         assert scans, "there is nothing to train on"
         self.scans, self.size, self.seed = scans, size, seed
         self.coordinates, self.mirror = coordinates, mirror

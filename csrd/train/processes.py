@@ -33,6 +33,12 @@ class Processes:
         for tensor, part in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
             tensor.copy_(part.view_as(tensor))
 
+    def any(self, flag: bool, device: torch.device) -> bool:
+        """Return whether any process says so: what one does alone leaves the others waiting."""
+        said = torch.tensor([float(flag)], device=device)
+        self.sum([said])
+        return bool(said)
+
     def wait(self) -> None:
         """Return when every process has come here."""
         if self.count > 1:

@@ -166,6 +166,41 @@ class Tv(MethodSettings):
     """Weights tried on the training subjects, relative to the volume's robust maximum."""
 
 
+class Training(Section):
+    steps: PositiveInt
+    """Optimiser steps."""
+    batch: PositiveInt
+    """Patches or slices a step, over all processes."""
+    lr: PositiveFloat
+    """Learning rate of Adam at its height."""
+    beta2: Fraction = 0.99
+    """Adam's memory of squared gradients."""
+    ramp: Fraction = 0.02
+    """Share of the steps over which the rate rises from 0."""
+    decay: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Share of the steps, the last ones, over which the rate falls to 0."""
+    weight_decay: NonNegative = 0.0
+    """Decoupled weight decay."""
+
+
+class Unet(MethodSettings):
+    channels: PositiveInt = 16
+    """Channels of the finest level; each of the four coarser ones has twice as many."""
+    training: Training = Training(steps=4000, batch=8, lr=0.002)
+
+
+class Restormer(MethodSettings):
+    channels: Annotated[int, Field(ge=8, multiple_of=8)] = 24
+    """Channels of the finest level, a multiple of 8; each of the three coarser ones has twice as many."""
+    blocks: Annotated[tuple[PositiveInt, ...], Field(min_length=4, max_length=4)] = (1, 1, 1, 1)
+    """Transformer blocks of each level, the finest first."""
+    refinement: Annotated[int, Field(ge=0)] = 1
+    """Transformer blocks after the decoder, at the finest level."""
+    stem: Literal[1, 2] = 2
+    """Pixels along both axes that are folded into channels; 1: none, as published."""
+    training: Training = Training(steps=1200, batch=8, lr=0.001)
+
+
 class Report(Section):
     title: str = "CSR-D on the virtual cohort"
     """Heading of the HTML report."""
@@ -180,7 +215,7 @@ class Config(Section):
     """Dose reduction factors in the table."""
     train_drfs: Annotated[tuple[Drf, ...], Field(min_length=1)] = (4, 6, 8)
     """What a method may see while it is fitted or chosen; the others stay unseen."""
-    methods: Annotated[tuple[str, ...], Field(min_length=1)] = ("lowdose", "tv")
+    methods: Annotated[tuple[str, ...], Field(min_length=1)] = ("lowdose", "tv", "unet", "restormer")
     """Rows of Table 1."""
     cohort: Cohort = Cohort()
     acquisition: Acquisition = Acquisition()
@@ -190,6 +225,10 @@ class Config(Section):
     align: Align = Align()
     tv: Tv = Tv()
     """Total variation."""
+    unet: Unet = Unet()
+    """2D U-Net."""
+    restormer: Restormer = Restormer()
+    """2D Restormer."""
     report: Report = Report()
 
     @field_validator("drfs", "train_drfs", "methods")
@@ -228,13 +267,15 @@ class Config(Section):
         return self
 
     def of_method(self, name: str) -> dict[str, Any]:
-        """Return a method's settings, {} for one that has none.
+        """Return a method's settings and the configuration's seed, {} for one that has none.
 
         Raises InputError for an unknown method.
         """
         if name not in (known := known_methods()):
             raise InputError(f"{name} is no method{_closest(name, known)}; choose from {', '.join(known)}")
-        return getattr(self, name).model_dump(mode="json") if name in type(self).model_fields else {}
+        if name not in type(self).model_fields:
+            return {}
+        return {"seed": self.seed, **getattr(self, name).model_dump(mode="json")}
 
     @property
     def fitted_methods(self) -> tuple[str, ...]:

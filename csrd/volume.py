@@ -48,6 +48,22 @@ class Volume:
         """Return whether both volumes have the same voxels."""
         return self.shape == other.shape and np.allclose(self.affine, other.affine, rtol=0, atol=tolerance_mm)
 
+    def canonical(self) -> "Volume":
+        """Return the same voxels with axes that run nearest to right, anterior, superior."""
+        orientation = nib.io_orientation(self.affine)
+        to_here = nib.orientations.inv_ornt_aff(orientation, self.shape)
+        return Volume(nib.apply_orientation(self.array, orientation), self.affine @ to_here, self.unit)
+
+    def with_axes_of(self, grid: "Volume") -> "Volume":
+        """Return the same voxels in the order of `grid`'s axes, and on its affine."""
+        orientations = nib.io_orientation(self.affine), nib.io_orientation(grid.affine)
+        turn = nib.orientations.ornt_transform(*orientations)
+        return grid.like(np.ascontiguousarray(nib.apply_orientation(self.array, turn)), self.unit)
+
+    def upright(self, array: np.ndarray) -> np.ndarray:
+        """Return `array` of this grid with its axes nearest to right, anterior and superior, as a view."""
+        return nib.orientations.apply_orientation(array, nib.io_orientation(self.affine))
+
     @classmethod
     def load(cls, path: str | Path, unit: str | None = None) -> "Volume":
         """Return the image in a NIfTI file as float32 (labels and masks as stored), scaled by its slope.

@@ -91,3 +91,20 @@ def test_voxel_sizes_and_grids():
 def test_a_centred_grid_has_its_middle_at_zero():
     affine = centred_affine((4, 5, 6), 2.5)
     np.testing.assert_allclose(affine @ [1.5, 2, 2.5, 1], [0, 0, 0, 1])
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
+@pytest.mark.parametrize("signs", [(1, 1, 1), (-1, 1, -1), (-1, -1, -1)])
+def test_canonical_axes_keep_every_voxel_in_its_place(order, signs):
+    affine = np.eye(4)
+    affine[:3, :3] = np.eye(3)[:, list(order)] * signs * np.array([1.0, 2.0, 3.0])
+    affine[:3, 3] = 5, -7, 11
+    turned = Volume(np.random.default_rng(0).random((4, 5, 6)).astype(np.float32), affine, "Bq/mL")
+    canonical = turned.canonical()
+    assert (np.diag(canonical.affine)[:3] > 0).all()
+    for index in np.ndindex(canonical.shape):
+        world = canonical.affine @ (*index, 1)
+        there = np.rint(np.linalg.solve(turned.affine, world)[:3]).astype(int)
+        assert turned.array[tuple(there)] == canonical.array[index]
+    back = canonical.with_axes_of(turned)
+    assert np.array_equal(back.array, turned.array) and np.array_equal(back.affine, turned.affine)

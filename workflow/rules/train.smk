@@ -18,7 +18,7 @@ rule fit:
         mem_mb=8000,
         runtime=240,
     params:
-        settings=lambda wildcards: config[wildcards.method],
+        settings=lambda wildcards: settings.of_method(wildcards.method),
         splits={name: subjects[name].split for name in subjects_of("train", "validation")},
         drfs=lookup(dpath="train_drfs", within=config),
     message:

@@ -198,7 +198,7 @@ class Restormer(MethodSettings):
     """Transformer blocks after the decoder, at the finest level."""
     stem: Literal[1, 2] = 2
     """Pixels along both axes that are folded into channels; 1: none, as published."""
-    training: Training = Training(steps=1200, batch=8, lr=0.001)
+    training: Training = Training(steps=1100, batch=8, lr=0.002)
 
 
 class Report(Section):

@@ -1,7 +1,7 @@
-"""What the 2D methods share: a network from one axial slice of low-dose PET and MR to that slice's residual.
+"""What the 2D methods share: a network from an axial slice of low-dose PET and MR to the slice's residual.
 
 The network says by how much the low dose exceeds the normal dose, and that is subtracted from the input in
-full precision. The mean absolute error is that of the image itself, which the network would have to copy first.
+full precision. The mean absolute error is that of the image, which the network would have to copy first.
 """
 
 from abc import abstractmethod
@@ -25,10 +25,11 @@ APPLY_BATCH = 16  # slices at a time, the training's number in the paper: what w
 
 
 class SliceTask:
-    """The network with its mean absolute error and, on validation subjects, the error of the image."""
+    """The network with its mean absolute error and, on upright validation subjects, that of the image."""
 
     def __init__(self, network: nn.Module, method: "SliceMethod", validation: list[TrainingPair]) -> None:
         self.network, self.method, self.validation = network, method, validation
+        self.seen = [method.seen(pair.low, pair.mr) for pair in validation]  # once: finding heads takes time
 
     def losses(self, batch: Batch) -> Tensor:
         predicted = residual_of(self.network, batch.inputs[..., 0], self.method.factor)
@@ -38,12 +39,11 @@ class SliceTask:
         if not self.validation:
             return {}
         errors = []
-        for pair in self.validation:
+        for pair, seen in zip(self.validation, self.seen, strict=True):
             mask, normal = pair.mask.array > 0, pair.normal.array
-            error = (self.method.apply(pair.low, pair.mr, pair.drf).array - normal)[mask]
-            errors.append(
-                (np.abs(error).mean(), 20 * np.log10(normal[mask].max() / np.sqrt((error**2).mean())))
-            )
+            error = (self.method.denoised(pair.low.array, *seen) - normal)[mask]
+            psnr = 20 * np.log10(normal[mask].max() / np.sqrt((error**2).mean()))
+            errors.append((np.abs(error).mean(), psnr))
         mae, psnr = np.mean(errors, 0)
         return {"mae": float(mae), "psnr": float(psnr)}
 
@@ -89,15 +89,26 @@ class SliceMethod(Learned):
     def fit(cls, pairs: list[TrainingPair], settings: dict, out_dir: Path, *, threads: int = 1) -> None:
         super().fit([_upright_pair(pair.load()) for pair in pairs], settings, out_dir, threads=threads)
 
-    @torch.no_grad()
     def apply(self, low: Volume, mr: Volume | None, drf: float) -> Volume:
         turned = _upright(low)
-        inputs = self.inputs(turned, None if mr is None else _upright(mr))
-        slices = torch.from_numpy(inputs).permute(3, 0, 1, 2).to(self.device)
+        seen = self.seen(turned, None if mr is None else _upright(mr))
+        return turned.like(self.denoised(turned.array, *seen)).with_axes_of(low)
+
+    @classmethod
+    def seen(cls, low: Volume, mr: Volume | None) -> tuple[Tensor, float]:
+        """Return the slices (Z, C, X, Y) of an upright scan as the network sees them, and the PET's scale."""
+        return torch.from_numpy(cls.inputs(low, mr)).permute(3, 0, 1, 2), pet_scale(low)
+
+    @torch.no_grad()
+    def denoised(self, low: np.ndarray, slices: Tensor, scale: float) -> np.ndarray:
+        """Return an upright low dose (X, Y, Z) without its residual, nowhere negative, in its unit."""
         with precision(self.device):
-            parts = [residual_of(self.network, part, self.factor) for part in slices.split(APPLY_BATCH)]
-        residual = torch.cat(parts)[:, 0].permute(1, 2, 0).cpu().numpy() * np.float32(pet_scale(turned))
-        return turned.like(np.maximum(turned.array - residual, 0)).with_axes_of(low)
+            parts = [
+                residual_of(self.network, part.to(self.device), self.factor)
+                for part in slices.split(APPLY_BATCH)
+            ]
+        residual = torch.cat(parts)[:, 0].permute(1, 2, 0).cpu().numpy()
+        return np.maximum(low - residual * np.float32(scale), 0)
 
 
 def residual_of(network: nn.Module, slices: Tensor, factor: int) -> Tensor:

@@ -39,6 +39,10 @@ def test_paper_has_the_papers_numbers():
     assert paper.align.shape == (160, 160, 160)
     assert paper.cohort.train + paper.cohort.validation == 20 and paper.cohort.test == 7
     assert paper.acquisition.duration_s == 90 * 60
+    for rival in (paper.unet, paper.restormer):
+        assert rival.channels == 64
+        assert (rival.training.steps, rival.training.batch, rival.training.lr) == (65_000, 16, 0.002)
+    assert len(paper.restormer.blocks) == 4 and paper.restormer.stem == 1
 
 
 def test_schema_is_up_to_date():
@@ -82,7 +86,7 @@ def test_number_without_a_dot_is_a_number():
         ({"results_dir": "{a}"}, "results_dir is '{a}'; it must match"),
         ({"drfs": [4, 4], "train_drfs": [4]}, "4 stands there twice"),
         ({"drfs": [4, 10]}, "train_drfs has 6, which drfs lacks"),
-        ({"methods": ["lowdose", "tvv"]}, r"tvv is no method \(did you mean tv\?\); choose from lowdose, tv"),
+        ({"methods": ["lowdose", "tvv"]}, r"tvv is no method \(did you mean tv\?\); choose from lowdose, tv, unet"),
         ({"methods": ["TV"]}, "TV is no method"),
         ({"cohort": {"train": 0}}, "cohort.train is 0; it must be greater than 0"),
         ({"cohort": {"test": 0}}, "cohort.test is 0"),
@@ -90,6 +94,8 @@ def test_number_without_a_dot_is_a_number():
             {"align": {"shape": [80, 200, 80]}},
             r"align.shape \[80, 200, 80\] exceeds recon.matrix \[88, 104, 88\]",
         ),
+        ({"restormer": {"channels": 20}}, "restormer.channels is 20; it must be a multiple of 8"),
+        ({"unet": {"training": {"lr": 0.1}}}, "lacks unet.training.steps; add it"),
         ({"seed": "x", "results_dir": ""}, r"\(and 1 more\)"),
     ],
 )

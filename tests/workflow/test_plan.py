@@ -10,8 +10,8 @@ RULES = {
     "thin": "subjects x drfs",
     "reconstruct": "subjects x all",
     "align": "subjects",
-    "fit": "one",
-    "denoise": "tests",
+    "fit": "fitted",
+    "denoise": "tests x fitted",
     "evaluate": "tests x methods",
     "table1": "one",
     "report": "one",
@@ -31,7 +31,9 @@ def test_plan(snakemake, configfile, subjects, tests, drfs):
         "subjects x drfs": subjects * drfs,
         "subjects x all": subjects * (drfs + 1),
         "tests": tests,
-        "tests x methods": tests * 2,
+        "fitted": 3,
+        "tests x fitted": tests * 3,
+        "tests x methods": tests * 4,
         "one": 1,
     }
     assert {rule: int(jobs[rule]) for rule in RULES} == {rule: expected[key] for rule, key in RULES.items()}

@@ -2,7 +2,7 @@
 
     python benchmarks/baselines.py [config/config.yaml] [--threads 2] [--steps 20]
 
-Random images of align.shape. Prints parameters, slices trained a second, what the whole training would take so,
+Random images of align.shape. Prints parameters, slices trained a second, what the whole training takes so,
 and seconds a volume.
 """
 

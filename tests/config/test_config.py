@@ -86,7 +86,7 @@ def test_number_without_a_dot_is_a_number():
         ({"results_dir": "{a}"}, "results_dir is '{a}'; it must match"),
         ({"drfs": [4, 4], "train_drfs": [4]}, "4 stands there twice"),
         ({"drfs": [4, 10]}, "train_drfs has 6, which drfs lacks"),
-        ({"methods": ["lowdose", "tvv"]}, r"tvv is no method \(did you mean tv\?\); choose from lowdose, tv, unet"),
+        ({"methods": ["lowdose", "tvv"]}, r"tvv is no method \(did you mean tv\?\); choose from lowdose, tv"),
         ({"methods": ["TV"]}, "TV is no method"),
         ({"cohort": {"train": 0}}, "cohort.train is 0; it must be greater than 0"),
         ({"cohort": {"test": 0}}, "cohort.test is 0"),

@@ -266,6 +266,24 @@ class Metrics(Section):
         return (self.vgg, *(["alexnet"] if self.lpips else []))
 
 
+class Unet(MethodSettings):
+    channels: PositiveInt = 16
+    """Channels of the finest level; each of the four coarser ones has twice as many."""
+    training: Training = Training(steps=4000, batch=8, lr=0.002)
+
+
+class Restormer(MethodSettings):
+    channels: Annotated[int, Field(ge=8, multiple_of=8)] = 24
+    """Channels of the finest level, a multiple of 8; each of the three coarser ones has twice as many."""
+    blocks: Annotated[tuple[PositiveInt, ...], Field(min_length=4, max_length=4)] = (1, 1, 1, 1)
+    """Transformer blocks of each level, the finest first."""
+    refinement: Annotated[int, Field(ge=0)] = 1
+    """Transformer blocks after the decoder, at the finest level."""
+    stem: Literal[1, 2] = 2
+    """Pixels along both axes that are folded into channels; 1: none, as published."""
+    training: Training = Training(steps=1100, batch=8, lr=0.002)
+
+
 class Report(Section):
     title: str = "CSR-D on the virtual cohort"
     """Heading of the HTML report."""
@@ -280,7 +298,14 @@ class Config(Section):
     """Dose reduction factors in the table."""
     train_drfs: Annotated[tuple[Drf, ...], Field(min_length=1)] = (4, 6, 8)
     """What a method may see while it is fitted or chosen; the others stay unseen."""
-    methods: Annotated[tuple[str, ...], Field(min_length=1)] = ("lowdose", "tv", "csrd", "csrdnomr")
+    methods: Annotated[tuple[str, ...], Field(min_length=1)] = (
+        "lowdose",
+        "tv",
+        "unet",
+        "restormer",
+        "csrd",
+        "csrdnomr",
+    )
     """Rows of Table 1."""
     cohort: Cohort = Cohort()
     acquisition: Acquisition = Acquisition()
@@ -290,6 +315,10 @@ class Config(Section):
     align: Align = Align()
     tv: Tv = Tv()
     """Total variation."""
+    unet: Unet = Unet()
+    """2D U-Net."""
+    restormer: Restormer = Restormer()
+    """2D Restormer."""
     csrd: Csrd = Csrd()
     """CSR-D, with MR."""
     csrdnomr: CsrdNoMr = CsrdNoMr()

@@ -52,7 +52,8 @@ class Volume:
         """Return the same voxels with axes that run nearest to right, anterior, superior."""
         orientation = nib.io_orientation(self.affine)
         to_here = nib.orientations.inv_ornt_aff(orientation, self.shape)
-        return Volume(nib.apply_orientation(self.array, orientation), self.affine @ to_here, self.unit)
+        turned = np.ascontiguousarray(nib.apply_orientation(self.array, orientation))
+        return Volume(turned, self.affine @ to_here, self.unit)
 
     def with_axes_of(self, grid: "Volume") -> "Volume":
         """Return the same voxels in the order of `grid`'s axes, and on its affine."""

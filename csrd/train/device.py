@@ -38,7 +38,7 @@ def _has_bf16(kind: str) -> bool:
 
 
 @cache
-@torch.enable_grad()
+@torch.enable_grad()  # the first to ask may be a model that is applied, without gradients
 def bf16_is_right(kind: str) -> bool:
     """Return whether a 3D convolution and its gradients in bf16 agree with fp32.
 

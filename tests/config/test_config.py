@@ -58,6 +58,10 @@ def test_without_mr_is_like_with_it_but_for_what_differs():
     assert config.csrd.sampler.rho == 7
     with pytest.raises(InputError, match=r"no key csrdnomr\.patchh .*csrdnomr\.patch\?"):
         load({"csrdnomr": {"patchh": 3}})
+    for rival in (paper.unet, paper.restormer):
+        assert rival.channels == 64
+        assert (rival.training.steps, rival.training.batch, rival.training.lr) == (65_000, 16, 0.002)
+    assert len(paper.restormer.blocks) == 4 and paper.restormer.stem == 1
 
 
 def test_schema_is_up_to_date():
@@ -111,6 +115,8 @@ def test_number_without_a_dot_is_a_number():
         ),
         ({"metrics": {"vgg": "vgg"}}, "metrics.vgg is 'vgg'; it must be 'vgg16' or 'vgg19'"),
         ({"metrics": {"lpips": True}}, "LPIPS was not calibrated for; set metrics.vgg: vgg19"),
+        ({"restormer": {"channels": 20}}, "restormer.channels is 20; it must be a multiple of 8"),
+        ({"unet": {"training": {"lr": 0.1}}}, "lacks unet.training.steps; add it"),
         ({"seed": "x", "results_dir": ""}, r"\(and 1 more\)"),
     ],
 )

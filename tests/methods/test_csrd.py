@@ -125,7 +125,9 @@ def test_unknown_dose_is_told_from_the_noise(model, pairs):
 
 
 def test_spread_of_poisson_noise_grows_with_the_root_of_drf(pairs):
-    assert Spread.fit([head(seed, drf) for seed in (1, 2) for drf in (4, 8)]).slope == pytest.approx(0.5, abs=0.1)
+    assert Spread.fit([head(seed, drf) for seed in (1, 2) for drf in (4, 8)]).slope == pytest.approx(
+        0.5, abs=0.1
+    )
     same = [head(1, 4)]
     same[0].low.array[:] = same[0].normal.array
     with pytest.raises(InputError, match="equals its normal dose"):

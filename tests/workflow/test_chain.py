@@ -15,6 +15,7 @@ from csrd.volume import Volume
 
 SUBJECTS = ["sub-01", "sub-02", "sub-03"]
 TEST_SUBJECT = "sub-03"
+METHODS = ["lowdose", "tv", "unet", "restormer"]
 CONFIG = "--configfile", "config/test.yaml"
 
 
@@ -27,7 +28,7 @@ def results(snakemake, study) -> Path:
 
 def test_table_and_report(results):
     table = pd.read_csv(results / "tables" / "table1.csv", index_col="method")
-    assert list(table.index) == ["lowdose", "tv"] and (table["n"] == 2).all()
+    assert list(table.index) == METHODS and (table["n"] == 2).all()
     assert np.isfinite(table.to_numpy()).all()
     assert table.loc["tv", "mae_mean"] < table.loc["lowdose", "mae_mean"]
     by_dose = pd.read_csv(results / "tables" / "table1_by_dose.csv").set_index(["drf", "method"])
@@ -40,7 +41,7 @@ def test_table_and_report(results):
 def test_metrics_name_their_rows(results):
     metrics = pd.read_csv(results / "metrics" / "metrics.csv")
     rows = {(row.subject, row.drf, row.method) for row in metrics.itertuples()}
-    assert rows == {(TEST_SUBJECT, drf, method) for drf in (4, 10) for method in ("lowdose", "tv")}
+    assert rows == {(TEST_SUBJECT, drf, method) for drf in (4, 10) for method in METHODS}
 
 
 @pytest.mark.parametrize("drf", [1, 4, 10])

@@ -10,8 +10,9 @@ RULES = {
     "thin": "subjects x drfs",
     "reconstruct": "subjects x all",
     "align": "subjects",
-    "fit": "one",
-    "denoise": "tests",
+    "fit": "fitted",
+    "denoise": "tests x without spread",
+    "denoise_with_spread": "tests x with spread",
     "evaluate": "tests",
     "table1": "one",
     "report": "one",
@@ -33,6 +34,9 @@ def test_plan(snakemake, configfile, subjects, tests, drfs):
         "subjects x drfs": subjects * drfs,
         "subjects x all": subjects * (drfs + 1),
         "tests": tests,
+        "fitted": 5,
+        "tests x without spread": tests * 3,
+        "tests x with spread": tests * 2,
         "one": 1,
     }
     assert {rule: int(jobs[rule]) for rule in RULES} == {rule: expected[key] for rule, key in RULES.items()}

@@ -1,0 +1,88 @@
+"""How fast the 2D methods train and denoise, at the sizes of a configuration.
+
+    python benchmarks/baselines.py [config/config.yaml] [--threads 2] [--steps 20]
+
+Random images of align.shape. Prints parameters, slices trained a second, what the whole training takes so,
+and seconds a volume.
+"""
+
+import argparse
+import time
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+import yaml
+
+from csrd.config import Config, load
+from csrd.methods import method
+from csrd.methods.slices import SliceMethod
+from csrd.train.checkpoint import StateFolder
+from csrd.train.device import pick_device, precision
+from csrd.train.loop import Plan, train
+from csrd.train.patches import Scan
+from csrd.volume import Volume, centred_affine
+
+RIVALS = ("unet", "restormer")
+
+
+def scan_of(shape: tuple[int, int, int]) -> tuple[Volume, Volume]:
+    """Return a head-sized ellipsoid with noise as PET, and another as MR."""
+    x = np.moveaxis(np.indices(shape), 0, -1) / (np.array(shape) - 1) * 2 - 1
+    head = ((x / 0.8) ** 2).sum(-1) < 1
+    noise = np.random.default_rng(0).random((2, *shape), np.float32)
+    pet, mr = head * (0.5 + noise).astype(np.float32)
+    return tuple(Volume(image, centred_affine(shape, 2.0), "Bq/mL") for image in (pet * 1e4, mr))
+
+
+def training_rate(kind: type[SliceMethod], settings: dict, low: Volume, mr: Volume, steps: int) -> float:
+    """Return slices trained a second, by the loop that trains the method; the first steps are not counted."""
+    device = pick_device()
+    inputs = torch.from_numpy(kind.inputs(low, mr))
+    patches = kind.patches([Scan(inputs, inputs[:1] * 0.1, 0.0).to(device)], settings)
+    task = kind.task(kind.build(settings).to(device), settings, {}, [])
+    seconds = []
+    for count in (3, steps):
+        plan = Plan(**settings["training"] | {"steps": count})
+        with TemporaryDirectory() as folder:
+            counters = train(
+                task, patches, plan, StateFolder(Path(folder)),
+                precision=partial(precision, device), progress=lambda steps: steps,
+            )  # fmt: skip
+        seconds.append(counters.seconds)
+    return steps * plan.batch / seconds[-1]
+
+
+def seconds_a_volume(kind: type[SliceMethod], settings: dict, low: Volume, mr: Volume) -> float:
+    """Return the time of the second volume; the first one warms up."""
+    one = kind(kind.build(settings), {"settings": settings, "learned": {}})
+    for _ in range(2):
+        started = time.perf_counter()
+        one.apply(low, mr, 4)
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("config", nargs="?")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=20)
+    asked = parser.parse_args()
+    torch.set_num_threads(asked.threads)
+    config = load(yaml.safe_load(Path(asked.config).read_text())) if asked.config else Config()
+    low, mr = scan_of(config.align.shape)
+    print(f"{config.align.shape} voxels on {pick_device()}, {asked.threads} threads")
+    print(f"{'method':>10} {'parameters':>11} {'slices/s':>9} {'whole training':>15} {'s/volume':>9}")
+    for key in RIVALS:
+        kind, settings = method(key), config.of_method(key)
+        parameters = sum(weight.numel() for weight in kind.build(settings).parameters())
+        rate = training_rate(kind, settings, low, mr, asked.steps)
+        whole = settings["training"]["steps"] * settings["training"]["batch"] / rate
+        volume = seconds_a_volume(kind, settings, low, mr)
+        print(f"{key:>10} {parameters:11,} {rate:9.1f} {whole:13.0f} s {volume:9.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

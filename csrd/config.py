@@ -231,7 +231,7 @@ class Csrd(MethodSettings):
     """Standard deviation of ln σ in training."""
     blank: Fraction = 0.7
     """Share of patches that are trained without any noisy residual: for the posterior mean."""
-    training: Training = Training(steps=3000, batch=4, lr=0.01)
+    training: Training = Training(steps=3000, batch=4, lr=0.02)
     sampler: Sampler = Sampler()
     samples: PositiveInt = 8
     """Samples behind the standard deviation."""

@@ -50,8 +50,8 @@ def heun(
     """Return a residual drawn along dr = −σ̇ σ ∇ log p dt, σ(t) = t (paper, eq. 1 and 4), by Heun's method.
 
     `noise` has unit variance; `sigmas` is of `noise_levels`; `fresh(i)` is the unit noise that `churn` adds
-    at step i. The way starts at `centre` + σ_0 `noise`: at a high σ_0 around 0 as in EDM; around the posterior mean
-    already where σ_0 is only some times the residual's own spread, which saves most of the steps.
+    at step i. The way starts at `centre` + σ_0 `noise`: around 0, as in EDM, from a σ_0 far above the
+    residual's own spread; around the posterior mean from twice that spread, which saves most of the steps.
     The state is kept in double precision; the result has `noise`'s.
     """
     churn, steps = churn or Churn(), len(sigmas) - 1

@@ -204,7 +204,7 @@ class Csrd(Learned):
 
 @dataclass(frozen=True)
 class Drawn:
-    """A scan's residual as the model sees it: tensors (X, Y, Z) of `low`'s canonical voxels, in units of `unit`.
+    """A scan's residual: tensors (X, Y, Z) over the canonical voxels of `low`, in units of `unit`.
 
     `asked` is the scan as it was given, whose order of axes every image takes again.
     """
@@ -220,7 +220,7 @@ class Drawn:
         return self._volume(np.maximum(self.low.array - self._array(residual), 0))
 
     def deviation(self, share: float) -> Volume:
-        """Return the standard deviation of the normal dose around the image that has this share of a sample."""
+        """Return the standard deviation of the normal dose around the image with this share of a sample."""
         variance = torch.stack([(sample - self.mean) ** 2 for sample in self.samples]).mean(0)
         return self._volume(self._array((variance * (1 + share**2)).sqrt()))
 

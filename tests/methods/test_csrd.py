@@ -206,7 +206,7 @@ def test_nothing_to_train_on(settings, tmp_path):
 
 
 def test_paper_preset_trains_and_samples(pairs, settings, tmp_path):
-    """The paper's kind of network and schedule, a few channels wide: Gaussian noise from σ = 80, with churn."""
+    """The paper's kind of network and schedule, a few channels wide: noise from σ = 80, with churn."""
     options = settings(
         "csrd", network="ddpmpp", channels=[8, 16], blocks=1, dose=False, standardise=False, blank=0.0,
         training={"steps": 10, "batch": 2, "lr": 0.002},

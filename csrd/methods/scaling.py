@@ -50,7 +50,7 @@ class DoseFromNoise:
     """The dose reduction factor of a scan whose dose is not known, from the noise in its image.
 
     log drf = `intercept` + `slope` · log `noise_level`, the line through the training pairs. On the embedded
-    cohort it is within a quarter of the truth; of another scanner it says the dose of equal noise on this one.
+    cohort it is within a quarter of the truth; of another scanner it says a dose of equal noise here.
     """
 
     intercept: float

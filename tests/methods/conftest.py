@@ -15,7 +15,7 @@ def head(seed: int, drf: int, split: str = "train", flip: bool = False) -> Train
     radius = np.sqrt((grid**2).sum(0))
     core = np.sqrt(((grid - rng.uniform(-0.2, 0.2, 3)[:, None, None, None]) ** 2).sum(0)) < 0.4
     ball = radius < 0.9
-    normal = (1e4 * (ball + 2.0 * core)).astype(np.float32)
+    normal = (1e4 * (ball + 0.5 * core)).astype(np.float32)
     noise = rng.normal(0, 700 * np.sqrt(drf), SHAPE) * ball
     low = np.maximum(normal + noise, 0).astype(np.float32)
     affine = centred_affine(SHAPE, 4.0)

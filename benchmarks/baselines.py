@@ -18,6 +18,7 @@ import yaml
 
 from csrd.config import Config, load
 from csrd.methods import method
+from csrd.methods.scaling import Head
 from csrd.methods.slices import SliceMethod
 from csrd.train.checkpoint import StateFolder
 from csrd.train.device import pick_device, precision
@@ -40,7 +41,7 @@ def scan_of(shape: tuple[int, int, int]) -> tuple[Volume, Volume]:
 def training_rate(kind: type[SliceMethod], settings: dict, low: Volume, mr: Volume, steps: int) -> float:
     """Return slices trained a second, by the loop that trains the method; the first steps are not counted."""
     device = pick_device()
-    inputs = torch.from_numpy(kind.inputs(low, mr))
+    inputs = torch.from_numpy(kind.inputs(low, mr, Head.of(low)))
     patches = kind.patches([Scan(inputs, inputs[:1] * 0.1, 0.0).to(device)], settings)
     task = kind.task(kind.build(settings).to(device), settings, {}, [])
     seconds = []

@@ -204,6 +204,12 @@ class Sampler(Section):
     S_noise: PositiveFloat = 1.0
     """Standard deviation of the added noise, relative to what is right in theory."""
 
+    @model_validator(mode="after")
+    def _falling(self) -> Self:
+        if self.sigma_min >= self.sigma_max:
+            raise ValueError(f"sigma_min {self.sigma_min} is not below sigma_max {self.sigma_max}; lower it")
+        return self
+
 
 class Csrd(MethodSettings):
     has_spread: ClassVar[bool] = True
@@ -235,6 +241,15 @@ class Csrd(MethodSettings):
     sampler: Sampler = Sampler()
     samples: PositiveInt = 8
     """Samples behind the standard deviation."""
+
+    @model_validator(mode="after")
+    def _divisible(self) -> Self:
+        factor = (self.stem if self.network == "edm2" else 1) * 2 ** (len(self.channels) - 1)
+        if self.patch % factor:
+            raise ValueError(f"patch is {self.patch}; this network needs a multiple of {factor}")
+        if self.network == "ddpmpp" and self.channels[0] % 4:
+            raise ValueError(f"channels start with {self.channels[0]}; ddpmpp needs a multiple of 4")
+        return self
 
 
 class CsrdNoMr(Csrd):

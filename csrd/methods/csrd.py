@@ -1,7 +1,7 @@
 """CSR-D: conditional score-based diffusion of the residual between low and normal dose, given PET and MR."""
 
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import ClassVar, Self
 
@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from csrd.align.head import head_mask
 from csrd.config import Metrics
 from csrd.diffusion.loss import NoiseLevels, residual_loss
 from csrd.diffusion.posterior import Posterior
@@ -18,7 +17,7 @@ from csrd.diffusion.sampler import Churn, blend, noise_levels
 from csrd.errors import InputError
 from csrd.methods.base import TrainingPair, robust_scale
 from csrd.methods.learned import Learned
-from csrd.methods.scaling import DoseFromNoise, Spread, pet_scale
+from csrd.methods.scaling import DoseFromNoise, Head, Spread
 from csrd.metrics import METRICS
 from csrd.metrics.evaluate import metrics_of
 from csrd.networks.ddpmpp import DDPMpp
@@ -73,6 +72,7 @@ class Csrd(Learned):
 
     key, label = "csrd", "CSRD w MR"
     wants_mr: ClassVar[bool] = True
+    after_training = ("sampler", "samples")
     product = "table"
 
     @classmethod
@@ -88,15 +88,15 @@ class Csrd(Learned):
         return {"spread": asdict(Spread.fit(pairs)), "dose_from_noise": asdict(DoseFromNoise.fit(pairs))}
 
     @classmethod
-    def residual_unit(cls, low: Volume, drf: float, settings: dict, learned: dict) -> float:
+    def residual_unit(cls, low: Volume, head: Head, drf: float, settings: dict, learned: dict) -> float:
         """Return how much of the PET's unit one unit of the model's residual is."""
         if settings["standardise"]:
-            return pet_scale(low) * Spread(**learned["spread"]).at(drf) / SIGMA_DATA
-        return robust_scale(low, head_mask(low))
+            return head.scale * Spread(**learned["spread"]).at(drf) / SIGMA_DATA
+        return robust_scale(low, head.mask)
 
     @classmethod
-    def target(cls, pair: TrainingPair, settings: dict, learned: dict) -> np.ndarray:
-        unit = cls.residual_unit(pair.low, pair.drf, settings, learned)
+    def target(cls, pair: TrainingPair, head: Head, settings: dict, learned: dict) -> np.ndarray:
+        unit = cls.residual_unit(pair.low, head, pair.drf, settings, learned)
         return ((pair.low.array - pair.normal.array) / np.float32(unit)).astype(np.float32)
 
     @classmethod
@@ -107,8 +107,9 @@ class Csrd(Learned):
 
     @classmethod
     def patches(cls, scans: list[Scan], settings: dict) -> Patches:
-        size = (settings["patch"],) * 3
-        return Patches(scans, size, settings["seed"], coordinates=settings["coordinates"])
+        size = settings["patch"]
+        scans = [_at_least(size, scan) for scan in scans]
+        return Patches(scans, (size,) * 3, settings["seed"], coordinates=settings["coordinates"])
 
     @classmethod
     def settle(cls, method: Self, validation: list[TrainingPair]) -> dict:
@@ -156,7 +157,8 @@ class Csrd(Learned):
         The noise follows from the seed and the scan's own voxels.
         """
         asked, low, mr = low, low.canonical(), None if mr is None else mr.canonical()
-        conditions = torch.from_numpy(self.inputs(low, mr)).to(self.device)
+        head = Head.of(low)
+        conditions = torch.from_numpy(self.inputs(low, mr, head)).to(self.device)
         if self.settings["coordinates"]:
             conditions = torch.cat([conditions, coordinates(low.shape, self.device)])
         seed = key64(self.settings["seed"], hashlib.sha256(np.ascontiguousarray(low.array)).hexdigest())
@@ -171,7 +173,7 @@ class Csrd(Learned):
         levels = noise_levels(*(sampler[name] for name in ("steps", "sigma_min", "sigma_max", "rho")))
         churn = Churn(*(sampler[name] for name in ("S_churn", "S_min", "S_max", "S_noise")))
         mean = posterior.mean() if blank else posterior.mean_under_noise(sampler["sigma_max"])
-        unit = self.residual_unit(low, drf, self.settings, self.model["learned"])
+        unit = self.residual_unit(low, head, drf, self.settings, self.model["learned"])
         numbers = progress(range(samples), f"{self.key}: samples") if samples > 1 else range(samples)
         drawn = [posterior.sample(k, levels, churn, from_mean=blank) for k in numbers]
         return Drawn(low, asked, unit, mean, drawn)
@@ -229,6 +231,18 @@ class Drawn:
 
     def _volume(self, array: np.ndarray) -> Volume:
         return self.low.like(array).with_axes_of(self.asked)
+
+
+def _at_least(size: int, scan: Scan) -> Scan:
+    """Return a scan no smaller than a patch along any axis, its last voxels repeated where it was."""
+    short = [max(size - n, 0) for n in scan.target.shape[1:]]
+    if not any(short):
+        return scan
+    pad = [part for n in reversed(short) for part in (0, n)]
+    inputs, target = (
+        nn.functional.pad(x[None], pad, mode="replicate")[0] for x in (scan.inputs, scan.target)
+    )
+    return replace(scan, inputs=inputs, target=target)
 
 
 def _best(means: dict[float, dict[str, float]], key: str) -> float:

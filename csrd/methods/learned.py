@@ -1,6 +1,7 @@
 """What every learned method shares: from training pairs to weights in a folder, and back to a network."""
 
 from abc import abstractmethod
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from csrd import __version__
 from csrd.errors import InputError
 from csrd.files import sha256, whole_file
 from csrd.methods.base import MODEL_FILE, Method, TrainingPair
-from csrd.methods.scaling import mr_channel, pet_scale
+from csrd.methods.scaling import Head, mr_channel
 from csrd.progress import progress
 from csrd.train.checkpoint import (
     StateFolder,
@@ -31,7 +32,7 @@ from csrd.train.processes import processes
 from csrd.volume import Volume
 
 WEIGHTS_FILE, HISTORY_FILE = "weights.safetensors", "history.jsonl"
-EMA_LENGTHS = (0.02, 0.05, 0.10, 0.15)
+EMA_LENGTHS = (0.05, 0.10, 0.15)
 """Lengths of the average of weights that are compared on the validation subjects."""
 
 
@@ -45,6 +46,8 @@ class Learned(Method):
     """A network fitted to training pairs. A subclass says what it sees, what it is, and how it is trained."""
 
     wants_mr: ClassVar[bool] = True
+    after_training: ClassVar[tuple[str, ...]] = ()
+    """Settings that no weight depends on: changing them does not train again."""
 
     def __init__(self, network: nn.Module, model: dict) -> None:
         self.model, self.settings = model, model["settings"]
@@ -63,7 +66,7 @@ class Learned(Method):
 
     @classmethod
     @abstractmethod
-    def target(cls, pair: TrainingPair, settings: dict, learned: dict) -> np.ndarray:
+    def target(cls, pair: TrainingPair, head: Head, settings: dict, learned: dict) -> np.ndarray:
         """Return what the network shall say of a pair, float32 (X, Y, Z)."""
 
     @classmethod
@@ -82,16 +85,16 @@ class Learned(Method):
         return {}
 
     @classmethod
-    def inputs(cls, low: Volume, mr: Volume | None) -> np.ndarray:
+    def inputs(cls, low: Volume, mr: Volume | None, head: Head) -> np.ndarray:
         """Return what the network sees of a scan, in units that do not depend on the scanner: (C, X, Y, Z).
 
         Raises InputError for a method that needs an MR and gets none.
         """
-        channels = [low.array / np.float32(pet_scale(low))]
+        channels = [low.array / np.float32(head.scale)]
         if cls.wants_mr:
             if mr is None:
                 raise InputError(f"{cls.key} needs the MR; give it with --mr, or use a method without MR")
-            channels.append(mr_channel(mr, low))
+            channels.append(mr_channel(mr, low, head))
         return np.stack(channels).astype(np.float32)
 
     @classmethod
@@ -111,50 +114,61 @@ class Learned(Method):
             )
         learned = cls.learn(training, settings)
         scans = [cls._scan(pair, settings, learned) for pair in training]
-        key = fingerprint({"method": cls.key, **settings}, list(_tensors(scans, validation, cls)))
+        trained_by = {name: value for name, value in settings.items() if name not in cls.after_training}
+        key = fingerprint({"method": cls.key, **trained_by}, list(_tensors(scans, validation, cls)))
         folder, device = state_folder(Path(out_dir), key), pick_device()
-        with processes(device) as group:
-            if not group.first:
-                cls._trained(scans, validation, settings, learned, folder, device, group)
-                return
-            with folder.locked():
-                finished = folder.finished()
-                if finished is None:
-                    finished = cls._trained(scans, validation, settings, learned, folder, device, group)
-                    folder.finish(finished)
-                for name in (WEIGHTS_FILE, HISTORY_FILE):
-                    _copy(folder.path / name, Path(out_dir) / name)
-                cls.write_model(out_dir, finished)
-                forget_others(folder)
+        with processes(device) as group, ExitStack() as held:
+            refused = None
+            if group.first:
+                try:
+                    held.enter_context(folder.locked())
+                except InputError as error:
+                    refused = error
+            if group.any(refused is not None, device):
+                raise refused or InputError("the first process could not start; see what it says")
+            if not group.any(group.first and folder.finished() is not None, device):
+                cls._train(scans, validation, settings, learned, folder, device, group)
+            if group.first:
+                cls._finish(folder, settings, validation, Path(out_dir))
 
     @classmethod
-    def _trained(cls, scans, validation, settings, learned, folder: StateFolder, device, group) -> dict:
-        """Train, choose, write the weights into the state folder; return the content of ``model.json``."""
+    def _train(cls, scans, validation, settings, learned, folder: StateFolder, device, group) -> None:
+        """Train, choose the average of weights, and mark the state folder as done."""
         torch.manual_seed(settings["seed"])
         network = cls.build(settings).to(device)
         if device.type == "cuda":
             network.compile()
         task = cls.task(network, settings, learned, validation)
         patches = cls.patches([scan.to(device) for scan in scans], settings)
-        plan = Plan(**settings["training"])
-        counters = train(
-            task, patches, plan, folder,
-            precision=partial(precision, device),
-            progress=partial(progress, label=f"{cls.key}: training"),
-            group=group,
-        )  # fmt: skip
+        plan, context = Plan(**settings["training"]), partial(precision, device)
+        shown = partial(progress, label=f"{cls.key}: training")
+        counters = train(task, patches, plan, folder, precision=context, progress=shown, group=group)
         if not group.first:
-            return {}
-        chosen = _choose_average(task, folder, plan, partial(precision, device))
+            return
+        chosen = _choose_average(task, folder, plan, context)
         save_weights(folder.path / WEIGHTS_FILE, network.state_dict(), {"method": cls.key})
-        model = {
-            "settings": settings, "learned": learned, "fingerprint": folder.path.name, "version": __version__,
+        facts = {
+            "learned": learned,
+            "fingerprint": folder.path.name,
+            "version": __version__,
             "parameters": sum(weight.numel() for weight in network.parameters()),
-            "weights_sha256": sha256(folder.path / WEIGHTS_FILE), "training": vars(counters), **chosen,
-        }  # fmt: skip
+            "weights_sha256": sha256(folder.path / WEIGHTS_FILE),
+            "training": vars(counters),
+        }
+        folder.finish({**facts, **chosen})
+
+    @classmethod
+    def _finish(cls, folder: StateFolder, settings: dict, validation: list[TrainingPair], out: Path) -> None:
+        """Choose what is chosen once the weights are final, and write the model."""
+        model = {"settings": settings, **folder.finished()}
+        network = cls.build(settings)
+        load_weights(folder.path / WEIGHTS_FILE, network)
         if validation:
             model["chosen"] = cls.settle(cls(network, model), validation)
-        return model
+        for name in (WEIGHTS_FILE, HISTORY_FILE):
+            _copy(folder.path / name, out / name)
+        cls.write_model(out, model)
+        forget_others(folder)
 
     @classmethod
     def load(cls, model_dir: Path) -> Self:
@@ -171,8 +185,9 @@ class Learned(Method):
 
     @classmethod
     def _scan(cls, pair: TrainingPair, settings: dict, learned: dict) -> Scan:
-        target = cls.target(pair, settings, learned)[None]
-        inputs = cls.inputs(pair.low, pair.mr)
+        head = Head.of(pair.low)
+        target = cls.target(pair, head, settings, learned)[None]
+        inputs = cls.inputs(pair.low, pair.mr, head)
         return Scan(torch.from_numpy(inputs), torch.from_numpy(target), float(np.log(pair.drf)))
 
 
@@ -190,6 +205,7 @@ def _tensors(scans: list[Scan], validation: list[TrainingPair], cls: type[Learne
         yield f"target {i}", scan.target
         yield f"dose {i}", str((scan.dose, scan.left_right))
     for pair in validation:
+        yield f"{pair.subject} {pair.drf} affine", torch.from_numpy(pair.low.affine)
         yield f"{pair.subject} {pair.drf} low", torch.from_numpy(pair.low.array)
         yield f"{pair.subject} normal", torch.from_numpy(pair.normal.array)
         yield f"{pair.subject} mask", torch.from_numpy(np.ascontiguousarray(pair.mask.array))

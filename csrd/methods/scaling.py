@@ -34,7 +34,7 @@ class Spread:
         drfs, spreads = [], []
         for pair in pairs:
             mask = pair.mask.array > 0
-            residual = (pair.low.array - pair.normal.array)[mask] / pet_scale(pair.low)
+            residual = (pair.low.array - pair.normal.array)[mask] / Head.of(pair.low).scale
             drfs.append(pair.drf)
             spreads.append(float(residual.std()))
         if min(spreads) <= 0:
@@ -76,22 +76,35 @@ def noise_level(low: Volume) -> float:
     The spread is 1.4826 times the median absolute deviation, which few edges move.
     """
     fine = low.array - ndimage.gaussian_filter(low.array, FINE_MM / low.voxel_mm)
-    inside = fine[head_mask(low)]
-    return 1.4826 * float(np.median(np.abs(inside - np.median(inside)))) / pet_scale(low)
+    head = Head.of(low)
+    inside = fine[head.mask]
+    return 1.4826 * float(np.median(np.abs(inside - np.median(inside)))) / head.scale
 
 
-def pet_scale(low: Volume) -> float:
-    """Return the mean of a PET image inside its head, in its unit: a scale that noise does not move.
+@dataclass(frozen=True)
+class Head:
+    """The head in a low-dose image: its `mask` (X, Y, Z), and `scale`, the image's mean there, in its unit.
 
-    Raises InputError where it is not above zero.
+    Noise does not move a mean, nor does one hot voxel.
     """
-    scale = float(low.array[head_mask(low)].mean())
-    if not scale > 0:
-        raise InputError("the PET image is empty inside the head; check that it is the right file")
-    return scale
+
+    mask: np.ndarray
+    scale: float
+
+    @classmethod
+    def of(cls, low: Volume) -> "Head":
+        """Return the head of an image.
+
+        Raises InputError where its mean is not above zero.
+        """
+        mask = head_mask(low)
+        scale = float(low.array[mask].mean())
+        if not scale > 0:
+            raise InputError("the PET image is empty inside the head; check that it is the right file")
+        return cls(mask, scale)
 
 
-def mr_channel(mr: Volume, low: Volume) -> np.ndarray:
+def mr_channel(mr: Volume, low: Volume, head: Head) -> np.ndarray:
     """Return the MR over its mean inside the PET's head, cut at `MR_LIMIT`, float32 (X, Y, Z).
 
     Raises InputError where it is on another grid or empty there.
@@ -100,7 +113,7 @@ def mr_channel(mr: Volume, low: Volume) -> np.ndarray:
         raise InputError(
             f"the MR has a grid of {mr.shape} voxels other than the PET's {low.shape}; align both"
         )
-    scale = float(mr.array[head_mask(low)].mean())
+    scale = float(mr.array[head.mask].mean())
     if not scale > 0:
         raise InputError("the MR is empty inside the PET's head; check that it is of the same subject")
     return (mr.array / np.float32(scale)).clip(0, MR_LIMIT).astype(np.float32)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from csrd.methods.base import TrainingPair
 from csrd.methods.learned import Learned
-from csrd.methods.scaling import pet_scale
+from csrd.methods.scaling import Head
 from csrd.train.device import precision
 from csrd.train.patches import Batch, Patches, Scan
 from csrd.volume import Volume
@@ -70,8 +70,8 @@ class SliceMethod(Learned):
         return {}
 
     @classmethod
-    def target(cls, pair: TrainingPair, settings: dict, learned: dict) -> np.ndarray:
-        return ((pair.low.array - pair.normal.array) / np.float32(pet_scale(pair.low))).astype(np.float32)
+    def target(cls, pair: TrainingPair, head: Head, settings: dict, learned: dict) -> np.ndarray:
+        return ((pair.low.array - pair.normal.array) / np.float32(head.scale)).astype(np.float32)
 
     @classmethod
     def task(
@@ -91,7 +91,8 @@ class SliceMethod(Learned):
     @classmethod
     def seen(cls, low: Volume, mr: Volume | None) -> tuple[Tensor, float]:
         """Return the slices (Z, C, X, Y) of an upright scan as the network sees them, and the PET's scale."""
-        return torch.from_numpy(cls.inputs(low, mr)).permute(3, 0, 1, 2), pet_scale(low)
+        head = Head.of(low)
+        return torch.from_numpy(cls.inputs(low, mr, head)).permute(3, 0, 1, 2), head.scale
 
     @torch.no_grad()
     def denoised(self, low: np.ndarray, slices: Tensor, scale: float) -> np.ndarray:

@@ -69,7 +69,8 @@ class EDM2(nn.Module):
         """Return F for the noise condition `noise` (B,), c_noise of EDM, and log drf `dose` (B,)."""
         embedding = self.embed_noise(self.fourier(noise))
         if self.embed_dose is not None:
-            embedding = mp_sum(embedding, self.embed_dose(dose), 0.5)
+            # a quarter, as of ln σ: doses between and beyond the trained ones then look alike to the features
+            embedding = mp_sum(embedding, self.embed_dose(dose / 4), 0.5)
         embedding = mp_silu(embedding)
         x = torch.cat([x, torch.ones_like(x[:, :1])], 1)  # a constant channel stands for all biases
         x = self.conv_in(fold(x, self.stem).contiguous(memory_format=torch.channels_last_3d))

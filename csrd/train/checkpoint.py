@@ -1,5 +1,6 @@
 """The state of a training: written whole, keyed by what it depends on, and never written by two processes."""
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -53,7 +54,11 @@ class StateFolder:
         with open(self.path / LOCK, "a+") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except OSError as error:
+                if error.errno not in (errno.EAGAIN, errno.EACCES):
+                    raise InputError(
+                        f"{self.path} cannot be locked ({error.strerror}); use a local disk"
+                    ) from None
                 lock.seek(0)
                 owner = lock.read().strip() or "another process"
                 raise InputError(

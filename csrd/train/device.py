@@ -46,6 +46,7 @@ def bf16_is_right(kind: str) -> bool:
     """
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(2, 32, 16, 16, 16, generator=generator).to(kind)
+    x = x.contiguous(memory_format=torch.channels_last_3d)  # as the networks have it
     weight = torch.randn(32, 32, 3, 3, 3, generator=generator).to(kind)
     results = []
     for dtype in (torch.float32, torch.bfloat16):

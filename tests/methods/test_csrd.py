@@ -11,7 +11,7 @@ from csrd.files import read_json
 from csrd.methods import method
 from csrd.methods.csrd import PRODUCTS, SHARES, SIGMA_DATA
 from csrd.methods.denoise import denoise
-from csrd.methods.scaling import DoseFromNoise, Spread, noise_level, pet_scale
+from csrd.methods.scaling import DoseFromNoise, Head, Spread, noise_level
 from csrd.methods.train import train
 from csrd.volume import Volume
 from tests.methods.conftest import SHAPE, head
@@ -50,17 +50,19 @@ def test_target_has_the_spread_that_the_network_is_built_for(pairs, settings):
     learned = kind.learn(training, options)
     for drf in (4, 8):
         inside = [
-            kind.target(pair, options, learned)[pair.mask.array > 0] for pair in training if pair.drf == drf
+            kind.target(pair, Head.of(pair.low), options, learned)[pair.mask.array > 0]
+            for pair in training
+            if pair.drf == drf
         ]
         assert np.concatenate(inside).std() == pytest.approx(SIGMA_DATA, rel=0.05)
 
 
 def test_scale_is_free_of_unit_and_of_one_hot_voxel(pairs):
     low = pairs[0].low
-    assert pet_scale(low.like(low.array * 3)) == pytest.approx(3 * pet_scale(low))
+    assert Head.of(low.like(low.array * 3)).scale == pytest.approx(3 * Head.of(low).scale)
     hot = low.array.copy()
     hot[11, 12, 9] *= 50
-    assert pet_scale(low.like(hot)) == pytest.approx(pet_scale(low), rel=0.05)
+    assert Head.of(low.like(hot)).scale == pytest.approx(Head.of(low).scale, rel=0.05)
 
 
 def test_result_scales_with_the_image_and_turns_with_its_axes(model):

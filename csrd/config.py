@@ -284,7 +284,7 @@ class Metrics(Section):
 class Unet(MethodSettings):
     channels: PositiveInt = 16
     """Channels of the finest level; each of the four coarser ones has twice as many."""
-    training: Training = Training(steps=4000, batch=8, lr=0.002)
+    training: Training = Training(steps=1800, batch=8, lr=0.002)
 
 
 class Restormer(MethodSettings):
@@ -296,7 +296,7 @@ class Restormer(MethodSettings):
     """Transformer blocks after the decoder, at the finest level."""
     stem: Literal[1, 2] = 2
     """Pixels along both axes that are folded into channels; 1: none, as published."""
-    training: Training = Training(steps=1100, batch=8, lr=0.002)
+    training: Training = Training(steps=650, batch=8, lr=0.002)
 
 
 class Report(Section):

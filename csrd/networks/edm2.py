@@ -183,7 +183,8 @@ def unit_weight(weight: Tensor) -> Tensor:
 
 def pixel_norm(x: Tensor) -> Tensor:
     """Return x with root mean square 1 over the channels of each voxel (eq. 30)."""
-    norm = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=torch.float32)
+    wide = torch.promote_types(x.dtype, torch.float32)
+    norm = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=wide)
     return x * (math.sqrt(x.shape[1]) / (norm + EPS)).to(x.dtype)
 
 

@@ -33,9 +33,7 @@ def main() -> None:
     reference, image = pair(options.size)
     settings = Metrics()
     vgg.load(settings.vgg, settings.weights).features(np.zeros((1, 32, 32), np.float32))  # read, warmed up
-    print(
-        f"{options.size}³ voxels, {options.threads} threads, {settings.vgg}; seconds (of all cores: CPU seconds)"
-    )
+    print(f"{options.size}³ voxels, {options.threads} threads, {settings.vgg}; seconds (CPU seconds)")
     print(f"{'':8} {'reference':>16} {'image':>16}")
     once = each = np.zeros(2)
     for key in FIVE:

@@ -32,7 +32,7 @@ from csrd.train.processes import processes
 from csrd.volume import Volume
 
 WEIGHTS_FILE, HISTORY_FILE = "weights.safetensors", "history.jsonl"
-EMA_LENGTHS = (0.05, 0.10, 0.15)
+EMA_LENGTHS = (0.05, 0.10, 0.15, 0.20)
 """Lengths of the average of weights that are compared on the validation subjects."""
 
 

@@ -9,6 +9,7 @@ REFERENCE = f"{PET}_rec-acstat_desc-reference_pet"
 LOW = f"{PET}_rec-acstatDrf{{drf}}_desc-lowdose_pet"
 DENOISED = f"{PET}_rec-acstatDrf{{drf}}_desc-{{method}}_pet"
 SPREAD = f"{PET}_rec-acstatDrf{{drf}}_desc-{{method}}Spread_pet"
+TRUTH = "<results>/raw/{subject}/truth/{subject}_activity.nii.gz" if SIMULATED else []
 NO_METHOD = "[^a-zA-Z0-9]"  # constrains a rule to no method at all
 
 

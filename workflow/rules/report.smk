@@ -37,7 +37,7 @@ rule figure:
         mr=f"{ANAT}_space-pet_desc-preproc_T1w.nii.gz",
         lows=expand(f"{LOW}.nii.gz", drf=settings.drfs, allow_missing=True),
         denoised=expand(f"{DENOISED}.nii.gz", method=settings.fitted_methods, allow_missing=True),
-        truth="<results>/raw/{subject}/truth/{subject}_activity.nii.gz" if SIMULATED else [],
+        truth=TRUTH,
     output:
         figure="<results>/figures/{subject}_drf-{drf}.png",
     log:

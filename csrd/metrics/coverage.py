@@ -52,9 +52,9 @@ def coverage(
 ) -> None:
     """Write ``subject,drf,method,target,level,coverage``: a row per dose, target and level of `LEVELS`.
 
-    `targets` has the file "normal", whose grid all others share, and maybe "truth", the noise-free activity on
-    any grid: it is brought there and smoothed by `truth_fwhm_mm`, the filter of the reconstruction. `images`
-    and `spreads` are files by dose. Only voxels of the head `mask` count.
+    `targets` has the file "normal", whose grid all others share, and maybe "truth", the noise-free activity
+    on any grid: it is brought there and smoothed by `truth_fwhm_mm`, the filter of the reconstruction.
+    `images` and `spreads` are files by dose. Only voxels of the head `mask` count.
     Raises InputError where a file is not on the grid of the normal dose.
     """
     normal, head = Volume.load(targets["normal"]), Volume.load(mask, unit="mask")

@@ -44,7 +44,7 @@ rule merge_metrics:
         mem_mb=500,
         runtime=5,
     params:
-        keys=["subject", "drf", "method"],
+        row=["subject", "drf", "method"],
     message:
         "Merge the metrics"
     script:
@@ -58,7 +58,7 @@ rule coverage:
         spreads=expand(f"{SPREAD}.nii.gz", drf=settings.drfs, allow_missing=True),
         normal=f"{REFERENCE}.nii.gz",
         mask=f"{ANAT}_space-pet_desc-head_mask.nii.gz",
-        truth=TRUTH if settings.recon.engine == "embedded" else [],
+        truth=TRUTH if TRUTH_IS_COMPARABLE else [],
         code=code_of("metrics"),
     output:
         table="<results>/metrics/{subject}_{method}_coverage.csv",
@@ -96,6 +96,6 @@ use rule merge_metrics as merge_coverage with:
     benchmark:
         "<benchmarks>/merge_coverage.tsv"
     params:
-        keys=["subject", "drf", "method", "target", "level"],
+        row=["subject", "drf", "method", "target", "level"],
     message:
         "Merge the checks of the spread"

@@ -5,4 +5,4 @@ from csrd.errors import plain_errors
 with plain_errors(snakemake.log[0]):
     from csrd.metrics.evaluate import merge
 
-    merge(snakemake.input.tables, snakemake.output.table, snakemake.params.keys)
+    merge(snakemake.input.tables, snakemake.output.table, snakemake.params.row)

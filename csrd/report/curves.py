@@ -73,6 +73,8 @@ def training(path: str | Path, histories: dict[str, str | Path]) -> None:
     `histories` are the records that training left (``history.jsonl``), by method.
     Raises InputError where one cannot be read.
     """
+    from matplotlib.ticker import LogLocator
+
     records = {method: history(histories[method]) for method in paper.ordered(list(histories))}
     with _figure(path, 2, columns=2) as (figure, (left, right)):
         for method, table in records.items():
@@ -85,6 +87,9 @@ def training(path: str | Path, histories: dict[str, str | Path]) -> None:
                 right.plot(seen["seconds"] / 60, seen["psnr"], **style)
         if all((table["loss"] > 0).all() for table in records.values()):
             left.set_yscale("log")
+            left.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            left.yaxis.set_major_formatter("{x:g}")  # 0.5, not 5 × 10⁻¹
+            left.yaxis.set_minor_formatter("")
         left.set_title("Loss of a batch, running median", fontsize=11)
         right.set_title("PSNR on the validation subjects (dB)", fontsize=11)
         for cell in (left, right):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from csrd.config import known_methods
 from csrd.files import whole_file
 from csrd.metrics import PROTOCOLS
 from csrd.metrics.evaluate import read_csv
@@ -72,14 +73,16 @@ def report(
 ) -> None:
     """Write ``report.html``, which needs no other file.
 
-    `settings` is the configuration, `protocol` the metrics' (`csrd.metrics.PROTOCOLS`), `coverage` the merged
-    check of spreads, `benchmarks` the folder of the run's benchmark files.
+    `settings` is the configuration, of which methods that are not in use are left out; `protocol` the metrics'
+    (`csrd.metrics.PROTOCOLS`), `coverage` the merged check of spreads, `benchmarks` the folder of the run's
+    benchmark files.
     """
     rows, units = read_csv(metrics), units or {}
     rows = rows[rows["drf"].isin(drfs) & rows["subject"].isin(test_subjects)]
     whole, split = table1(rows, methods, test_subjects), table1_by_dose(rows, methods, test_subjects)
     note = caption(test_subjects, drfs, train_drfs, simulated, protocol=protocol)
     note_split = caption(test_subjects, drfs, train_drfs, simulated, by_dose=True, protocol=protocol)
+    unused = set(known_methods()) - set(methods)
     checked = None if coverage is None else read_csv(coverage)
     body = fragment(
         "report.html",
@@ -95,7 +98,7 @@ def report(
         metrics=[metric for key, metric in PROTOCOLS[protocol].items() if key in rows],
         pictures=pictures.embedded(),
         drf=max(drfs),
-        settings=list(flat(settings)),
+        settings=list(flat({key: settings[key] for key in settings if key not in unused})),
         versions=versions(),
     )
     with whole_file(out) as temporary:

@@ -128,13 +128,14 @@ def statistics_html(table: pd.DataFrame, power: Power, against: str = AGAINST) -
         rows.append((paper.label(method), [_cell(key, lines.loc[key]) for key in keys]))
     note = (
         f"{paper.label(against)} minus the method of the row, doses averaged within a subject; bold where "
-        f"{paper.label(against)} is better on every subject. p: Wilcoxon's two-sided signed-rank test over "
-        "subjects, then after Holm's correction for the comparisons in a column. " + power.sentence() + "."
+        f"{paper.label(against)} is better on every subject. Below: on how many subjects it is better; p of "
+        "Wilcoxon's two-sided signed-rank test over subjects; p after Holm's correction for the comparisons "
+        "in a column. " + power.sentence() + "."
     )
     return plain_table(f"{paper.label(against)} −", [METRICS[key].label for key in keys], rows, note)
 
 
 def _cell(key: str, row: pd.Series) -> Cell:
     text = f"{row['difference']:+.{METRICS[key].decimals}f}".replace("-", "−")
-    below = f"better on {row['better']} of {row['n']}; p = {row['p']:.2g}, {row['p_holm']:.2g}"
+    below = f"{row['better']} of {row['n']}; p {row['p']:.2g}, {row['p_holm']:.2g}"
     return Cell(text, below, best=row["better"] == row["n"])

@@ -6,6 +6,7 @@ import pandas as pd
 
 from csrd.report.html import Cell, plain_table
 
+SHORT = 0.005  # of all time; rules below it share a row
 BY_FILE = ("fit",)  # rules whose jobs are told apart: a method's training is what one wants to know
 
 
@@ -38,8 +39,13 @@ def times_html(table: pd.DataFrame) -> str:
     if table.empty:
         return ""
     total = ("all", *table[["jobs", "wall_s", "cpu_s"]].sum(), table["memory_mb"].max())
-    rows = []
-    for rule, jobs, wall, cpu, memory in [*table.itertuples(index=False), total]:
+    short = table["wall_s"] < SHORT * table["wall_s"].sum()
+    listed, rest = table[~short], table[short]
+    lines, rows = list(listed.itertuples(index=False)), []
+    if len(rest):
+        name = f"{len(rest)} shorter rule{'s' * (len(rest) > 1)}"
+        lines.append((name, *rest[["jobs", "wall_s", "cpu_s"]].sum(), rest["memory_mb"].max()))
+    for rule, jobs, wall, cpu, memory in [*lines, total]:
         share = f"{wall / max(table['wall_s'].sum(), 1e-9):.0%}"
         texts = [f"{jobs:.0f}", clock(wall), share, clock(cpu), f"{memory / 1024:.1f}"]
         rows.append((rule, [Cell(text, best=rule == "all") for text in texts]))

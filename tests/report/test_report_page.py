@@ -116,7 +116,7 @@ def page_of(folder, methods, pictures, **more) -> str:
         train_drfs=[4],
         simulated=True,
         pictures=pictures,
-        settings={"seed": 2024, "recon": {"subsets": 16, "psf": {}}},
+        settings={"seed": 2024, "recon": {"subsets": 16, "psf": {}}, "csrdnomr": {"patch": 32}},
         **more,
     )
     text = (folder / "report.html").read_text()
@@ -135,6 +135,7 @@ def test_the_page_stands_alone(tmp_path):
     for part in ("Table 1", "unseen in fitting", "recon.subsets", "41.11 ± 4.97", "Scatter is not simulated"):
         assert part in text
     assert text.index('class="summary"') < text.index('id="table1"')
+    assert "csrdnomr.patch" not in text, "a method that is not in use"
     for absent in ("statistics", "uncertainty", "training", "times"):
         assert f'id="{absent}"' not in text
 

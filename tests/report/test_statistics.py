@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from csrd.report.statistics import Power, compare, holm, signed_rank, subject_means
+from csrd.report.statistics import Power, compare, holm, signed_rank, statistics_html, subject_means
 
 
 def frame(subjects: int, methods=("tv", "csrd", "lowdose"), drfs=(4, 10)) -> pd.DataFrame:
@@ -65,3 +65,9 @@ def test_holm():
 def test_holm_stands_within_a_metric():
     table = compare(frame(9), ["lowdose", "tv", "csrd"]).set_index(["metric", "method"])
     assert table.loc[("mae", "tv"), "p_holm"] == pytest.approx(2 * 2 / 2**9)
+
+
+def test_the_table_says_what_it_cannot_show():
+    text = statistics_html(compare(frame(2), ["lowdose", "tv", "csrd"]), Power(2, 2))
+    assert "the test has no power (the smallest p possible is 0.5, 1 corrected" in text
+    assert "−0.995<small>2 of 2; p 0.5, 1</small>" in text and text.count('class="best"') == 2

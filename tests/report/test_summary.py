@@ -80,5 +80,6 @@ def test_time_by_rule(tmp_path):
     assert table.loc["align"].tolist() == [2, 30, 28, 300]
     text = times_html(times(tmp_path))
     assert "1 min 40 s" in text and "2 min 15 s" in text and "<td>74%</td>" in text
+    assert "1 shorter rule<" in text and "table1" not in text
     assert times_html(times(tmp_path / "nothing")) == ""
     assert clock(59.6) == "1 min 00 s" and clock(7380) == "2 h 03 min"

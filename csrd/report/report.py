@@ -73,9 +73,9 @@ def report(
 ) -> None:
     """Write ``report.html``, which needs no other file.
 
-    `settings` is the configuration, of which methods that are not in use are left out; `protocol` the metrics'
-    (`csrd.metrics.PROTOCOLS`), `coverage` the merged check of spreads, `benchmarks` the folder of the run's
-    benchmark files.
+    `settings` is the configuration, of which methods that are not in use are left out; `protocol` is the
+    metrics' (`csrd.metrics.PROTOCOLS`), `coverage` the merged check of spreads, `benchmarks` the folder of
+    the run's benchmark files.
     """
     rows, units = read_csv(metrics), units or {}
     rows = rows[rows["drf"].isin(drfs) & rows["subject"].isin(test_subjects)]

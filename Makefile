@@ -2,16 +2,25 @@
 PYTHON ?= python3
 CORES ?= all
 CONFIG ?= config/config.yaml
+SEEDS ?= 2024 2025 2026
 BIN := .venv/bin
 CODE := csrd tests benchmarks workflow
 # Debian parts the venv module from python3; an administrator gets it without being asked
 INSTALL_VENV = { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq python3-venv; }
 
-.PHONY: table1 test lint format constraints clean
+.PHONY: table1 study test lint format constraints clean
 
 table1: .venv/installed
 	@test -f "$(CONFIG)" || { echo "$(CONFIG) does not exist; name a configuration: make table1 CONFIG=mine.yaml"; exit 1; }
 	$(BIN)/snakemake --cores $(CORES) --configfile $(CONFIG)
+
+# The same cohort anew for each seed: other heads, other counts, other weights. Fails where a check of the pooled runs does.
+study: .venv/installed
+	@for seed in $(SEEDS); do \
+		$(BIN)/snakemake --cores $(CORES) --configfile $(CONFIG) \
+			--config seed=$$seed results_dir=results/study/seed-$$seed || exit 1; \
+	done
+	$(BIN)/python -m csrd.report.study --config $(CONFIG) --out results/study $(SEEDS:%=results/study/seed-%)
 
 test: .venv/installed-dev
 	$(BIN)/python -m pytest

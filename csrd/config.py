@@ -403,6 +403,11 @@ class Config(Section):
         return tuple(method for method in self.methods if method in type(self).model_fields)
 
     @property
+    def learned_methods(self) -> tuple[str, ...]:
+        """Return the methods in use that are trained step by step, and leave a record of it."""
+        return tuple(method for method in self.fitted_methods if hasattr(getattr(self, method), "training"))
+
+    @property
     def methods_with_spread(self) -> tuple[str, ...]:
         """Return the methods in use that give a standard deviation."""
         return tuple(method for method in self.fitted_methods if getattr(self, method).has_spread)

@@ -1,6 +1,6 @@
 """The evaluate stage: every method's images of one subject against the normal dose; all tables as one."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -79,13 +79,18 @@ def metrics_of(
     return {key: kind(bound, settings) for key, kind in kinds.items() if key != "lpips" or settings.lpips}
 
 
-def merge(tables: Iterable[str | Path], out: str | Path) -> None:
-    """Write the rows of several tables of `evaluate` as one, ordered by subject, method and dose."""
+def merge(tables: Iterable[str | Path], out: str | Path, keys: Sequence[str] = KEYS) -> None:
+    """Write the rows of several tables as one, ordered by subject, method and dose.
+
+    `keys` are the columns that name a row, those of `evaluate` first.
+    Raises InputError where a row is in two tables.
+    """
     merged = pd.concat([read_csv(path) for path in tables], ignore_index=True)
-    if (double := merged.duplicated(KEYS)).any():
+    if (double := merged.duplicated(list(keys))).any():
         subject, drf, method = merged.loc[double, KEYS].iloc[0]
         raise InputError(f"{subject} at 1/{drf} by {method} is in two tables; give each table once")
-    write_csv(merged.sort_values(["subject", "method", "drf"], ignore_index=True), out)
+    order = ["subject", "method", "drf", *keys[len(KEYS) :]]
+    write_csv(merged.sort_values(order, ignore_index=True), out)
 
 
 def read_csv(path: str | Path) -> pd.DataFrame:

@@ -1,11 +1,24 @@
 """Pages of HTML that need no other file: styles and pictures lie inside them."""
 
 from base64 import b64encode
+from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 from csrd.errors import InputError
 
 TEMPLATES = Path(__file__).parent / "templates"
+PNG_KB = 150  # a PNG beyond this is of noisy images, which JPEG holds in a quarter of the bytes
+JPEG_QUALITY = 88
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A table's cell: its text, maybe small print below it, and whether it stands out."""
+
+    text: str
+    below: str = ""
+    best: bool = False
 
 
 def fragment(template: str, **values: object) -> str:
@@ -27,12 +40,29 @@ def page(title: str, body: str) -> str:
     return fragment("page.html", title=title, body=body, style=(TEMPLATES / "style.css").read_text())
 
 
+def plain_table(corner: str, heads: list[str], rows: list[tuple[str, list[Cell]]], caption: str) -> str:
+    """Return a table as a fragment of HTML; a row is its name and its cells, `corner` the names' head."""
+    return fragment("plain.html", corner=corner, heads=heads, rows=rows, caption=caption)
+
+
 def picture(path: str | Path) -> str:
-    """Return a PNG as the address of an `img`, with the picture inside it.
+    """Return a PNG as the address of an `img`, with the picture inside it, as JPEG where that saves much.
 
     Raises InputError where there is no such file.
     """
     try:
-        return "data:image/png;base64," + b64encode(Path(path).read_bytes()).decode()
+        content = Path(path).read_bytes()
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); make the picture anew") from None
+    kind = "png"
+    if len(content) > PNG_KB * 1000:
+        kind, content = "jpeg", _jpeg(content)
+    return f"data:image/{kind};base64,{b64encode(content).decode()}"
+
+
+def _jpeg(png: bytes) -> bytes:
+    from PIL import Image
+
+    stream = BytesIO()
+    Image.open(BytesIO(png)).convert("RGB").save(stream, "JPEG", quality=JPEG_QUALITY, optimize=True)
+    return stream.getvalue()

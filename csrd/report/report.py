@@ -1,15 +1,23 @@
-"""The report stage's page: Table 1, its split by dose, figures, registration pictures, settings, versions."""
+"""The report stage's page: what was found, the tables, figures and checks behind it, settings, versions."""
 
 import platform
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import pandas as pd
+
+from csrd.config import known_methods
 from csrd.files import whole_file
 from csrd.metrics import PROTOCOLS
 from csrd.metrics.evaluate import read_csv
+from csrd.report.coverage import coverage_html, coverage_table
 from csrd.report.html import fragment, page, picture
+from csrd.report.statistics import AGAINST, compare, power, statistics_html
+from csrd.report.summary import summary
 from csrd.report.table import caption, table1, table1_by_dose
+from csrd.report.times import times, times_html
 from csrd.report.writers import html_table, paper_table
 
 PACKAGES = (
@@ -29,6 +37,23 @@ PACKAGES = (
 )
 
 
+@dataclass(frozen=True)
+class Pictures:
+    """The page's PNGs: by test subject, by subject, and those of the whole study, where there are any."""
+
+    comparison: dict[str, str | Path]
+    errors: dict[str, str | Path] = field(default_factory=dict)
+    spread: dict[str, str | Path] = field(default_factory=dict)
+    registration: dict[str, str | Path] = field(default_factory=dict)
+    dose_quality: str | Path | None = None
+    training: str | Path | None = None
+    reliability: str | Path | None = None
+
+    def embedded(self) -> dict:
+        """Return the same with each file as the address of an `img`."""
+        return {key: _embedded(value) for key, value in vars(self).items()}
+
+
 def report(
     out: str | Path,
     metrics: str | Path,
@@ -39,36 +64,57 @@ def report(
     drfs: list[int],
     train_drfs: list[int],
     simulated: bool,
-    figures: dict[str, str | Path],
-    registrations: dict[str, str | Path],
+    pictures: Pictures,
     settings: Mapping,
     units: dict[str, str] | None = None,
     protocol: str = "default",
+    coverage: str | Path | None = None,
+    benchmarks: str | Path | None = None,
 ) -> None:
     """Write ``report.html``, which needs no other file.
 
-    `figures` are PNGs by caption, `registrations` the QC pictures by subject, `settings` the configuration,
-    `protocol` the metrics' (`csrd.metrics.PROTOCOLS`).
+    `settings` is the configuration, of which methods that are not in use are left out; `protocol` is the
+    metrics' (`csrd.metrics.PROTOCOLS`), `coverage` the merged check of spreads, `benchmarks` the folder of
+    the run's benchmark files.
     """
     rows, units = read_csv(metrics), units or {}
-    rows = rows[rows["drf"].isin(drfs)]
+    rows = rows[rows["drf"].isin(drfs) & rows["subject"].isin(test_subjects)]
+    whole, split = table1(rows, methods, test_subjects), table1_by_dose(rows, methods, test_subjects)
     note = caption(test_subjects, drfs, train_drfs, simulated, protocol=protocol)
     note_split = caption(test_subjects, drfs, train_drfs, simulated, by_dose=True, protocol=protocol)
+    unused = set(known_methods()) - set(methods)
+    checked = None if coverage is None else read_csv(coverage)
     body = fragment(
         "report.html",
         title=title,
         simulated=simulated,
-        table=html_table(table1(rows, methods, test_subjects), note, units),
-        by_dose=html_table(table1_by_dose(rows, methods, test_subjects), note_split, units, train_drfs),
+        summary=summary(whole, split, train_drfs, checked, power(rows, methods)),
+        table=html_table(whole, note, units),
+        by_dose=html_table(split, note_split, units, train_drfs),
+        statistics=_statistics(rows, methods),
+        coverage="" if checked is None else coverage_html(coverage_table(checked)),
+        times="" if benchmarks is None else times_html(times(benchmarks)),
         paper_table=paper_table(),
         metrics=[metric for key, metric in PROTOCOLS[protocol].items() if key in rows],
-        figures={text: picture(path) for text, path in figures.items()},
-        registrations={subject: picture(path) for subject, path in sorted(registrations.items())},
-        settings=list(flat(settings)),
+        pictures=pictures.embedded(),
+        drf=max(drfs),
+        settings=list(flat({key: settings[key] for key in settings if key not in unused})),
         versions=versions(),
     )
     with whole_file(out) as temporary:
         temporary.write_text(page(title, body), encoding="utf-8")
+
+
+def _statistics(rows: pd.DataFrame, methods: list[str]) -> str:
+    if AGAINST not in methods or len(methods) == 1:
+        return ""
+    return statistics_html(compare(rows, methods), power(rows, methods))
+
+
+def _embedded(files: dict[str, str | Path] | str | Path | None) -> dict[str, str] | str | None:
+    if isinstance(files, dict):
+        return {name: picture(path) for name, path in sorted(files.items())}
+    return None if files is None else picture(files)
 
 
 def flat(settings: Mapping, prefix: str = "") -> Iterable[tuple[str, str]]:

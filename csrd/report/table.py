@@ -81,13 +81,13 @@ def caption(
     protocol: str = "default",
 ) -> str:
     """Return what must be known to read the numbers: who, which doses, which protocol, which limits."""
-    doses = _listed([f"{drf}" for drf in sorted(drfs)])
+    doses = listed([f"{drf}" for drf in sorted(drfs)])
     unseen = [f"{drf}" for drf in sorted(drfs) if drf not in train_drfs]
     people = f"{len(subjects)} {'virtual ' if simulated else ''}test subject{'s' * (len(subjects) != 1)}"
     over = "" if by_dose else f" at {doses} × reduced dose (n = {len(subjects) * len(drfs)} images a method)"
     sentences = [f"Mean ± standard deviation over {people}{over}"]
     if unseen:
-        sentences.append(f"{_listed(unseen)} × was seen by no method while it was fitted or chosen")
+        sentences.append(f"{listed(unseen)} × was seen by no method while it was fitted or chosen")
     sentences.append(PROTOCOLS[protocol])
     if simulated:
         sentences.append("Scatter is not simulated")
@@ -124,5 +124,6 @@ def _cell(mean: float, std: float, decimals: int) -> str:
     return text if np.isnan(std) else f"{text} ± {std:.{decimals}f}"
 
 
-def _listed(words: list[str]) -> str:
+def listed(words: list[str]) -> str:
+    """Return words as ``a, b and c``."""
     return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1]

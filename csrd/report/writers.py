@@ -7,7 +7,9 @@ import pandas as pd
 from csrd.files import whole_file
 from csrd.metrics.evaluate import read_csv, write_csv
 from csrd.report import paper
+from csrd.report.coverage import coverage_html, coverage_table
 from csrd.report.html import fragment, page
+from csrd.report.statistics import compare, power, statistics_html
 from csrd.report.table import best, caption, cells, header, metrics_in, table1, table1_by_dose
 
 LATEX_ESCAPES = {
@@ -52,6 +54,25 @@ def tables(
     _write(
         out / "table1_by_dose.html", page("Table 1 by dose", html_table(split, note_split, units, train_drfs))
     )
+
+
+def statistics_tables(
+    metrics: str | Path, out_dir: str | Path, *, methods: list[str], test_subjects: list[str], drfs: list[int]
+) -> None:
+    """Write ``statistics.{csv,html}``, the paired comparison of CSR-D with each other method."""
+    rows, out = read_csv(metrics), Path(out_dir)
+    rows = rows[rows["drf"].isin(drfs) & rows["subject"].isin(test_subjects) & rows["method"].isin(methods)]
+    table = compare(rows, methods)
+    write_csv(table, out / "statistics.csv")
+    body = statistics_html(table, power(rows, methods))
+    _write(out / "statistics.html", page("Paired comparison", body))
+
+
+def coverage_tables(coverage: str | Path, out_dir: str | Path) -> None:
+    """Write ``coverage.{csv,html}`` from the merged table of `csrd.metrics.coverage`."""
+    table, out = coverage_table(read_csv(coverage)), Path(out_dir)
+    write_csv(table, out / "coverage.csv")
+    _write(out / "coverage.html", page("Coverage", coverage_html(table)))
 
 
 def markdown(table: pd.DataFrame, note: str, units: dict[str, str]) -> str:

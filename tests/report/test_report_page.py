@@ -3,11 +3,13 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.image import imread
+from matplotlib.image import imread, imsave
 
 from csrd.errors import InputError
-from csrd.report.figures import Panel, compare, comparison
-from csrd.report.report import flat, report
+from csrd.metrics.coverage import COVERAGE_KEYS, LEVELS
+from csrd.report.figures import Panel, compare, comparison, errors, uncertainty
+from csrd.report.html import picture
+from csrd.report.report import Pictures, flat, report
 from csrd.volume import Volume, centred_affine
 
 SHAPE = (30, 36, 32)
@@ -59,37 +61,127 @@ def test_a_panel_on_another_grid_is_refused(tmp_path, mask):
         compare(tmp_path / "a.png", [Panel("two", blob(voxel=2.0))], blob(), mask)
 
 
-def test_the_page_stands_alone(tmp_path):
+def saved(folder, **arrays) -> dict:
+    """Write stand-ins of images, the head mask among them, on the grid of `blob`."""
+    files = {}
+    for name, array in arrays.items():
+        files[name] = folder / f"{name}.nii.gz"
+        blob().like(array, "mask" if name == "mask" else "Bq/mL").save(files[name])
+    return files
+
+
+def test_errors_are_blue_below_and_red_above(tmp_path, mask):
+    normal = blob().array
+    files = saved(tmp_path, normal=normal, mask=mask, tv=0.9 * normal, csrd=1.1 * normal)
+    images = {"csrd": files["csrd"], "tv": files["tv"]}
+    errors(tmp_path / "e.png", files["normal"], files["mask"], images, drf=10)
+    picture = imread(tmp_path / "e.png")[..., :3]
+    cell = 3 * 130  # three columns as wide as columns may be, then the colour bar
+    lower = picture[picture.shape[0] // 2 :, : 39 + 3 * cell]
+    red, blue = ((lower[..., i] - lower[..., 2 - i] > 0.4).nonzero()[1] for i in (0, 2))
+    start = 39
+    assert start + cell < blue.min() < blue.max() < start + 2 * cell  # TV stands before CSR-D
+    assert start + 2 * cell < np.percentile(red, 5)
+
+
+def test_spread_and_error_share_a_scale(tmp_path, mask):
+    normal = blob().array
+    files = saved(tmp_path, normal=normal, mask=mask, csrd=normal + 1e3 * mask, spread=np.full(SHAPE, 1e3))
+    one = {"csrd": files["csrd"]}, {"csrd": files["spread"]}
+    uncertainty(tmp_path / "u.png", files["normal"], files["mask"], *one, drf=10)
+    cells = imread(tmp_path / "u.png")[150:, 39 : 39 + 2 * 390, :3]
+    left, right = np.array_split(cells, 2, axis=1)
+    assert left[180, 195] == pytest.approx(right[180, 195], abs=0.02)  # 1 kBq/mL looks alike in both
+    with pytest.raises(InputError, match="is not on the reference's grid"):
+        blob(voxel=2.0).save(files["spread"])
+        uncertainty(tmp_path / "u.png", files["normal"], files["mask"], *one, drf=10)
+
+
+def page_of(folder, methods, pictures, **more) -> str:
     rows = [
         (subject, drf, method, 1.0 + 0.1 * drf, 30.0, 0.9)
         for subject in ("sub-07", "sub-08")
         for drf in (4, 10)
-        for method in ("lowdose", "tv")
+        for method in methods
     ]
     frame = pd.DataFrame(rows, columns=["subject", "drf", "method", "mae", "psnr", "ssim"])
-    frame.to_csv(tmp_path / "metrics.csv", index=False)
-    compare(tmp_path / "f.png", [Panel("normal dose", blob())], blob(), blob().array > 2e3)
+    frame.to_csv(folder / "metrics.csv", index=False)
     report(
-        tmp_path / "report.html",
-        tmp_path / "metrics.csv",
+        folder / "report.html",
+        folder / "metrics.csv",
         title="A <test> cohort",
-        methods=["lowdose", "tv"],
+        methods=methods,
         test_subjects=["sub-07", "sub-08"],
         drfs=[4, 10],
         train_drfs=[4],
         simulated=True,
-        figures={"One figure.": tmp_path / "f.png"},
-        registrations={"sub-07": tmp_path / "f.png"},
-        settings={"seed": 2024, "recon": {"subsets": 16, "psf": {}}},
+        pictures=pictures,
+        settings={"seed": 2024, "recon": {"subsets": 16, "psf": {}}, "csrdnomr": {"patch": 32}},
+        **more,
     )
-    text = (tmp_path / "report.html").read_text()
-    assert text.startswith("<!doctype html>") and "A &lt;test&gt; cohort" in text
-    assert text.count("data:image/png;base64,") == 2
-    assert not re.search(r'(src|href)="(?!data:|#)', text) and "@import" not in text and "url(" not in text
-    for part in ("Table 1", "unseen in fitting", "recon.subsets", "41.11 ± 4.97", "Scatter is not simulated"):
-        assert part in text
+    text = (folder / "report.html").read_text()
     for target in re.findall(r'href="#(\w+)"', text):
         assert f'id="{target}"' in text
+    assert not re.search(r'(src|href)="(?!data:|#)', text) and "@import" not in text and "url(" not in text
+    return text
+
+
+def test_the_page_stands_alone(tmp_path):
+    compare(tmp_path / "f.png", [Panel("normal dose", blob())], blob(), blob().array > 2e3)
+    subject = {"sub-07": tmp_path / "f.png"}
+    text = page_of(tmp_path, ["lowdose", "tv"], Pictures(comparison=subject, registration=subject))
+    assert text.startswith("<!doctype html>") and "A &lt;test&gt; cohort" in text
+    assert text.count('src="data:image/') == 2
+    for part in ("Table 1", "unseen in fitting", "recon.subsets", "41.11 ± 4.97", "Scatter is not simulated"):
+        assert part in text
+    assert text.index('class="summary"') < text.index('id="table1"')
+    assert "csrdnomr.patch" not in text, "a method that is not in use"
+    for absent in ("statistics", "uncertainty", "training", "times"):
+        assert f'id="{absent}"' not in text
+
+
+def test_the_page_with_everything(tmp_path):
+    compare(tmp_path / "f.png", [Panel("normal dose", blob())], blob(), blob().array > 2e3)
+    one, each = tmp_path / "f.png", {"sub-07": tmp_path / "f.png", "sub-08": tmp_path / "f.png"}
+    levels = [("sub-07", 10, "csrd", "normal", level, 0.5) for level in LEVELS]
+    pd.DataFrame(levels, columns=[*COVERAGE_KEYS, "coverage"]).to_csv(tmp_path / "c.csv", index=False)
+    (tmp_path / "times").mkdir()
+    (tmp_path / "times" / "align.tsv").write_text("s\tmax_rss\tcpu_time\n75\t10\t60\n")
+    text = page_of(
+        tmp_path,
+        ["lowdose", "csrd"],
+        Pictures(each, each, each, each, dose_quality=one, training=one, reliability=one),
+        coverage=tmp_path / "c.csv",
+        benchmarks=tmp_path / "times",
+    )
+    assert text.count('src="data:image/') == 4 * 2 + 3
+    parts = (
+        "summary",
+        "table1",
+        "doses",
+        "statistics",
+        "errors",
+        "uncertainty",
+        "training",
+        "times",
+        "settings",
+    )
+    places = [text.index(f'"{part}"') if part == "summary" else text.index(f'id="{part}"') for part in parts]
+    assert places == sorted(places)
+    for part in ("the test has no power", "its spread is too small", "1 min 15 s"):
+        assert part in text
+
+
+def test_pictures_that_are_large_are_made_small(tmp_path):
+    noise = np.random.default_rng(0).random((600, 800))
+    imsave(tmp_path / "noise.png", noise, cmap="gray")
+    imsave(tmp_path / "plain.png", np.zeros((600, 800)), cmap="gray")
+    address = picture(tmp_path / "noise.png")
+    assert address.startswith("data:image/jpeg;base64,")
+    assert len(address) < 0.8 * (tmp_path / "noise.png").stat().st_size
+    assert picture(tmp_path / "plain.png").startswith("data:image/png;base64,")
+    with pytest.raises(InputError, match="make the picture anew"):
+        picture(tmp_path / "absent.png")
 
 
 def test_settings_are_flattened():

@@ -42,6 +42,17 @@ def test_plan(snakemake, configfile, subjects, tests, drfs):
     assert {rule: int(jobs[rule]) for rule in RULES} == {rule: expected[key] for rule, key in RULES.items()}
 
 
+def test_methods_with_a_spread_are_checked(snakemake):
+    settings = "results_dir=results-plan", "methods=[lowdose, tv, csrd, csrdnomr]"
+    plan = snakemake("--cores", "1", "-n", "--configfile", "config/test.yaml", "--config", *settings).stdout
+    jobs = dict(re.findall(r"^(\w+) +(\d+)$", plan, flags=re.MULTILINE))
+    once = ("merge_coverage", "figure_reliability", "figure_training", "figure_spread", "statistics")
+    assert {rule: int(jobs[rule]) for rule in once} == dict.fromkeys(once, 1)
+    assert int(jobs["coverage"]) == 2
+    plan = snakemake("--cores", "1", "-n", "--configfile", "config/test.yaml", "--config", settings[0]).stdout
+    assert "figure_errors" in plan and "figure_doses" in plan and not any(rule in plan for rule in once)
+
+
 def test_outside_command_needs_no_sensitivity(snakemake):
     files = "config/test.yaml", "config/recon/command.yaml"
     arguments = "--configfile", *files, "--config", "results_dir=results-plan"

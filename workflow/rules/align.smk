@@ -15,7 +15,12 @@ rule align:
         t1w=f"{ANAT}_space-pet_desc-preproc_T1w.nii.gz",
         head=f"{ANAT}_space-pet_desc-head_mask.nii.gz",
         transform=f"{ANAT}_from-T1w_to-pet_xfm.json",
-        picture="<results>/figures/registration/{subject}.png",
+        picture=report(
+            "<results>/figures/registration/{subject}.png",
+            caption="../report/registration.rst",
+            category="Registration",
+            labels={"subject": "{subject}"},
+        ),
         sidecars=[
             f"{REFERENCE}.json",
             *expand(f"{LOW}.json", drf=settings.drfs, allow_missing=True),

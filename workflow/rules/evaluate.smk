@@ -43,7 +43,59 @@ rule merge_metrics:
     resources:
         mem_mb=500,
         runtime=5,
+    params:
+        row=["subject", "drf", "method"],
     message:
         "Merge the metrics"
     script:
         "../scripts/merge_metrics.py"
+
+
+# How often the normal dose, and the truth where it is known, lies within so many spreads of a method.
+rule coverage:
+    input:
+        images=expand(f"{DENOISED}.nii.gz", drf=settings.drfs, allow_missing=True),
+        spreads=expand(f"{SPREAD}.nii.gz", drf=settings.drfs, allow_missing=True),
+        normal=f"{REFERENCE}.nii.gz",
+        mask=f"{ANAT}_space-pet_desc-head_mask.nii.gz",
+        truth=TRUTH if TRUTH_IS_COMPARABLE else [],
+        code=code_of("metrics"),
+    output:
+        table="<results>/metrics/{subject}_{method}_coverage.csv",
+    log:
+        "<logs>/coverage/{subject}_{method}.log",
+    benchmark:
+        "<benchmarks>/coverage/{subject}_{method}.tsv"
+    wildcard_constraints:
+        method="|".join(settings.methods_with_spread) or NO_METHOD,
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        drfs=lookup(dpath="drfs", within=config),
+        samples=lambda wildcards: config[wildcards.method]["samples"],
+        fwhm_mm=lookup(dpath="recon/postfilter_fwhm_mm", within=config),
+    message:
+        "{wildcards.subject}: check the spread of {wildcards.method}"
+    script:
+        "../scripts/coverage.py"
+
+
+use rule merge_metrics as merge_coverage with:
+    input:
+        tables=expand(
+            "<results>/metrics/{subject}_{method}_coverage.csv",
+            subject=subjects_of("test"),
+            method=settings.methods_with_spread,
+        ),
+    output:
+        table="<results>/metrics/coverage.csv",
+    log:
+        "<logs>/merge_coverage.log",
+    benchmark:
+        "<benchmarks>/merge_coverage.tsv"
+    params:
+        row=["subject", "drf", "method", "target", "level"],
+    message:
+        "Merge the checks of the spread"

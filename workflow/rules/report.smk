@@ -4,8 +4,20 @@ rule table1:
         code=code_of("report"),
         metrics="<results>/metrics/metrics.csv",
     output:
-        tables=multiext("<results>/tables/table1", ".csv", ".md", ".tex", ".html"),
-        by_dose=multiext("<results>/tables/table1_by_dose", ".csv", ".html"),
+        tables=multiext("<results>/tables/table1", ".csv", ".md", ".tex"),
+        by_dose="<results>/tables/table1_by_dose.csv",
+        page=report(
+            "<results>/tables/table1.html",
+            caption="../report/table1.rst",
+            category="Tables",
+            labels={"table": "Table 1", "doses": "all"},
+        ),
+        page_by_dose=report(
+            "<results>/tables/table1_by_dose.html",
+            caption="../report/table1_by_dose.rst",
+            category="Tables",
+            labels={"table": "Table 1", "doses": "each"},
+        ),
     log:
         "<logs>/table1.log",
     benchmark:
@@ -29,6 +41,36 @@ rule table1:
         "../scripts/table1.py"
 
 
+rule statistics:
+    input:
+        code=code_of("report"),
+        metrics="<results>/metrics/metrics.csv",
+    output:
+        table="<results>/tables/statistics.csv",
+        page=report(
+            "<results>/tables/statistics.html",
+            caption="../report/statistics.rst",
+            category="Tables",
+            labels={"table": "Paired comparison", "doses": "averaged"},
+        ),
+    log:
+        "<logs>/statistics.log",
+    benchmark:
+        "<benchmarks>/statistics.tsv"
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=5,
+    params:
+        methods=lookup(dpath="methods", within=config),
+        drfs=lookup(dpath="drfs", within=config),
+        subjects=subjects_of("test"),
+    message:
+        "Compare CSR-D with the other methods, subject by subject"
+    script:
+        "../scripts/compare_methods.py"
+
+
 rule figure:
     input:
         code=code_of("report"),
@@ -37,9 +79,15 @@ rule figure:
         mr=f"{ANAT}_space-pet_desc-preproc_T1w.nii.gz",
         lows=expand(f"{LOW}.nii.gz", drf=settings.drfs, allow_missing=True),
         denoised=expand(f"{DENOISED}.nii.gz", method=settings.fitted_methods, allow_missing=True),
-        truth="<results>/raw/{subject}/truth/{subject}_activity.nii.gz" if SIMULATED else [],
+        truth=TRUTH,
     output:
-        figure="<results>/figures/{subject}_drf-{drf}.png",
+        figure=report(
+            "<results>/figures/{subject}_drf-{drf}.png",
+            caption="../report/comparison.rst",
+            category="Images",
+            subcategory="{subject}",
+            labels={"figure": "images", "dose": "1/{drf}"},
+        ),
     log:
         "<logs>/figure/{subject}_drf-{drf}.log",
     benchmark:
@@ -57,14 +105,176 @@ rule figure:
         "../scripts/figure.py"
 
 
+rule figure_errors:
+    input:
+        code=code_of("report"),
+        reference=f"{REFERENCE}.nii.gz",
+        mask=f"{ANAT}_space-pet_desc-head_mask.nii.gz",
+        images=expand(f"{DENOISED}.nii.gz", method=settings.methods, allow_missing=True),
+    output:
+        figure=report(
+            "<results>/figures/{subject}_drf-{drf}_errors.png",
+            caption="../report/errors.rst",
+            category="Images",
+            subcategory="{subject}",
+            labels={"figure": "errors", "dose": "1/{drf}"},
+        ),
+    log:
+        "<logs>/figure_errors/{subject}_drf-{drf}.log",
+    benchmark:
+        "<benchmarks>/figure_errors/{subject}_drf-{drf}.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        methods=lookup(dpath="methods", within=config),
+    message:
+        "{wildcards.subject}: draw the errors at 1/{wildcards.drf} of the dose"
+    script:
+        "../scripts/figure_errors.py"
+
+
+rule figure_spread:
+    input:
+        code=code_of("report"),
+        reference=f"{REFERENCE}.nii.gz",
+        mask=f"{ANAT}_space-pet_desc-head_mask.nii.gz",
+        images=expand(f"{DENOISED}.nii.gz", method=settings.methods_with_spread, allow_missing=True),
+        spreads=expand(f"{SPREAD}.nii.gz", method=settings.methods_with_spread, allow_missing=True),
+    output:
+        figure=report(
+            "<results>/figures/{subject}_drf-{drf}_spread.png",
+            caption="../report/spread.rst",
+            category="Images",
+            subcategory="{subject}",
+            labels={"figure": "spread", "dose": "1/{drf}"},
+        ),
+    log:
+        "<logs>/figure_spread/{subject}_drf-{drf}.log",
+    benchmark:
+        "<benchmarks>/figure_spread/{subject}_drf-{drf}.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        methods=settings.methods_with_spread,
+    message:
+        "{wildcards.subject}: draw errors and spread at 1/{wildcards.drf} of the dose"
+    script:
+        "../scripts/figure_spread.py"
+
+
+rule figure_doses:
+    input:
+        code=code_of("report"),
+        metrics="<results>/metrics/metrics.csv",
+    output:
+        figure=report(
+            "<results>/figures/dose_quality.png",
+            caption="../report/dose_quality.rst",
+            category="Curves",
+            labels={"figure": "quality against dose"},
+        ),
+    log:
+        "<logs>/figure_doses.log",
+    benchmark:
+        "<benchmarks>/figure_doses.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=5,
+    params:
+        methods=lookup(dpath="methods", within=config),
+        drfs=lookup(dpath="drfs", within=config),
+        train_drfs=lookup(dpath="train_drfs", within=config),
+        in_suv=cohort.in_suv(subjects.values()),
+        vgg=lookup(dpath="metrics/vgg", within=config),
+    message:
+        "Draw quality against dose"
+    script:
+        "../scripts/figure_doses.py"
+
+
+# The records of training lie beside the models; they are no outputs, which a failed job would lose.
+rule figure_training:
+    input:
+        code=code_of("report"),
+        models=expand("<results>/models/{method}/model.json", method=settings.learned_methods),
+    output:
+        figure=report(
+            "<results>/figures/training.png",
+            caption="../report/training.rst",
+            category="Curves",
+            labels={"figure": "training"},
+        ),
+    log:
+        "<logs>/figure_training.log",
+    benchmark:
+        "<benchmarks>/figure_training.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=5,
+    params:
+        methods=settings.learned_methods,
+    message:
+        "Draw the courses of training"
+    script:
+        "../scripts/figure_training.py"
+
+
+rule figure_reliability:
+    input:
+        code=code_of("report"),
+        coverage="<results>/metrics/coverage.csv",
+    output:
+        table="<results>/tables/coverage.csv",
+        page=report(
+            "<results>/tables/coverage.html",
+            caption="../report/coverage.rst",
+            category="Tables",
+            labels={"table": "Coverage", "doses": "averaged"},
+        ),
+        figure=report(
+            "<results>/figures/reliability.png",
+            caption="../report/reliability.rst",
+            category="Curves",
+            labels={"figure": "reliability of the spread"},
+        ),
+    log:
+        "<logs>/figure_reliability.log",
+    benchmark:
+        "<benchmarks>/figure_reliability.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=5,
+    params:
+        train_drfs=lookup(dpath="train_drfs", within=config),
+    message:
+        "Draw how reliable the spread is"
+    script:
+        "../scripts/figure_reliability.py"
+
+
 rule report:
     input:
         code=code_of("report"),
         metrics="<results>/metrics/metrics.csv",
-        figures=expand(
-            "<results>/figures/{subject}_drf-{drf}.png", subject=subjects_of("test"), drf=max(settings.drfs)
+        comparison=expand(rules.figure.output.figure, subject=subjects_of("test"), drf=LOWEST),
+        errors=expand(rules.figure_errors.output.figure, subject=subjects_of("test"), drf=LOWEST),
+        spread=(
+            expand(rules.figure_spread.output.figure, subject=subjects_of("test"), drf=LOWEST)
+            if settings.methods_with_spread
+            else []
         ),
-        registrations=expand("<results>/figures/registration/{subject}.png", subject=subjects),
+        registration=expand("<results>/figures/registration/{subject}.png", subject=subjects),
+        dose_quality=rules.figure_doses.output.figure,
+        training=rules.figure_training.output.figure if settings.learned_methods else [],
+        reliability=rules.figure_reliability.output.figure if settings.methods_with_spread else [],
+        coverage="<results>/metrics/coverage.csv" if settings.methods_with_spread else [],
     output:
         page="<results>/report.html",
     log:
@@ -77,7 +287,7 @@ rule report:
         runtime=10,
     params:
         settings=settings.model_dump(mode="json"),
-        figures=[f"{name}, methods at 1/{max(settings.drfs)} dose" for name in subjects_of("test")],
+        benchmarks=f"{settings.results_dir}/benchmarks",
         subjects=list(subjects),
         test_subjects=subjects_of("test"),
         simulated=SIMULATED,

@@ -1,12 +1,16 @@
-"""Write the page with the table, the figures, the registrations, the settings and the versions."""
+"""Write the page with all tables, figures and checks, the settings and the versions."""
 
 from csrd.errors import plain_errors
 
 with plain_errors(snakemake.log[0]):
-    from csrd.report.report import report
+    from csrd.report.report import Pictures, report
     from csrd.report.table import units_of
 
     given, params, settings = snakemake.input, snakemake.params, snakemake.params.settings
+    kinds = [kind for kind in ("comparison", "errors", "spread") if given[kind]]
+    by_subject = {kind: dict(zip(params.test_subjects, given[kind], strict=True)) for kind in kinds}
+    whole = {kind: given[kind] or None for kind in ("dose_quality", "training", "reliability")}
+    registration = dict(zip(params.subjects, given.registration, strict=True))
     report(
         snakemake.output.page,
         given.metrics,
@@ -16,9 +20,10 @@ with plain_errors(snakemake.log[0]):
         drfs=settings["drfs"],
         train_drfs=settings["train_drfs"],
         simulated=params.simulated,
-        figures=dict(zip(params.figures, given.figures, strict=True)),
-        registrations=dict(zip(params.subjects, given.registrations, strict=True)),
+        pictures=Pictures(**by_subject, **whole, registration=registration),
         settings=settings,
         units=units_of(params.in_suv, settings["metrics"]["vgg"]),
         protocol=settings["metrics"]["protocol"],
+        coverage=given.coverage or None,
+        benchmarks=params.benchmarks,
     )

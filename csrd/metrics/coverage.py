@@ -1,0 +1,88 @@
+"""Whether a method's spread is honest: how often what was to be found lies within so many spreads."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import ndimage, stats
+
+from csrd.errors import InputError
+from csrd.metrics.evaluate import KEYS, write_csv
+from csrd.resample import FWHM_PER_SIGMA, resample
+from csrd.volume import Volume
+
+LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.68, 0.7, 0.8, 0.9, 0.95)
+COVERAGE_KEYS = [*KEYS, "target", "level"]
+
+
+def quantile(level: float, samples: int) -> float:
+    """Return t with P(|T| ≤ t) = `level`, for Student's T with as many degrees of freedom as `samples`.
+
+    The spread is a root mean square of `samples` departures from a mean that was not estimated from them.
+
+    >>> round(quantile(0.95, 10**9), 2)
+    1.96
+    """
+    return float(stats.t.ppf((1 + level) / 2, samples))
+
+
+def covered(error: np.ndarray, spread: np.ndarray, samples: int, levels: Sequence[float]) -> np.ndarray:
+    """Return for each nominal level the share of voxels with |error| ≤ t · spread, float64 (levels,).
+
+    `error` and `spread` (N,) are in one unit; `samples` is how many the spread was made of. A voxel without
+    error counts as covered even where the spread is 0.
+    """
+    assert error.shape == spread.shape and error.size, "a voxel has one error and one spread"
+    size = np.abs(error.astype(np.float64))
+    return np.array([np.mean(size <= quantile(level, samples) * spread) for level in levels])
+
+
+def coverage(
+    targets: Mapping[str, str | Path],
+    mask: str | Path,
+    images: Mapping[int, str | Path],
+    spreads: Mapping[int, str | Path],
+    out: str | Path,
+    *,
+    samples: int,
+    subject: str,
+    method: str,
+    truth_fwhm_mm: float = 0.0,
+) -> None:
+    """Write ``subject,drf,method,target,level,coverage``: a row per dose, target and level of `LEVELS`.
+
+    `targets` has the file "normal", whose grid all others share, and maybe "truth", the noise-free activity
+    on any grid: it is brought there and smoothed by `truth_fwhm_mm`, the filter of the reconstruction.
+    `images` and `spreads` are files by dose. Only voxels of the head `mask` count.
+    Raises InputError where a file is not on the grid of the normal dose.
+    """
+    normal, head = Volume.load(targets["normal"]), Volume.load(mask, unit="mask")
+    _refuse_other_grid(head, normal, mask)
+    inside = head.array > 0
+    wanted = {"normal": normal.array[inside]}
+    if "truth" in targets:
+        wanted["truth"] = as_reconstructed(Volume.load(targets["truth"]), normal, truth_fwhm_mm)[inside]
+    rows = []
+    for drf, path in sorted(images.items()):
+        image, spread = Volume.load(path), Volume.load(spreads[drf])
+        for volume, file in ((image, path), (spread, spreads[drf])):
+            _refuse_other_grid(volume, normal, file)
+        for target, values in wanted.items():
+            shares = covered(values - image.array[inside], spread.array[inside], samples, LEVELS)
+            rows += [
+                (subject, drf, method, target, level, share)
+                for level, share in zip(LEVELS, shares, strict=True)
+            ]
+    write_csv(pd.DataFrame(rows, columns=[*COVERAGE_KEYS, "coverage"]), out)
+
+
+def as_reconstructed(truth: Volume, grid: Volume, fwhm_mm: float) -> np.ndarray:
+    """Return the noise-free truth on the voxels of `grid`, smoothed by a Gaussian; (X, Y, Z) in its unit."""
+    sigma = fwhm_mm / FWHM_PER_SIGMA / grid.voxel_mm
+    return ndimage.gaussian_filter(resample(truth, grid).array, sigma)
+
+
+def _refuse_other_grid(volume: Volume, grid: Volume, path: str | Path) -> None:
+    if not volume.same_grid(grid):
+        raise InputError(f"{path} is not on the grid of the normal dose; run the align stage on both")

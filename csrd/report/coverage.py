@@ -1,0 +1,36 @@
+"""The check of a method's spread as a table: the share of voxels within its intervals."""
+
+import pandas as pd
+
+from csrd.report import paper
+from csrd.report.html import Cell, plain_table
+
+SHOWN = (0.5, 0.68, 0.9, 0.95)
+TARGETS = {"normal": "normal dose", "truth": "noise-free truth"}
+
+
+def coverage_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return ``method, target, 0.5, 0.68, 0.9, 0.95``: shares, means over test subjects and doses.
+
+    `rows` is the merged table of `csrd.metrics.coverage`.
+    """
+    shown = rows[rows["level"].isin(SHOWN)]
+    table = shown.groupby(["method", "target", "level"])["coverage"].mean().unstack("level")
+    order = [(m, t) for m in paper.ordered(list(rows["method"].unique())) for t in TARGETS]
+    return table.loc[[key for key in order if key in table.index]].reset_index().rename_axis(columns=None)
+
+
+def coverage_html(table: pd.DataFrame) -> str:
+    """Return the table of `coverage_table` as an HTML fragment."""
+    rows = [
+        (f"{paper.label(row['method'])}: {TARGETS[row['target']]}", [Cell(f"{row[q]:.0%}") for q in SHOWN])
+        for _, row in table.iterrows()
+    ]
+    note = (
+        "Share of the head's voxels that lie within the interval of each nominal level around the "
+        "denoised image: mean over test subjects and doses. Less than the level: the spread is too small. "
+        "The interval is Student's t with as many degrees of freedom as samples were drawn, times the "
+        "spread. The spread speaks of the normal dose, which is noisy itself; the truth, where it is "
+        "simulated, has the grid and the post-filter of the reconstruction, but not its point spread."
+    )
+    return plain_table("Method: target", [f"{level:.0%} interval" for level in SHOWN], rows, note)

@@ -1,0 +1,99 @@
+"""What the tables say, in sentences that are derived from them: who wins what, and what went badly."""
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+from csrd.metrics import METRICS
+from csrd.report import paper
+from csrd.report.statistics import AGAINST, Power
+from csrd.report.table import best, listed, metrics_in
+
+TOLERANCE = 0.03  # of all voxels; a coverage nearer than this to its level is called right
+LEVEL = 0.9
+
+
+def summary(
+    table: pd.DataFrame,
+    by_dose: pd.DataFrame,
+    train_drfs: Iterable[int],
+    coverage: pd.DataFrame | None = None,
+    power: Power | None = None,
+) -> list[str]:
+    """Return sentences on `table1`, the unseen doses of `table1_by_dose`, and merged `coverage` rows.
+
+    `power` says what the number of test subjects can show, and is mentioned where that is nothing.
+    """
+    sentences = [f"Over all doses, {winners(table)}.", *losses(table), *worse_than_nothing(table)]
+    for drf, part in by_dose.groupby("drf"):
+        if drf not in train_drfs:
+            part = part.reset_index(drop=True)
+            sentences.append(f"At 1/{drf} of the dose, which no method had seen, {winners(part)}.")
+    if power is not None and not power.exists:
+        sentences.append(f"{power.subjects} test subjects are too few for any difference to be significant.")
+    if coverage is not None:
+        sentences += calibration(coverage)
+    return sentences
+
+
+def winners(table: pd.DataFrame) -> str:
+    """Return which method has the best mean of what, e.g. ``TV has the best MAE and SSIM; U-net PSNR``."""
+    marks, won = best(table), {}
+    for key in metrics_in(table):
+        names = [paper.label(method) for method in table.loc[marks[key], "method"]]
+        won.setdefault(listed(names), []).append(METRICS[key].label)
+    (first, metrics), *others = won.items()
+    verb = "share" if " and " in first else "has"
+    parts = [f"{first} {verb} the best mean {listed(metrics)}"]
+    return "; ".join(parts + [f"{names} the best {listed(metrics)}" for names, metrics in others])
+
+
+def losses(table: pd.DataFrame) -> list[str]:
+    """Return in what CSR-D is not the best, and against which value."""
+    rows, marks = table.set_index("method"), best(table).set_index(table["method"])
+    if AGAINST not in rows.index or len(rows) == 1:
+        return []
+    lost = []
+    for key in metrics_in(table):
+        if not marks.loc[AGAINST, key]:
+            winner = marks.index[marks[key]][0]
+            own, other = (_number(rows, method, key) for method in (AGAINST, winner))
+            lost.append(f"{paper.label(winner)} in {METRICS[key].label} ({own} against {other})")
+    name = paper.label(AGAINST)
+    return [f"{name} loses to {listed(lost)}."] if lost else [f"{name} loses in no metric."]
+
+
+def worse_than_nothing(table: pd.DataFrame) -> list[str]:
+    """Return which methods are, in what, worse than the low dose as it is."""
+    rows, worse = table.set_index("method"), []
+    if "lowdose" not in rows.index:
+        return []
+    for method in rows.index.drop("lowdose"):
+        keys = []
+        for key in metrics_in(table):
+            gain = rows.loc[method, f"{key}_mean"] - rows.loc["lowdose", f"{key}_mean"]
+            if gain > 0 if METRICS[key].lower_better else gain < 0:
+                keys.append(METRICS[key].label)
+        if keys:
+            worse.append(f"{paper.label(method)} in {listed(keys)}")
+    return [f"Worse than the low dose as it is: {'; '.join(worse)}."] if worse else []
+
+
+def calibration(coverage: pd.DataFrame) -> list[str]:
+    """Return what share of voxels the 90 % interval of each method holds, and what that means."""
+    rows = coverage[(coverage["level"] == LEVEL) & (coverage["target"] == "normal")]
+    sentences = []
+    for method in paper.ordered(list(rows["method"].unique())):
+        share = rows.loc[rows["method"] == method, "coverage"].mean()
+        verdict = "as it should" if abs(share - LEVEL) <= TOLERANCE else "so its spread is too "
+        if verdict.endswith(" "):
+            verdict += "small" if share < LEVEL else "large"
+        sentences.append(
+            f"The {LEVEL:.0%} interval of {paper.label(method)} holds the normal dose in {share:.0%} of the "
+            f"head's voxels, {verdict}."
+        )
+    return sentences
+
+
+def _number(rows: pd.DataFrame, method: str, key: str) -> str:
+    return f"{rows.loc[method, f'{key}_mean']:.{METRICS[key].decimals}f}"

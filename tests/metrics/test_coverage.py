@@ -1,0 +1,109 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from csrd.errors import InputError
+from csrd.metrics.coverage import COVERAGE_KEYS, LEVELS, as_reconstructed, coverage, covered, quantile
+from csrd.metrics.evaluate import merge
+from csrd.volume import Volume, centred_affine
+
+SHAPE, SAMPLES = (40, 40, 40), 4
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(7)
+
+
+def volume(array, voxel=2.0) -> Volume:
+    return Volume(array.astype(np.float32), centred_affine(array.shape, voxel), "Bq/mL")
+
+
+def test_a_spread_of_few_samples_covers_what_it_says(rng):
+    error = rng.normal(0, 3, 200_000)
+    spread = np.sqrt(np.mean(rng.normal(0, 3, (SAMPLES, error.size)) ** 2, axis=0))
+    assert covered(error, spread, SAMPLES, LEVELS) == pytest.approx(LEVELS, abs=0.005)
+    # As if the spread were known exactly: Gaussian quantiles promise too much.
+    assert covered(error, spread, 10**9, [0.95])[0] < 0.9
+
+
+def test_a_spread_half_as_large_covers_too_little(rng):
+    error = rng.normal(0, 2, 200_000)
+    found = covered(error, np.ones_like(error), 10**9, [0.68, 0.95])
+    assert found == pytest.approx([0.3809, 0.6729], abs=0.005)  # P(|Z| < 0.497), P(|Z| < 0.98)
+
+
+def test_no_error_is_covered_by_no_spread():
+    assert covered(np.zeros(3), np.zeros(3), SAMPLES, [0.1]).tolist() == [1.0]
+    assert covered(np.ones(3), np.zeros(3), SAMPLES, [0.95]).tolist() == [0.0]
+
+
+def test_quantiles_of_the_printed_tables():
+    assert quantile(0.95, 8) == pytest.approx(2.306, abs=1e-3)
+    assert quantile(0.5, 1) == pytest.approx(1.0)  # Cauchy
+
+
+@pytest.fixture
+def files(tmp_path, rng) -> dict:
+    """A normal dose σ = 100 around its image inside a mask, and far from it outside."""
+    image = np.full(SHAPE, 5e3)
+    inside = np.zeros(SHAPE, bool)
+    inside[5:-5, 5:-5, 5:-5] = True
+    contents = {
+        "image": image,
+        "normal": np.where(inside, image + rng.normal(0, 100, SHAPE), 0),
+        "spread": np.full(SHAPE, 100.0),
+        "mask": inside,
+        "truth": np.kron(image, np.ones((2, 2, 2))),
+    }
+    for name, array in contents.items():
+        volume(array, 1.0 if name == "truth" else 2.0).save(tmp_path / f"{name}.nii.gz")
+    return {name: tmp_path / f"{name}.nii.gz" for name in contents}
+
+
+def write(files, out, drfs=(4, 10), **targets):
+    coverage(
+        {"normal": files["normal"], **targets},
+        files["mask"],
+        dict.fromkeys(drfs, files["image"]),
+        dict.fromkeys(drfs, files["spread"]),
+        out,
+        samples=10**9,
+        subject="sub-07",
+        method="csrd",
+        truth_fwhm_mm=5.0,
+    )
+    return pd.read_csv(out)
+
+
+def test_the_table_has_a_row_a_dose_target_and_level(files, tmp_path):
+    table = write(files, tmp_path / "c.csv", truth=files["truth"])
+    assert list(table) == [*COVERAGE_KEYS, "coverage"] and len(table) == 2 * 2 * len(LEVELS)
+    normal = table[(table["target"] == "normal") & (table["drf"] == 10)]
+    assert normal["coverage"].to_numpy() == pytest.approx(LEVELS, abs=0.015)
+    # the truth is the image itself, but for the field of view's edge, which is not in the mask
+    assert (table.loc[table["target"] == "truth", "coverage"] == 1).all()
+
+
+def test_an_image_on_another_grid_is_refused(files, tmp_path):
+    volume(np.ones((20, 20, 20))).save(files["spread"])
+    with pytest.raises(InputError, match="spread.nii.gz is not on the grid of the normal dose"):
+        write(files, tmp_path / "c.csv")
+
+
+def test_the_truth_gets_the_resolution_of_the_filter():
+    point = np.zeros((41, 41, 41))
+    point[20, 20, 20] = 1
+    smooth = as_reconstructed(volume(point), volume(point), 8.0)  # 4 voxels
+    assert smooth.sum() == pytest.approx(1, rel=1e-3)
+    assert smooth[22, 20, 20] == pytest.approx(smooth[20, 20, 20] / 2, rel=0.02)
+
+
+def test_tables_are_merged_once(files, tmp_path):
+    for name, drfs in (("a", (4,)), ("b", (10,))):
+        write(files, tmp_path / f"{name}.csv", drfs)
+    tables = [tmp_path / "b.csv", tmp_path / "a.csv"]
+    merge(tables, tmp_path / "all.csv", COVERAGE_KEYS)
+    assert pd.read_csv(tmp_path / "all.csv")["drf"].tolist() == [4] * len(LEVELS) + [10] * len(LEVELS)
+    with pytest.raises(InputError, match="is in two tables"):
+        merge([*tables, tables[0]], tmp_path / "all.csv", COVERAGE_KEYS)

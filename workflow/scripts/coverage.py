@@ -1,0 +1,19 @@
+"""Compare one method's errors on one subject with the spread it gave."""
+
+from csrd.errors import plain_errors
+
+with plain_errors(snakemake.log[0]):
+    from csrd.metrics.coverage import coverage
+
+    given, params = snakemake.input, snakemake.params
+    coverage(
+        {"normal": given.normal, **({"truth": given.truth} if given.truth else {})},
+        given.mask,
+        dict(zip(params.drfs, given.images, strict=True)),
+        dict(zip(params.drfs, given.spreads, strict=True)),
+        snakemake.output.table,
+        samples=params.samples,
+        subject=snakemake.wildcards.subject,
+        method=snakemake.wildcards.method,
+        truth_fwhm_mm=params.fwhm_mm,
+    )

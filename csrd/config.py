@@ -237,7 +237,7 @@ class Csrd(MethodSettings):
     """Standard deviation of ln σ in training."""
     blank: Fraction = 0.7
     """Share of patches that are trained without any noisy residual: for the posterior mean."""
-    training: Training = Training(steps=3000, batch=4, lr=0.02)
+    training: Training = Training(steps=2000, batch=4, lr=0.02)
     sampler: Sampler = Sampler()
     samples: PositiveInt = 8
     """Samples behind the standard deviation."""
@@ -284,7 +284,7 @@ class Metrics(Section):
 class Unet(MethodSettings):
     channels: PositiveInt = 16
     """Channels of the finest level; each of the four coarser ones has twice as many."""
-    training: Training = Training(steps=1800, batch=8, lr=0.002)
+    training: Training = Training(steps=2000, batch=8, lr=0.001)
 
 
 class Restormer(MethodSettings):
@@ -296,7 +296,7 @@ class Restormer(MethodSettings):
     """Transformer blocks after the decoder, at the finest level."""
     stem: Literal[1, 2] = 2
     """Pixels along both axes that are folded into channels; 1: none, as published."""
-    training: Training = Training(steps=650, batch=8, lr=0.002)
+    training: Training = Training(steps=600, batch=8, lr=0.002)
 
 
 class Report(Section):

@@ -15,7 +15,7 @@ from csrd.volume import Volume
 
 SUBJECTS = ["sub-01", "sub-02", "sub-03"]
 TEST_SUBJECT = "sub-03"
-METHODS = ["lowdose", "tv", "unet", "restormer"]
+METHODS = ["lowdose", "tv", "unet", "restormer", "csrd", "csrdnomr"]
 CONFIG = "--configfile", "config/test.yaml"
 
 

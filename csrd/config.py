@@ -187,7 +187,7 @@ class Training(Section):
 
 
 class Sampler(Section):
-    steps: PositiveInt = 4
+    steps: PositiveInt = 3
     """Steps N of Heun's method; they take 2N - 1 evaluations of the network."""
     sigma_min: PositiveFloat = 0.05
     """The last noise level above 0; the residual's standard deviation is 0.5."""

@@ -5,12 +5,15 @@ import json
 import numpy as np
 import pytest
 import torch
+import yaml
 
+from csrd.config import load
 from csrd.errors import InputError
-from csrd.files import read_json
+from csrd.files import read_json, sha256
 from csrd.methods import method
 from csrd.methods.csrd import PRODUCTS, SHARES, SIGMA_DATA
 from csrd.methods.denoise import denoise
+from csrd.methods.packaged import packaged
 from csrd.methods.scaling import DoseFromNoise, Head, Spread, noise_level
 from csrd.methods.train import train
 from csrd.volume import Volume
@@ -223,3 +226,20 @@ def test_paper_preset_trains_and_samples(pairs, settings, tmp_path):
 @pytest.fixture(autouse=True)
 def one_thread():
     torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize("key", ["csrd", "csrdnomr"])
+def test_packaged_models_denoise_right_after_installation(key):
+    pair = head(7, 6)
+    fitted = method(key).load(packaged(key))
+    image, _ = fitted.denoise(pair.low, pair.mr, 6, product="mean")
+    assert image.same_grid(pair.low) and np.isfinite(image.array).all()
+    card = read_json(packaged(key) / "model.json")
+    assert card["weights_sha256"] == sha256(packaged(key) / "weights.safetensors")
+    shipped = load(yaml.safe_load((packaged(key).parents[3] / "config" / "config.yaml").read_text()))
+    assert card["settings"] == json.loads(json.dumps(shipped.of_method(key))), "train and publish anew"
+
+
+def test_no_other_model_is_packaged():
+    with pytest.raises(InputError, match="no model of unet comes with the package"):
+        packaged("unet")

@@ -16,7 +16,7 @@ from csrd.diffusion.precondition import Denoiser
 from csrd.diffusion.sampler import Churn, blend, noise_levels
 from csrd.errors import InputError
 from csrd.methods.base import TrainingPair, robust_scale
-from csrd.methods.learned import Learned
+from csrd.methods.learned import Learned, validation_errors
 from csrd.methods.scaling import DoseFromNoise, Head, Spread
 from csrd.metrics import METRICS
 from csrd.metrics.evaluate import metrics_of
@@ -52,19 +52,11 @@ class CsrdTask:
         return residual_loss(self.denoiser, batch.target, batch.inputs, batch.dose, sigma, batch.noise())
 
     def validate(self) -> dict[str, float]:
-        if not self.validation:
-            return {}
         method = self.build()
-        errors = []
-        for pair in self.validation:
-            mask, normal = pair.mask.array > 0, pair.normal.array
-            image, _ = method.denoise(pair.low, pair.mr, pair.drf, product="mean")
-            error = (image.array - normal)[mask]
-            errors.append(
-                (np.abs(error).mean(), 20 * np.log10(normal[mask].max() / np.sqrt((error**2).mean())))
-            )
-        mae, psnr = np.mean(errors, 0)
-        return {"mae": float(mae), "psnr": float(psnr)}
+        images = (
+            method.denoise(pair.low, pair.mr, pair.drf, product="mean")[0].array for pair in self.validation
+        )
+        return validation_errors(self.validation, images)
 
 
 class Csrd(Learned):

@@ -1,6 +1,7 @@
 """What every learned method shares: from training pairs to weights in a folder, and back to a network."""
 
 from abc import abstractmethod
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -34,12 +35,6 @@ from csrd.volume import Volume
 WEIGHTS_FILE, HISTORY_FILE = "weights.safetensors", "history.jsonl"
 EMA_LENGTHS = (0.05, 0.10, 0.15, 0.20)
 """Lengths of the average of weights that are compared on the validation subjects."""
-
-
-class LearnedTask(Task):
-    """A method's training task; `scans` and `pairs` are the validation ones."""
-
-    network: nn.Module
 
 
 class Learned(Method):
@@ -191,6 +186,20 @@ class Learned(Method):
         return Scan(torch.from_numpy(inputs), torch.from_numpy(target), float(np.log(pair.drf)))
 
 
+def validation_errors(pairs: list[TrainingPair], images: Iterable[np.ndarray]) -> dict[str, float]:
+    """Return the mean over pairs of `mae`, in the images' unit, and `psnr` in dB, of their denoised images.
+
+    Both in the head's mask, the PSNR's range being the normal dose's maximum there; {} where there are no pairs.
+    """
+    errors = []
+    for pair, image in zip(pairs, images, strict=True):
+        mask = pair.mask.array > 0
+        error = (image - pair.normal.array)[mask]
+        psnr = 20 * np.log10(pair.normal.array[mask].max() / np.sqrt((error**2).mean()))
+        errors.append((np.abs(error).mean(), psnr))
+    return dict(zip(("mae", "psnr"), np.mean(errors, 0).tolist(), strict=True)) if errors else {}
+
+
 def _canonical(pair: TrainingPair) -> TrainingPair:
     """Return a pair whose axes run to right, anterior, superior: what networks and their mirrors know."""
     mr = None if pair.mr is None else pair.mr.canonical()
@@ -214,7 +223,7 @@ def _tensors(scans: list[Scan], validation: list[TrainingPair], cls: type[Learne
 
 
 def _choose_average(task: Task, folder: StateFolder, plan: Plan, context) -> dict:
-    """Fill the network with the average of weights that the validation subjects like best, or the usual."""
+    """Fill the network with the average of weights that the validation subjects like best."""
     scores = {}
     weights: dict[float, dict[str, Tensor]] = {}
     parameters = dict(task.network.named_parameters())

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from csrd.methods.base import TrainingPair
-from csrd.methods.learned import Learned
+from csrd.methods.learned import Learned, validation_errors
 from csrd.methods.scaling import Head
 from csrd.train.device import precision
 from csrd.train.patches import Batch, Patches, Scan
@@ -34,16 +34,9 @@ class SliceTask:
         return (predicted - batch.target[..., 0]).abs().mean((1, 2, 3))
 
     def validate(self) -> dict[str, float]:
-        if not self.validation:
-            return {}
-        errors = []
-        for pair, seen in zip(self.validation, self.seen, strict=True):
-            mask, normal = pair.mask.array > 0, pair.normal.array
-            error = (self.method.denoised(pair.low.array, *seen) - normal)[mask]
-            psnr = 20 * np.log10(normal[mask].max() / np.sqrt((error**2).mean()))
-            errors.append((np.abs(error).mean(), psnr))
-        mae, psnr = np.mean(errors, 0)
-        return {"mae": float(mae), "psnr": float(psnr)}
+        pairs = zip(self.validation, self.seen, strict=True)
+        images = (self.method.denoised(pair.low.array, *seen) for pair, seen in pairs)
+        return validation_errors(self.validation, images)
 
 
 class SliceMethod(Learned):

@@ -189,7 +189,7 @@ class Learned(Method):
 def validation_errors(pairs: list[TrainingPair], images: Iterable[np.ndarray]) -> dict[str, float]:
     """Return the mean over pairs of `mae`, in the images' unit, and `psnr` in dB, of their denoised images.
 
-    Both in the head's mask, the PSNR's range being the normal dose's maximum there; {} where there are no pairs.
+    Both in the head's mask, the PSNR over the normal dose's maximum there; {} where there are no pairs.
     """
     errors = []
     for pair, image in zip(pairs, images, strict=True):

@@ -1,6 +1,9 @@
 """The plan that `snakemake -n` shows, and what a user sees of a mistake."""
 
 import re
+import sys
+from importlib.metadata import packages_distributions
+from pathlib import Path
 
 import pytest
 
@@ -83,3 +86,12 @@ def test_mistake_in_the_configuration(snakemake, settings, sentence):
 
 def test_lint(snakemake):
     assert "Congratulations" in snakemake("--lint", "--configfile", "config/test.yaml").stdout
+
+
+def test_no_script_hides_a_module():
+    """Scripts' folder stands on the path of their jobs; numba, for one, imports `coverage` if it finds one."""
+    scripts = {path.stem for path in (Path(__file__).parents[2] / "workflow" / "scripts").glob("*.py")}
+    modules = (
+        set(sys.stdlib_module_names) | set(packages_distributions()) | {"coverage", "typeguard", "IPython"}
+    )
+    assert len(scripts) > 15 and not scripts & modules

@@ -79,7 +79,7 @@ rule coverage:
     message:
         "{wildcards.subject}: check the spread of {wildcards.method}"
     script:
-        "../scripts/coverage.py"
+        "../scripts/measure_coverage.py"
 
 
 use rule merge_metrics as merge_coverage with:

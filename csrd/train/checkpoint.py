@@ -169,6 +169,7 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, str])
             save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, header)
         except SafetensorError as error:
             raise OSError(str(error)) from error
+        temporary.chmod(0o644)  # safetensors lets the owner alone read
 
 
 def load_tensors(path: Path, device: torch.device) -> tuple[dict[str, Tensor], dict]:

@@ -89,7 +89,7 @@ def test_lint(snakemake):
 
 
 def test_no_script_hides_a_module():
-    """Scripts' folder stands on the path of their jobs; numba, for one, imports `coverage` if it finds one."""
+    """Scripts stand on the path of their jobs; numba, for one, imports `coverage` where it finds one."""
     scripts = {path.stem for path in (Path(__file__).parents[2] / "workflow" / "scripts").glob("*.py")}
     modules = (
         set(sys.stdlib_module_names) | set(packages_distributions()) | {"coverage", "typeguard", "IPython"}

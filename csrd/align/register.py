@@ -29,6 +29,8 @@ BINS = 32
 # Pitch is how heads differ most between two scanners; the optimiser finds yaw and roll of 15° by itself.
 START_PITCHES_DEG = (0.0, -12.0, 12.0, -24.0, 24.0)
 OPTIMISED_STARTS = 2
+FINE_RUNS = 3
+JUDGING_MM = 3.0
 SHEAR_TOLERANCE = 1e-3
 
 
@@ -36,7 +38,9 @@ def register(moving: Volume, fixed: Volume, seed: int, threads: int) -> np.ndarr
     """Return the rigid matrix moving-world <- fixed-world in RAS+ mm, (4, 4).
 
     Maximises Mattes' mutual information (ANTs). Ten starts (scanner coordinates as they are, or centres of
-    mass together; five pitches each) are screened, the best two optimised coarsely, the better one finely.
+    mass together; five pitches each) are screened, the best two optimised coarsely, the better one finely,
+    three times over, of which the best is returned: the optimiser looks at a sample of the voxels, and where it
+    stops depends on the sample by up to a millimetre.
     The result is the same bit for bit for one seed: ITK runs on one thread, since its sums otherwise depend
     on timing, and `threads` serves the screening only.
     Raises InputError for an empty or sheared volume.
@@ -52,8 +56,11 @@ def register(moving: Volume, fixed: Volume, seed: int, threads: int) -> np.ndarr
         _optimise(*images, start, seed, iterations=(100,), shrink=(4,), smoothing=(2,), sampling=0.5)
         for start in _best_first(starts, moving, fixed, threads)[:OPTIMISED_STARTS]
     ]
-    best = _best_first(coarse, moving, fixed, threads)[0]
-    return _optimise(*images, best, seed, iterations=(60, 60), shrink=(3, 2), smoothing=(1, 1), sampling=0.4)
+    found = [_best_first(coarse, moving, fixed, threads)[0]]
+    for run in range(FINE_RUNS):  # each goes on from the last, on another sample of the voxels
+        fine = {"iterations": (60, 60), "shrink": (3, 2), "smoothing": (1, 1), "sampling": 0.4}
+        found.append(_optimise(*images, found[-1], seed + run, **fine))
+    return _best_first(found, moving, fixed, threads, voxel_mm=JUDGING_MM)[0]
 
 
 def crop(volume: Volume, shape: tuple[int, int, int], centre_mm: np.ndarray) -> Volume:
@@ -203,9 +210,11 @@ def _read_transform(path: Path) -> np.ndarray:
     return RAS_TO_LPS @ lps @ RAS_TO_LPS
 
 
-def _best_first(matrices: list[np.ndarray], moving: Volume, fixed: Volume, threads: int) -> list[np.ndarray]:
-    """Return the matrices by falling mutual information at `SCREENING_MM`."""
-    moving, fixed = _coarsened(moving, SCREENING_MM), _coarsened(fixed, SCREENING_MM)
+def _best_first(
+    matrices: list[np.ndarray], moving: Volume, fixed: Volume, threads: int, voxel_mm: float = SCREENING_MM
+) -> list[np.ndarray]:
+    """Return the matrices by falling mutual information on a grid of `voxel_mm`."""
+    moving, fixed = _coarsened(moving, voxel_mm), _coarsened(fixed, voxel_mm)
     with ThreadPoolExecutor(threads) as pool:
         scores = list(pool.map(lambda matrix: _mutual_information(moving, fixed, matrix), matrices))
     return [matrices[i] for i in np.argsort(scores, stable=True)[::-1]]

@@ -45,7 +45,7 @@ def test_a_halo_short_of_the_receptive_field_is_seen(small_edm2, monkeypatch):
 @pytest.mark.parametrize("shape", [(1, 1, 1), (2, 4, 6), (5, 9, 7)])
 def test_any_matrix_size_works(small_edm2, shape):
     out = bound(Denoiser(small_edm2, 0.5), shape)
-    for r in (out.mean(), out.mean(10.0), out.sample(1, noise_levels(2, 0.05, 5.0))):
+    for r in (out.mean(), out.mean_under_noise(10.0), out.sample(1, noise_levels(2, 0.05, 5.0))):
         assert r.shape == shape and r.dtype == torch.float32 and r.isfinite().all()
 
 
@@ -65,7 +65,7 @@ def test_a_sample_depends_on_seed_and_number_alone(small_edm2):
     drawn = [first.sample(number, sigmas, CHURN) for number in (0, 1)]
     again = bound(denoiser, shape)
     torch.manual_seed(99)
-    again.mean(10.0)
+    again.mean_under_noise(10.0)
     assert torch.equal(again.sample(1, sigmas, CHURN), drawn[1])
     assert not torch.allclose(drawn[0], drawn[1], atol=1e-3)
     assert not torch.allclose(bound(denoiser, shape, seed=6).sample(0, sigmas, CHURN), drawn[0], atol=1e-3)

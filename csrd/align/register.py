@@ -39,8 +39,8 @@ def register(moving: Volume, fixed: Volume, seed: int, threads: int) -> np.ndarr
 
     Maximises Mattes' mutual information (ANTs). Ten starts (scanner coordinates as they are, or centres of
     mass together; five pitches each) are screened, the best two optimised coarsely, the better one finely,
-    three times over, of which the best is returned: the optimiser looks at a sample of the voxels, and where it
-    stops depends on the sample by up to a millimetre.
+    three times over, of which the best is returned: the optimiser looks at a sample of the voxels, and
+    where it stops depends on the sample by up to a millimetre.
     The result is the same bit for bit for one seed: ITK runs on one thread, since its sums otherwise depend
     on timing, and `threads` serves the screening only.
     Raises InputError for an empty or sheared volume.

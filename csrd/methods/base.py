@@ -71,9 +71,9 @@ class Method(ABC):
     def apply_with_spread(self, low: Volume, mr: Volume | None, drf: float) -> tuple[Volume, Volume]:
         """Return the image of `apply`, and the standard deviation of the normal dose around it.
 
-        For methods whose settings have `has_spread`.
+        Raises InputError for a method that gives none: its settings do not have `has_spread`.
         """
-        raise NotImplementedError(f"{self.key} gives no spread")
+        raise InputError(f"{self.key} gives no standard deviation; leave it out, or use csrd")
 
     def estimate_drf(self, low: Volume) -> float:
         """Return the dose reduction factor that the noise in a scan speaks of.

@@ -131,11 +131,14 @@ class Csrd(Learned):
         """Return low − residual, nowhere negative, and from `samples` the standard deviation around it.
 
         `product` is what the residual is: the posterior "mean" (one evaluation), a "sample", the "average" of
-        all samples, or what the "table" shows: `blend` with the share chosen on the validation subjects.
-        The standard deviation is that of the normal dose around the image; a sample's is √2 times the mean's.
+        `samples` (else as many as the settings say), or what the "table" shows: `blend` with the share chosen on
+        the validation subjects. The standard deviation is that of the normal dose around the image; a sample's
+        is √2 times the mean's.
         """
-        share = {"mean": 0.0, "sample": 1.0, "average": max(samples, 1) ** -0.5, "table": self.share}[product]
-        drawn = self.drawn(low, mr, drf, max(samples, 1 if share else 0))
+        averaged = samples or self.settings["samples"]
+        share = {"mean": 0.0, "sample": 1.0, "average": averaged**-0.5, "table": self.share}[product]
+        needed = averaged if product == "average" else 1 if share else 0
+        drawn = self.drawn(low, mr, drf, max(samples, needed))
         residual = drawn.mean
         if product == "average":
             residual = torch.stack(drawn.samples).mean(0)

@@ -92,6 +92,7 @@ def train(
     Raises InputError where the loss stays without finite values.
     """
     group = group or Processes()
+    task.network.train()  # whoever built the task may have applied the network already
     state = _State(task.network, plan)
     state.restore(folder)
     if group.first:

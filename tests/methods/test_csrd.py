@@ -243,3 +243,20 @@ def test_packaged_models_denoise_right_after_installation(key):
 def test_no_other_model_is_packaged():
     with pytest.raises(InputError, match="no model of unet comes with the package"):
         packaged("unet")
+
+
+def test_an_average_by_hand_is_of_as_many_samples_as_asked_for(model):
+    pair = head(7, 8)
+    fitted = method("csrd").load(model)
+    fitted.use(product="average", samples=4)
+    found = fitted.apply(pair.low, pair.mr, 8)
+    expected = fitted.denoise(pair.low, pair.mr, 8, product="average", samples=4)[0]
+    np.testing.assert_array_equal(found.array, expected.array)
+    one = fitted.denoise(pair.low, pair.mr, 8, product="sample")[0]
+    assert not np.array_equal(found.array, one.array)
+
+
+def test_a_method_without_spread_says_so(tmp_path):
+    pair = head(7, 4)
+    with pytest.raises(InputError, match="lowdose gives no standard deviation; leave it out"):
+        method("lowdose")().apply_with_spread(pair.low, None, 4)

@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 
 from csrd.cohort.derivatives import find_pairs
-from csrd.config import Metrics
 from csrd.methods import method
 from csrd.methods.base import TrainingPair
 from csrd.methods.csrd import Csrd, Drawn
 from csrd.metrics.evaluate import metrics_of
+from csrd.sections import Metrics
 
 STEPS = (1, 2, 4, 8, 16, 50)  # 1, 3, 7, 15, 31 and 99 evaluations
 AVERAGED = (1, 2, 4, 8)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from csrd.config import Cohort, Config
+from csrd.config import Config
 from csrd.errors import InputError
+from csrd.sections import Cohort
 from csrd.seeds import generator
 
 SPLITS = ("train", "validation", "test")

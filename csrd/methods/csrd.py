@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from csrd.config import Metrics
 from csrd.diffusion.loss import NoiseLevels, residual_loss
 from csrd.diffusion.posterior import Posterior
 from csrd.diffusion.precondition import Denoiser
@@ -23,6 +22,7 @@ from csrd.metrics.evaluate import metrics_of
 from csrd.networks.ddpmpp import DDPMpp
 from csrd.networks.edm2 import EDM2
 from csrd.progress import progress
+from csrd.sections import Metrics
 from csrd.seeds import key64
 from csrd.train.device import precision
 from csrd.train.patches import Batch, Patches, Scan, coordinates
@@ -131,9 +131,9 @@ class Csrd(Learned):
         """Return low − residual, nowhere negative, and from `samples` the standard deviation around it.
 
         `product` is what the residual is: the posterior "mean" (one evaluation), a "sample", the "average" of
-        `samples` (else as many as the settings say), or what the "table" shows: `blend` with the share chosen on
-        the validation subjects. The standard deviation is that of the normal dose around the image; a sample's
-        is √2 times the mean's.
+        `samples` (else as many as the settings say), or what the "table" shows: `blend` with the share
+        chosen on the validation subjects. The standard deviation is that of the normal dose around the image;
+        a sample's is √2 times the mean's.
         """
         averaged = samples or self.settings["samples"]
         share = {"mean": 0.0, "sample": 1.0, "average": averaged**-0.5, "table": self.share}[product]

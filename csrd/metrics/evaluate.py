@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from csrd.config import Metrics
 from csrd.errors import InputError
 from csrd.files import whole_file
 from csrd.metrics import PROTOCOLS
 from csrd.metrics.metric import Metric, Reference
+from csrd.sections import Metrics
 from csrd.volume import Volume
 
 KEYS = ["subject", "drf", "method"]

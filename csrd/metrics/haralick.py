@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from csrd.config import Metrics
 from csrd.errors import InputError
 from csrd.metrics.metric import Metric, Reference
+from csrd.sections import Metrics
 
 LEVELS = 64
 FLOOR = 0.01  # of a feature's mean magnitude; below it a reference value is no denominator

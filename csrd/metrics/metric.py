@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from csrd.config import Metrics
 from csrd.errors import InputError
+from csrd.sections import Metrics
 from csrd.volume import Volume
 
 IN_PLANE_MULTIPLE = 16  # pixels: what a VGG's four poolings make one feature of

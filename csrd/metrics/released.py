@@ -6,10 +6,10 @@ first and last ten left out; images are divided by the maximum of the *low-dose*
 
 import numpy as np
 
-from csrd.config import Metrics
 from csrd.errors import InputError
 from csrd.metrics import haralick, image, perceptual, vgg
 from csrd.metrics.metric import Metric, Reference
+from csrd.sections import Metrics
 
 MARGIN = 10  # slices left out at either end
 LEVELS = 255

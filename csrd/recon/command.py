@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from csrd.config import Command
 from csrd.errors import InputError
 from csrd.recon.interfile_image import read_interfile
+from csrd.sections import Command
 from csrd.volume import Volume
 
 TAIL_LINES = 3

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from csrd.config import Recon
 from csrd.errors import InputError
 from csrd.listmode import open_listmode
 from csrd.listmode.base import ListMode
@@ -16,6 +15,7 @@ from csrd.recon.corrections import attenuation_factors, randoms_rates
 from csrd.recon.osem import osem
 from csrd.scanner.geometry import Scanner
 from csrd.scanner.response import line_factors
+from csrd.sections import Recon
 from csrd.seeds import generator
 from csrd.volume import Volume
 

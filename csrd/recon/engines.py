@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numba
 
-from csrd.config import Recon
 from csrd.errors import InputError
 from csrd.listmode import open_listmode
 from csrd.recon import embedded
@@ -14,6 +13,7 @@ from csrd.recon.sensitivity import geometric_sensitivity, subject_sensitivity
 from csrd.resample import resample
 from csrd.scanner.geometry import hrrt
 from csrd.scanner.normalisation import read_efficiencies
+from csrd.sections import Recon
 from csrd.volume import Volume
 
 

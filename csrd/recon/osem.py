@@ -10,12 +10,12 @@ from types import ModuleType
 
 import numpy as np
 
-from csrd.config import Psf
 from csrd.errors import InputError
 from csrd.progress import progress
 from csrd.scanner import projector
 from csrd.scanner.geometry import Scanner
 from csrd.scanner.response import blur
+from csrd.sections import Psf
 from csrd.volume import Volume
 
 EDGE_OF_VIEW = 1e-3  # of the largest sensitivity; voxels below it stay 0

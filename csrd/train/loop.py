@@ -41,20 +41,18 @@ class Task(Protocol):
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how fast to train; a share is of all steps."""
+    """How long and how fast to train (see `csrd.sections.Training`, which has the defaults)."""
 
     steps: int
     batch: int
     lr: float
-    beta2: float = 0.99
-    ramp: float = 0.02
-    """Share of the steps over which the rate rises from 0."""
-    decay: float = 0.5
-    """Share of the steps, the last ones, over which the rate falls to 0 along a cosine."""
-    weight_decay: float = 0.0
+    beta2: float
+    ramp: float
+    decay: float
+    weight_decay: float
 
     def rate(self, step: int) -> float:
-        """Return the learning rate of step 1, 2, …, `steps`."""
+        """Return the learning rate of step 1, 2, …, `steps`: a rise, a plateau, a fall along a cosine."""
         rise = min(step / max(self.ramp * self.steps, 1), 1.0)
         left = (self.steps - step) / (self.decay * self.steps) if self.decay else 1.0
         return self.lr * rise * (0.5 - 0.5 * math.cos(math.pi * min(left, 1.0)))

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from csrd.config import Recon
 from csrd.listmode import thin
 from csrd.recon.embedded import reconstruct
 from csrd.recon.sensitivity import geometric_sensitivity, subject_sensitivity
 from csrd.resample import resample
 from csrd.scanner.geometry import hrrt
+from csrd.sections import Recon
 from csrd.virtual.acquire import Acquisition, acquire, crystal_efficiencies
 from csrd.volume import Volume, centred_affine
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from csrd.config import Command
 from csrd.errors import InputError
 from csrd.recon.command import fill_in, run_command_engine
 from csrd.recon.interfile_image import read_interfile
+from csrd.sections import Command
 from csrd.volume import Volume, centred_affine
 
 SHAPE, VOXEL_MM, DRF = (4, 5, 6), 2.0, 4

@@ -1,5 +1,6 @@
 import math
 from contextlib import nullcontext
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -8,12 +9,12 @@ from toy_training import PLAN, Toy, run, scans
 
 from csrd.errors import InputError
 from csrd.train.checkpoint import StateFolder
-from csrd.train.loop import MAX_LOST, SPIKE, Counters, Plan, _tame, averaged, train
+from csrd.train.loop import MAX_LOST, SPIKE, Counters, _tame, averaged, train
 from csrd.train.patches import Patches
 
 
 def test_the_rate_rises_stays_and_falls_along_a_cosine():
-    plan = Plan(steps=1000, batch=1, lr=0.1, ramp=0.02, decay=0.5)
+    plan = replace(PLAN, steps=1000, batch=1, lr=0.1, ramp=0.02, decay=0.5)
     assert [plan.rate(step) for step in (1, 10, 20)] == pytest.approx([0.005, 0.05, 0.1])
     assert [plan.rate(step) for step in range(20, 501)] == pytest.approx(481 * [0.1])
     for step in (500, 600, 750, 999, 1000):
@@ -22,24 +23,33 @@ def test_the_rate_rises_stays_and_falls_along_a_cosine():
 
 
 def test_without_decay_and_ramp_the_rate_is_constant():
-    plan = Plan(steps=50, batch=1, lr=0.1, ramp=0, decay=0)
+    plan = replace(PLAN, steps=50, batch=1, lr=0.1, ramp=0, decay=0)
     assert {plan.rate(step) for step in range(1, 51)} == {0.1}
 
 
 @pytest.mark.parametrize("steps", [1, 3, 8, 1000])
 def test_marks_are_spread_evenly_and_end_at_the_end(steps):
-    marks = sorted(Plan(steps=steps, batch=1, lr=1).marks(8))
+    marks = sorted(replace(PLAN, steps=steps).marks(8))
     assert marks[-1] == steps and marks[0] >= 1 and len(marks) == min(steps, 8)
     assert max(b - a for a, b in zip([0, *marks], marks, strict=False)) <= math.ceil(steps / 8)
 
 
 def test_the_loss_falls(tmp_path):
-    plan = Plan(steps=40, batch=3, lr=0.02)
+    plan = replace(PLAN, steps=40)
     run(Toy(dropout=0.0), tmp_path, plan)
     losses = [line["loss"] for line in StateFolder(tmp_path).read_history()]
     variance = 1 / 6  # of a mean of six; what an answer of 0 costs
     assert losses[0] == pytest.approx(variance, rel=0.3)
     assert sum(losses[-8:]) / 8 < 0.6 * variance
+
+
+def test_a_network_that_was_applied_before_is_trained_in_training_mode(tmp_path):
+    fresh, applied = Toy(dropout=0.5), Toy(dropout=0.5)
+    applied.network.eval()
+    for name, task in (("fresh", fresh), ("applied", applied)):
+        run(task, tmp_path / name)
+    for a, b in zip(fresh.network.parameters(), applied.network.parameters(), strict=True):
+        assert torch.equal(a, b)
 
 
 def test_the_history_says_what_was_done(tmp_path):
@@ -100,7 +110,7 @@ def test_a_first_step_that_is_lost_is_survived(tmp_path):
 
 def test_a_loss_without_any_finite_value_ends_in_one_sentence(tmp_path):
     task = Toy(lose=lambda step: step > 3)
-    plan = Plan(steps=100, batch=1, lr=0.01)
+    plan = replace(PLAN, steps=100)
     says = f"no finite value for {MAX_LOST} steps up to step {3 + MAX_LOST}; lower the learning rate"
     with pytest.raises(InputError, match=says) as error:
         run(task, tmp_path, plan)
@@ -159,6 +169,6 @@ def test_precision_is_asked_for_at_each_step(tmp_path):
         asked.append(1)
         return nullcontext()
 
-    train(Toy(), Patches(scans(), (4, 6, 8), 2), Plan(steps=3, batch=1, lr=0.01), StateFolder(tmp_path),
+    train(Toy(), Patches(scans(), (4, 6, 8), 2), replace(PLAN, steps=3, batch=1), StateFolder(tmp_path),
           precision=precision, progress=lambda steps: steps)  # fmt: skip
     assert len(asked) == 3 + 3  # three steps, each followed by a look at the validation subjects

@@ -6,6 +6,7 @@ Run as a script, it trains until it is killed or done: ``python toy_training.py 
 import os
 import sys
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -17,7 +18,8 @@ from csrd.train.loop import Counters, Plan, train
 from csrd.train.patches import Batch, Patches, Scan
 from csrd.train.processes import processes
 
-PLAN = Plan(steps=16, batch=3, lr=0.02)
+REST = {"beta2": 0.99, "ramp": 0.02, "decay": 0.5, "weight_decay": 0.0}
+PLAN = Plan(steps=16, batch=3, lr=0.02, **REST)
 
 
 def scans(count: int = 2) -> list[Scan]:
@@ -69,7 +71,7 @@ def run(task: Toy, folder: Path, plan: Plan = PLAN, progress=None, **options) ->
 
 def main() -> None:
     folder, steps = Path(sys.argv[1]), int(sys.argv[2])
-    task, plan = Toy(dropout=float(sys.argv[3])), Plan(steps=steps, batch=PLAN.batch, lr=PLAN.lr)
+    task, plan = Toy(dropout=float(sys.argv[3])), replace(PLAN, steps=steps)
     rank = os.environ.get("RANK", "0")
     with processes(torch.device("cpu")) as group:
         (folder / f"pid-{rank}").write_text(str(os.getpid()))

@@ -1,0 +1,172 @@
+"""The configuration's sections of the stages: every key, its default, and what it must be."""
+
+import shlex
+import string
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
+
+PLACEHOLDERS = ("listmode", "header", "mumap", "normalisation", "drf", "threads", "output")
+
+
+def _number(value: Any) -> Any:
+    """Return what YAML reads as text, such as 6e7 without a dot, as the number it is."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+Lines = Annotated[int, BeforeValidator(_number), Field(ge=1000)]
+NonNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Drf = Annotated[int, Field(ge=2)]
+Shape = tuple[PositiveInt, PositiveInt, PositiveInt]
+
+
+class Section(BaseModel):
+    """A block of the configuration: frozen, and closed to keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+class Cohort(Section):
+    sheet: str | None = None
+    """A table of your own subjects (see config/subjects.tsv); null: the virtual cohort."""
+    train: PositiveInt = 5
+    """Virtual subjects that methods are fitted on."""
+    validation: Annotated[int, Field(ge=0)] = 1
+    """Virtual subjects that settings are chosen on."""
+    test: PositiveInt = 2
+    """Virtual subjects that the table is made of."""
+    t1w: str | None = None
+    """A folder of T1w images to take the virtual anatomies from; null: the packaged template, deformed."""
+    tracer: str = "config/tracers/DASB.tsv"
+    """The virtual cohort's uptake by region; the file's name is the tracer's."""
+
+
+class Acquisition(Section):
+    injected_MBq: PositiveFloat = 577.6
+    """Injected activity; the paper's mean."""
+    start_s: NonNegative = 2100
+    """Start of the scan, in seconds after the injection."""
+    duration_s: PositiveFloat = 60
+    """Length of the scan; a minute yields about 1e7 prompts."""
+    randoms_fraction: Fraction = 0.25
+    """Share of the prompts that are random coincidences; an assumption (real scans: 0.15 to 0.35)."""
+    phantom_voxel_mm: PositiveFloat = 1.21875
+    """Voxel size of the simulated activity and μ-map."""
+
+
+class Thin(Section):
+    nested: bool = False
+    """Whether the events of a lower dose are a subset of a higher dose's."""
+
+
+class Psf(Section):
+    sigma_mm: PositiveFloat = 0.9
+    """Standard deviation of the resolution model's core."""
+    tail_sigma_mm: PositiveFloat = 2.5
+    """Standard deviation of its tail."""
+    tail_fraction: Fraction = 0.05
+    """Share of the tail."""
+
+
+class Command(Section):
+    run: str
+    """The command; CSR-D fills in {listmode} {header} {mumap} {normalisation} {drf} {threads} {output}."""
+    output_suffix: Literal[".nii.gz", ".nii", ".hv", ".i.hdr", ".v.hdr"] = ".nii.gz"
+    """How the file name in {output} ends: NIfTI, or the header of an Interfile image."""
+    scales_dose: Literal["engine", "csrd"]
+    """Who multiplies a low-dose image by its drf: the command itself (engine), or CSR-D afterwards (csrd)."""
+    time_limit_min: PositiveFloat = 720
+    """The command is ended after this many minutes."""
+
+    interfile_axes: Annotated[str, Field(pattern="^[LR][AP][IS]$")] = "LPS"
+    """Where x, y, z of an Interfile image grow to: Left/Right, Anterior/Posterior, Inferior/Superior."""
+
+    @field_validator("run")
+    @classmethod
+    def _fillable(cls, run: str) -> str:
+        try:
+            words = shlex.split(run)
+            fields = [field for word in words for field in string.Formatter().parse(word)]
+        except ValueError as error:
+            raise ValueError(
+                f"{str(error).lower()}; balance quotes, and double braces that are no placeholder"
+            ) from None
+        named = [(name, spec or conversion) for _, name, spec, conversion in fields if name is not None]
+        for name, formatted in named:
+            if name not in PLACEHOLDERS:
+                known = " ".join(f"{{{placeholder}}}" for placeholder in PLACEHOLDERS)
+                raise ValueError(f"{{{name}}} is no placeholder; use {known}")
+            if formatted:
+                raise ValueError(f"{{{name}}} takes no format; write {{{name}}} alone")
+        for name in ("listmode", "output"):
+            if name not in dict(named):
+                raise ValueError(f"it lacks {{{name}}}; add it where the command takes that path")
+        return run
+
+
+class Recon(Section):
+    engine: Literal["embedded", "command"] = "embedded"
+    """The embedded OP-OSEM, or an outside command."""
+    command: Command | None = None
+    """The outside command (see config/recon/)."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the embedded engine projects; auto: on a CUDA device if there is one."""
+    voxel_mm: PositiveFloat = 2.4375
+    """Edge length of the cubic voxels."""
+    matrix: Shape = (88, 104, 88)
+    """Voxels along x, y, z, around the scanner's centre."""
+    subsets: PositiveInt = 16
+    """Subsets of the events."""
+    iterations: PositiveInt = 2
+    """Passes over all events."""
+    psf: Psf | None = Psf()
+    """The resolution model; null: none."""
+    postfilter_fwhm_mm: NonNegative = 5.0
+    """Gaussian filter after the last iteration; 0: none."""
+    subject_lines: Lines = 10_000_000
+    """Random lines in a subject's attenuated sensitivity."""
+
+
+class Align(Section):
+    register_to: Literal["normal", "low"] = "normal"
+    """The dose the MR is registered to."""
+    shape: Shape = (80, 96, 80)
+    """Voxels kept around the centre of the MR's field of view."""
+
+
+class Metrics(Section):
+    protocol: Literal["default", "released"] = "default"
+    """Scale and voxels of the metrics (docs/metrics.md): this project's, or the authors' code's."""
+    vgg: Literal["vgg16", "vgg19"] = "vgg16"
+    """P_dist's network: VGG-16, which is installed anyway, or the paper's VGG-19, to be fetched once."""
+    lpips: bool = False
+    """Whether metrics.csv has a column LPIPS; its AlexNet is to be fetched as VGG-19 is."""
+    weights: str = "~/.cache/csrd"
+    """The folder of fetched weights (csrd weights); without network, copy them there."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.lpips and self.vgg == "vgg16":
+            raise ValueError(
+                "metrics.lpips is true with metrics.vgg: vgg16, whose channels LPIPS was not calibrated for; "
+                "set metrics.vgg: vgg19, or metrics.lpips: false"
+            )
+        return self
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """Return the networks whose weights are needed, by their names in `csrd.imagenet`."""
+        return (self.vgg, *(["alexnet"] if self.lpips else []))

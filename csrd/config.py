@@ -303,8 +303,8 @@ def _sentence(error: ValidationError) -> str:
         keys = ", ".join(_section_at(first["loc"]).model_fields)
         text = f"{key} is {first['input']!r}; it must be a block of keys: {keys}"
     elif first["type"] == "value_error":
-        reason = str(first["ctx"]["error"])
-        text = f"{key} is {first['input']!r}: {reason}" if key else reason
+        reason, whole = str(first["ctx"]["error"]), isinstance(first["input"], Mapping)
+        text = ": ".join(part for part in (key if whole else f"{key} is {first['input']!r}", reason) if part)
     else:
         text = f"{key} is {first['input']!r}; it must {first['msg'].partition(' should ')[2]}"
     return " ".join(text.split()) + (f" (and {len(others)} more)" if others else "")

@@ -8,6 +8,8 @@ from csrd.methods import method
 from csrd.progress import progress
 from csrd.volume import Volume
 
+NOT_PET = ("arbitrary", "label", "mask", "1/cm")  # units of the MR, of labels, masks and μ-maps
+
 
 def denoise(
     key: str,
@@ -29,6 +31,10 @@ def denoise(
     anatomy = None if mr is None else Volume.load(mr, unit="arbitrary")
     for given, path in progress(list(lows.items()), f"{key}: denoising"):
         low = Volume.load(path)
+        if low.unit in NOT_PET:
+            raise InputError(
+                f"{path} is no PET image (its unit is {low.unit}); give the low-dose image there"
+            )
         drf = denoiser.estimate_drf(low) if given is None else given
         if anatomy is not None and not anatomy.same_grid(low):
             raise InputError(f"{mr} is not on the grid of {path}; run the align stage on both")

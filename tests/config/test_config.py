@@ -113,6 +113,11 @@ def test_number_without_a_dot_is_a_number():
             {"align": {"shape": [80, 200, 80]}},
             r"align.shape \[80, 200, 80\] exceeds recon.matrix \[88, 104, 88\]",
         ),
+        ({"csrd": {"patch": 30}}, r"^csrd: patch is 30; this network needs a multiple of 8"),
+        (
+            {"csrd": {"sampler": {"sigma_min": 2}}},
+            r"^csrd.sampler: sigma_min 2.0 is not below sigma_max 1.0; lower",
+        ),
         ({"metrics": {"vgg": "vgg"}}, "metrics.vgg is 'vgg'; it must be 'vgg16' or 'vgg19'"),
         ({"metrics": {"lpips": True}}, "LPIPS was not calibrated for; set metrics.vgg: vgg19"),
         ({"restormer": {"channels": 20}}, "restormer.channels is 20; it must be a multiple of 8"),

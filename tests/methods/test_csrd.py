@@ -155,6 +155,16 @@ def test_files_with_spreads_are_written_with_their_story(model, tmp_path):
         denoise("csrd", model, {4: tmp_path / "low.nii.gz"}, tmp_path / "mr.nii.gz", outs, product="best")
 
 
+def test_an_mr_is_not_denoised_as_pet(model, tmp_path):
+    pair = head(7, 4)
+    pair.mr.save(tmp_path / "mr.nii.gz")
+    with pytest.raises(InputError, match="is no PET image .its unit is arbitrary.; give the low-dose image"):
+        denoise(
+            "csrd", model, {4: tmp_path / "mr.nii.gz"}, tmp_path / "mr.nii.gz", {4: tmp_path / "out.nii.gz"}
+        )
+    assert not (tmp_path / "out.nii.gz").exists()
+
+
 def test_a_finished_training_is_not_repeated_and_a_changed_voxel_retrains(pairs, settings, tmp_path):
     options = settings("csrdnomr", training={"steps": 8, "batch": 2, "lr": 0.01})
     folder = tmp_path / "csrdnomr"

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from csrd.config import Config
+from csrd.config import Config, Training
 from csrd.errors import InputError
 from csrd.methods import method
 from csrd.methods.base import TrainingPair
@@ -16,7 +16,7 @@ from csrd.train.patches import Batch
 from csrd.volume import Volume, centred_affine
 
 SHAPE = (21, 26, 9)
-TRAINING = {"steps": 8, "batch": 2, "lr": 0.002}
+TRAINING = Training(steps=8, batch=2, lr=0.002).model_dump()
 SETTINGS = {
     "unet": {"channels": 4, "training": TRAINING, "seed": 1},
     "restormer": {

@@ -7,6 +7,7 @@ and seconds a volume.
 """
 
 import argparse
+import math
 import time
 from functools import partial
 from pathlib import Path
@@ -42,7 +43,7 @@ def training_rate(kind: type[SliceMethod], settings: dict, low: Volume, mr: Volu
     """Return slices trained a second, by the loop that trains the method; the first steps are not counted."""
     device = pick_device()
     inputs = torch.from_numpy(kind.inputs(low, mr, Head.of(low)))
-    patches = kind.patches([Scan(inputs, inputs[:1] * 0.1, 0.0).to(device)], settings)
+    patches = kind.patches([Scan(inputs, inputs[:1] * 0.1, math.log(4)).to(device)], settings)
     task = kind.task(kind.build(settings).to(device), settings, {}, [])
     seconds = []
     for count in (3, steps):

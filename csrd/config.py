@@ -81,7 +81,16 @@ class Sampler(Section):
         return self
 
 
-class Csrd(MethodSettings):
+class LearnedSettings(MethodSettings):
+    """The block of a trained method."""
+
+    mixed: Annotated[float, Field(ge=0, le=1)] = 0.3
+    """Share of training patches with noise of all the subject's doses, mixed to that of another dose."""
+    mirror: bool = True
+    """Whether the image is the mean of what the network makes of the head and of its mirror image."""
+
+
+class Csrd(LearnedSettings):
     has_spread: ClassVar[bool] = True
     network: Literal["edm2", "ddpmpp"] = "edm2"
     """The magnitude-preserving U-Net, or the paper's DDPM++."""
@@ -105,9 +114,9 @@ class Csrd(MethodSettings):
     """Mean of ln σ in training."""
     P_std: PositiveFloat = 1.0
     """Standard deviation of ln σ in training."""
-    blank: Fraction = 0.7
+    blank: Fraction = 0.8
     """Share of patches that are trained without any noisy residual: for the posterior mean."""
-    training: Training = Training(steps=2000, batch=4, lr=0.02)
+    training: Training = Training(steps=2400, batch=4, lr=0.02)
     sampler: Sampler = Sampler()
     samples: PositiveInt = 8
     """Samples behind the standard deviation."""
@@ -126,13 +135,13 @@ class CsrdNoMr(Csrd):
     """What differs from `csrd`."""
 
 
-class Unet(MethodSettings):
+class Unet(LearnedSettings):
     channels: PositiveInt = 16
     """Channels of the finest level; each of the four coarser ones has twice as many."""
-    training: Training = Training(steps=2000, batch=8, lr=0.001)
+    training: Training = Training(steps=2400, batch=8, lr=0.001)
 
 
-class Restormer(MethodSettings):
+class Restormer(LearnedSettings):
     channels: Annotated[int, Field(ge=8, multiple_of=8)] = 24
     """Channels of the finest level, a multiple of 8; each of the three coarser ones has twice as many."""
     blocks: Annotated[tuple[PositiveInt, ...], Field(min_length=4, max_length=4)] = (1, 1, 1, 1)
@@ -141,7 +150,7 @@ class Restormer(MethodSettings):
     """Transformer blocks after the decoder, at the finest level."""
     stem: Literal[1, 2] = 2
     """Pixels along both axes that are folded into channels; 1: none, as published."""
-    training: Training = Training(steps=600, batch=8, lr=0.002)
+    training: Training = Training(steps=720, batch=8, lr=0.002)
 
 
 class Report(Section):

@@ -29,15 +29,18 @@ class Posterior:
         seed: int,
         *,
         precision: Callable[[], AbstractContextManager],
+        mirrored: Tensor | None = None,
         tile: int | None = None,
     ) -> None:
         """Bind a denoiser to `conditions` (C, X, Y, Z), on its device, and to the log of the drf.
 
+        `mirrored` are the conditions of the scan with X the other way round: `mean` is that of both views.
         `tile` is the edge of the tiles in voxels; None: the whole volume where it fits into memory.
         """
         self.denoiser, self.seed, self.precision = denoiser.eval(), seed, precision
         self.shape = tuple(conditions.shape[1:])
         self.conditions = grown(conditions, denoiser.network.factor)[None]
+        self.mirrored = None if mirrored is None else grown(mirrored, denoiser.network.factor)[None]
         self.dose = torch.tensor([dose], dtype=torch.float32, device=conditions.device)
         self._mean: Tensor | None = None
         self.tile = tile or tile_that_fits(
@@ -47,12 +50,16 @@ class Posterior:
     @torch.no_grad()
     def mean(self) -> Tensor:
         """Return E[r | conditions] as the network was trained to say it when shown no residual."""
-        return self._cropped(self._blank())
+        if self._mean is None:
+            self._mean = self._blank(self.conditions)
+            if self.mirrored is not None:
+                self._mean = (self._mean + self._blank(self.mirrored).flip(0)) / 2
+        return self._mean
 
     @torch.no_grad()
     def mean_under_noise(self, sigma_max: float) -> Tensor:
         """Return E[r | conditions] of a network that always sees a residual: D of noise of `sigma_max`."""
-        return self._cropped(self._denoise(self._noise("mean") * sigma_max, sigma_max))
+        return self._cropped(self._denoise(self._noise("mean") * sigma_max, sigma_max, self.conditions))
 
     @torch.no_grad()
     def sample(
@@ -62,23 +69,23 @@ class Posterior:
 
         `from_mean` starts around the posterior mean (see `heun`).
         """
-        centre = self._blank() if from_mean else 0.0
-        fresh = partial(self._noise, number)
-        return self._cropped(heun(self._denoise, self._noise(number), sigmas, churn, fresh, centre))
+        centre = grown(self.mean()[None], self.denoiser.network.factor)[None] if from_mean else 0.0
+        denoise, fresh = partial(self._denoise, conditions=self.conditions), partial(self._noise, number)
+        return self._cropped(heun(denoise, self._noise(number), sigmas, churn, fresh, centre))
 
-    def _blank(self) -> Tensor:
-        if self._mean is None:
-            self._mean = self._denoise(torch.zeros_like(self.conditions[:, :1]), self.denoiser.blank)
-        return self._mean
+    def _blank(self, conditions: Tensor) -> Tensor:
+        return self._cropped(
+            self._denoise(torch.zeros_like(conditions[:, :1]), self.denoiser.blank, conditions)
+        )
 
-    def _denoise(self, r: Tensor, sigma: float) -> Tensor:
-        """Return D(r; σ) of the grown volume (1, 1, X, Y, Z), tile by tile where it must be."""
+    def _denoise(self, r: Tensor, sigma: float, conditions: Tensor) -> Tensor:
+        """Return D(r; σ, conditions) of the grown volume (1, 1, X, Y, Z), tile by tile where it must be."""
         level = torch.full((1,), sigma, device=r.device)
 
         def evaluate(box: Box) -> Tensor:
             part = (slice(None), slice(None), *box)
             with self.precision():
-                return self.denoiser(r[part], level, self.conditions[part], self.dose)
+                return self.denoiser(r[part], level, conditions[part], self.dose)
 
         if self.tile is None:
             return evaluate((slice(None),) * 3)

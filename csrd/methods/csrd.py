@@ -25,7 +25,7 @@ from csrd.progress import progress
 from csrd.sections import Metrics
 from csrd.seeds import key64
 from csrd.train.device import precision
-from csrd.train.patches import Batch, Patches, Scan, coordinates
+from csrd.train.patches import Batch, Patches, Scan, coordinates, mirrored
 from csrd.volume import Volume
 
 SIGMA_DATA = 0.5
@@ -81,15 +81,9 @@ class Csrd(Learned):
 
     @classmethod
     def residual_unit(cls, low: Volume, head: Head, drf: float, settings: dict, learned: dict) -> float:
-        """Return how much of the PET's unit one unit of the model's residual is."""
         if settings["standardise"]:
             return head.scale * Spread(**learned["spread"]).at(drf) / SIGMA_DATA
         return robust_scale(low, head.mask)
-
-    @classmethod
-    def target(cls, pair: TrainingPair, head: Head, settings: dict, learned: dict) -> np.ndarray:
-        unit = cls.residual_unit(pair.low, head, pair.drf, settings, learned)
-        return ((pair.low.array - pair.normal.array) / np.float32(unit)).astype(np.float32)
 
     @classmethod
     def task(
@@ -101,7 +95,8 @@ class Csrd(Learned):
     def patches(cls, scans: list[Scan], settings: dict) -> Patches:
         size = settings["patch"]
         scans = [_at_least(size, scan) for scan in scans]
-        return Patches(scans, (size,) * 3, settings["seed"], coordinates=settings["coordinates"])
+        options = {name: settings[name] for name in ("coordinates", "mixed")}
+        return Patches(scans, (size,) * 3, settings["seed"], **options)
 
     @classmethod
     def settle(cls, method: Self, validation: list[TrainingPair]) -> dict:
@@ -163,6 +158,7 @@ class Csrd(Learned):
             float(np.log(drf)),
             seed,
             precision=partial(precision, self.device),
+            mirrored=self._mirrored(conditions),
         )
         sampler, blank = self.settings["sampler"], self.settings["blank"] > 0
         levels = noise_levels(*(sampler[name] for name in ("steps", "sigma_min", "sigma_max", "rho")))
@@ -172,6 +168,12 @@ class Csrd(Learned):
         numbers = progress(range(samples), f"{self.key}: samples") if samples > 1 else range(samples)
         drawn = [posterior.sample(k, levels, churn, from_mean=blank) for k in numbers]
         return Drawn(low, asked, unit, mean, drawn)
+
+    def _mirrored(self, conditions: Tensor) -> Tensor | None:
+        """Return the conditions of the head's mirror image, where the settings want it to be seen too."""
+        if self.settings["mirror"]:
+            return mirrored(conditions, coordinates=self.settings["coordinates"])
+        return None
 
     def estimate_drf(self, low: Volume) -> float:
         return DoseFromNoise(**self.model["learned"]["dose_from_noise"]).of(low.canonical())

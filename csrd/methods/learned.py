@@ -61,8 +61,8 @@ class Learned(Method):
 
     @classmethod
     @abstractmethod
-    def target(cls, pair: TrainingPair, head: Head, settings: dict, learned: dict) -> np.ndarray:
-        """Return what the network shall say of a pair, float32 (X, Y, Z)."""
+    def residual_unit(cls, low: Volume, head: Head, drf: float, settings: dict, learned: dict) -> float:
+        """Return how much of the PET's unit one unit of the network's residual is."""
 
     @classmethod
     @abstractmethod
@@ -108,7 +108,7 @@ class Learned(Method):
                 f"there is no training subject to fit {cls.key} on; set cohort.train to 1 or more"
             )
         learned = cls.learn(training, settings)
-        scans = [cls._scan(pair, settings, learned) for pair in training]
+        scans = [cls.scan(pair, settings, learned) for pair in training]
         trained_by = {name: value for name, value in settings.items() if name not in cls.after_training}
         key = fingerprint({"method": cls.key, **trained_by}, list(_tensors(scans, validation, cls)))
         folder, device = state_folder(Path(out_dir), key), pick_device()
@@ -179,11 +179,19 @@ class Learned(Method):
         return cls(network, model)
 
     @classmethod
-    def _scan(cls, pair: TrainingPair, settings: dict, learned: dict) -> Scan:
+    def scan(cls, pair: TrainingPair, settings: dict, learned: dict) -> Scan:
+        """Return a training pair in the network's units."""
         head = Head.of(pair.low)
-        target = cls.target(pair, head, settings, learned)[None]
+        unit = cls.residual_unit(pair.low, head, pair.drf, settings, learned)
+        target = ((pair.low.array - pair.normal.array) / np.float32(unit)).astype(np.float32)[None]
         inputs = cls.inputs(pair.low, pair.mr, head)
-        return Scan(torch.from_numpy(inputs), torch.from_numpy(target), float(np.log(pair.drf)))
+        return Scan(
+            torch.from_numpy(inputs),
+            torch.from_numpy(target),
+            float(np.log(pair.drf)),
+            unit / head.scale,
+            subject=pair.subject,
+        )
 
 
 def validation_errors(pairs: list[TrainingPair], images: Iterable[np.ndarray]) -> dict[str, float]:
@@ -212,7 +220,7 @@ def _tensors(scans: list[Scan], validation: list[TrainingPair], cls: type[Learne
     for i, scan in enumerate(scans):
         yield f"inputs {i}", scan.inputs
         yield f"target {i}", scan.target
-        yield f"dose {i}", str((scan.dose, scan.left_right))
+        yield f"dose {i}", str((scan.dose, scan.unit, scan.left_right, scan.subject))
     for pair in validation:
         yield f"{pair.subject} {pair.drf} affine", torch.from_numpy(pair.low.affine)
         yield f"{pair.subject} {pair.drf} low", torch.from_numpy(pair.low.array)

@@ -63,8 +63,8 @@ class SliceMethod(Learned):
         return {}
 
     @classmethod
-    def target(cls, pair: TrainingPair, head: Head, settings: dict, learned: dict) -> np.ndarray:
-        return ((pair.low.array - pair.normal.array) / np.float32(head.scale)).astype(np.float32)
+    def residual_unit(cls, low: Volume, head: Head, drf: float, settings: dict, learned: dict) -> float:
+        return head.scale
 
     @classmethod
     def task(
@@ -74,7 +74,7 @@ class SliceMethod(Learned):
 
     @classmethod
     def patches(cls, scans: list[Scan], settings: dict) -> Patches:
-        return Patches(scans, AXIAL_SLICE, settings["seed"])
+        return Patches(scans, AXIAL_SLICE, settings["seed"], mixed=settings["mixed"])
 
     def apply(self, low: Volume, mr: Volume | None, drf: float) -> Volume:
         turned = low.canonical()
@@ -90,13 +90,19 @@ class SliceMethod(Learned):
     @torch.no_grad()
     def denoised(self, low: np.ndarray, slices: Tensor, scale: float) -> np.ndarray:
         """Return an upright low dose (X, Y, Z) without its residual, nowhere negative, in its unit."""
+        residual = self._residual(slices)
+        if self.settings["mirror"]:
+            residual = (residual + self._residual(slices.flip(2)).flip(0)) / 2
+        return np.maximum(low - residual.cpu().numpy() * np.float32(scale), 0)
+
+    def _residual(self, slices: Tensor) -> Tensor:
+        """Return what the network says of all slices (Z, C, X, Y): (X, Y, Z)."""
         with precision(self.device):
             parts = [
                 residual_of(self.network, part.to(self.device), self.factor)
                 for part in slices.split(APPLY_BATCH)
             ]
-        residual = torch.cat(parts)[:, 0].permute(1, 2, 0).cpu().numpy()
-        return np.maximum(low - residual * np.float32(scale), 0)
+        return torch.cat(parts)[:, 0].permute(1, 2, 0)
 
 
 def residual_of(network: nn.Module, slices: Tensor, factor: int) -> Tensor:

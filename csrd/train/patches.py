@@ -1,7 +1,9 @@
 """Volumes that live on the device, and the random patches that are cut from them there."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
@@ -12,18 +14,22 @@ from csrd.seeds import key64
 class Scan:
     """One training pair in model units, on one grid of X × Y × Z voxels.
 
-    `inputs` (C, X, Y, Z), `target` (1, X, Y, Z); `dose` is the log of the dose reduction factor; `left_right`
-    is the array axis along which a mirrored head is still a head.
+    `inputs` (C, X, Y, Z), the low dose first; `target` (1, X, Y, Z), by how much it exceeds the normal dose;
+    `dose` is the log of the dose reduction factor; `unit` is what a target of 1 is among the inputs;
+    `left_right` is the array axis along which a mirrored head is still a head. Scans of one `subject` lie on
+    one grid and differ by their dose.
     """
 
     inputs: Tensor
     target: Tensor
     dose: float
+    unit: float = 1.0
     left_right: int = 0
+    subject: str = ""
 
     def to(self, device: torch.device) -> "Scan":
         """Return the scan on a device."""
-        return Scan(self.inputs.to(device), self.target.to(device), self.dose, self.left_right)
+        return replace(self, inputs=self.inputs.to(device), target=self.target.to(device))
 
 
 @dataclass(frozen=True)
@@ -56,11 +62,16 @@ class Patches:
         *,
         coordinates: bool = False,
         mirror: bool = True,
+        mixed: float = 0.0,
     ) -> None:
-        """`size` in voxels (None: the whole axis); `coordinates` adds 3 channels, −1 … 1 over a volume."""
+        """`size` in voxels (None: the whole axis); `coordinates` adds 3 channels, −1 … 1 over a volume.
+
+        A share `mixed` of patches has the noise of all the subject's doses, mixed to another's (`Mixer`).
+        """
         assert scans, "there is nothing to train on"
         self.scans, self.size, self.seed = scans, size, seed
-        self.coordinates, self.mirror = coordinates, mirror
+        self.coordinates, self.mirror, self.mixed = coordinates, mirror, mixed
+        self.mixers = [Mixer([other for other in scans if other.subject == scan.subject]) for scan in scans]
 
     def draw(self, step: int, samples: range) -> Batch:
         """Return patches number `samples` of a step."""
@@ -75,25 +86,74 @@ class Patches:
 
     def _cut(self, generator: Generator) -> tuple[Tensor, Tensor, float]:
         """Return one patch's inputs, target and dose."""
-        choices = torch.rand(5, generator=generator, device=generator.device).tolist()
-        scan = self.scans[int(choices[0] * len(self.scans))]
+        choices = torch.rand(6, generator=generator, device=generator.device).tolist()
+        number = int(choices[0] * len(self.scans))
+        scan = self.scans[number]
         shape = scan.target.shape[1:]
         size = [n if part is None else min(part, n) for part, n in zip(self.size, shape, strict=True)]
         starts = [int(u * (n - part + 1)) for u, n, part in zip(choices[1:4], shape, size, strict=True)]
         box = tuple(slice(start, start + part) for start, part in zip(starts, size, strict=True))
-        inputs, target = scan.inputs[:, *box], scan.target[:, *box]
+        inputs, target, dose = scan.inputs[:, *box], scan.target[:, *box], scan.dose
+        if choices[5] < self.mixed:
+            inputs, target, dose = self.mixers[number].mixed(scan, box, generator)
         if self.coordinates:
             inputs = torch.cat([inputs, coordinates(shape, inputs.device, box)])
         if self.mirror and choices[4] < 0.5:
-            inputs, target = self._mirrored(inputs, scan.left_right), target.flip(1 + scan.left_right)
-        return inputs, target, scan.dose
+            inputs = mirrored(inputs, scan.left_right, coordinates=self.coordinates)
+            target = target.flip(1 + scan.left_right)
+        return inputs, target, dose
 
-    def _mirrored(self, inputs: Tensor, axis: int) -> Tensor:
-        """Return the patch as it stands in the mirrored volume, where its coordinate has the other sign."""
-        inputs = inputs.flip(1 + axis)
-        if self.coordinates:
-            inputs[axis - 3] *= -1
-        return inputs
+
+class Mixer:
+    """Makes, of one subject's scans at several doses, scans at doses between and somewhat beyond them.
+
+    Thinnings are drawn independently of each other. Given the normal dose, the residuals r_i at the factors
+    d_i are independent too, with variances proportional to d_i − 1 (binomial: d² · N/d · (1 − 1/d)).
+    Σ c_i r_i then is a residual at the factor d = 1 + Σ c_i² (d_i − 1).
+    """
+
+    BEYOND = 0.75, 1.5
+    """The lowest and the highest factor, over the scans' own lowest and highest."""
+
+    def __init__(self, scans: list[Scan]) -> None:
+        self.scans = scans
+        self.excess = np.expm1([scan.dose for scan in scans])  # d - 1
+        doses = [scan.dose for scan in scans]
+        self.range = min(doses) + math.log(self.BEYOND[0]), max(doses) + math.log(self.BEYOND[1])
+        units = np.log([scan.unit for scan in scans])
+        # the targets' unit follows a power of the dose reduction factor
+        self.unit = np.polyfit(doses, units, 1) if len(set(doses)) > 1 else (0.0, units.mean())
+
+    def mixed(
+        self, scan: Scan, box: tuple[slice, slice, slice], generator: Generator
+    ) -> tuple[Tensor, Tensor, float]:
+        """Return inputs and target of `scan`'s subject within `box` at a random dose, and the dose's log.
+
+        The direction (c_i √(d_i − 1))_i is uniform where no c_i is negative: noise keeps its skewness.
+        """
+        device = generator.device
+        dose = float(np.interp(torch.rand(1, generator=generator, device=device).item(), (0, 1), self.range))
+        shares = torch.randn(len(self.scans), generator=generator, device=device).abs().double().cpu().numpy()
+        shares *= math.sqrt(math.expm1(dose)) / np.linalg.norm(shares) / np.sqrt(self.excess)
+        normal = scan.inputs[:1, *box] - scan.unit * scan.target[:, *box]
+        low = normal + sum(
+            float(share) * other.unit * other.target[:, *box]
+            for share, other in zip(shares, self.scans, strict=True)
+        )
+        low = low.clamp(min=0)  # as a reconstruction is
+        unit = math.exp(np.polyval(self.unit, dose))
+        return torch.cat([low, scan.inputs[1:, *box]]), (low - normal) / unit, dose
+
+
+def mirrored(inputs: Tensor, axis: int = 0, *, coordinates: bool) -> Tensor:
+    """Return inputs (C, x, y, z) as they stand in a volume mirrored along `axis`.
+
+    Where their last 3 channels are `coordinates`, the one along the axis has the other sign there.
+    """
+    inputs = inputs.flip(1 + axis)
+    if coordinates:
+        inputs[axis - 3] *= -1
+    return inputs
 
 
 def coordinates(

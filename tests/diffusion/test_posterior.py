@@ -1,5 +1,6 @@
 import math
 from contextlib import nullcontext
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -47,6 +48,22 @@ def test_any_matrix_size_works(small_edm2, shape):
     out = bound(Denoiser(small_edm2, 0.5), shape)
     for r in (out.mean(), out.mean_under_noise(10.0), out.sample(1, noise_levels(2, 0.05, 5.0))):
         assert r.shape == shape and r.dtype == torch.float32 and r.isfinite().all()
+
+
+def test_with_a_mirror_the_mean_is_of_both_views(small_edm2):
+    denoiser, shape = Denoiser(small_edm2, 0.5), (8, 6, 8)
+    conditions = torch.rand(2, *shape, generator=torch.Generator().manual_seed(3))
+    made = partial(Posterior, denoiser, dose=math.log(4), seed=1, precision=nullcontext)
+    there, back = made(conditions).mean(), made(conditions.flip(1)).mean().flip(0)
+    both = made(conditions, mirrored=conditions.flip(1))
+    torch.testing.assert_close(both.mean(), (there + back) / 2)
+    assert (there - back).abs().max() > 1e-2
+    # samples start around that mean
+    start = [
+        both.sample(0, [1e-3, 0.0], from_mean=True),
+        made(conditions).sample(0, [1e-3, 0.0], from_mean=True),
+    ]
+    assert not torch.equal(*start)
 
 
 def test_growing_repeats_the_last_voxels():

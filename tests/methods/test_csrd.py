@@ -53,7 +53,7 @@ def test_target_has_the_spread_that_the_network_is_built_for(pairs, settings):
     learned = kind.learn(training, options)
     for drf in (4, 8):
         inside = [
-            kind.target(pair, Head.of(pair.low), options, learned)[pair.mask.array > 0]
+            kind.scan(pair, options, learned).target.numpy()[0][pair.mask.array > 0]
             for pair in training
             if pair.drf == drf
         ]

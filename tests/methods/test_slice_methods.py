@@ -17,10 +17,11 @@ from csrd.volume import Volume, centred_affine
 
 SHAPE = (21, 26, 9)
 TRAINING = Training(steps=8, batch=2, lr=0.002).model_dump()
+COMMON = {"mixed": 0.3, "mirror": True, "training": TRAINING, "seed": 1}
 SETTINGS = {
-    "unet": {"channels": 4, "training": TRAINING, "seed": 1},
+    "unet": {"channels": 4, **COMMON},
     "restormer": {
-        "channels": 8, "blocks": [1, 1, 1, 1], "refinement": 1, "stem": 2, "training": TRAINING, "seed": 1
+        "channels": 8, "blocks": [1, 1, 1, 1], "refinement": 1, "stem": 2, **COMMON
     },
 }  # fmt: skip
 KEYS = list(SETTINGS)
@@ -154,7 +155,7 @@ def test_slices_are_axial_and_the_residual_is_subtracted():
         factor = 1
 
     low = head(1, 0.3)
-    out = Stub(SliceMean(), {"settings": {}}).apply(low, low, 4)
+    out = Stub(SliceMean(), {"settings": {"mirror": False}}).apply(low, low, 4)
     expected = np.maximum(low.array - low.array.mean((0, 1)), 0)
     np.testing.assert_allclose(out.array, expected, rtol=1e-2, atol=50)  # the CPU's network may be in bf16
 
@@ -173,6 +174,21 @@ def test_a_turned_file_gives_the_same_image(key, order):
     straight, other = one.apply(low, mr, 4), one.apply(*turned, 4)
     assert other.same_grid(turned[0]) and not np.array_equal(straight.array, low.array)
     assert np.array_equal(other.array, straight.array.transpose(order)[:, ::-1])
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_mirrored_head_gives_the_mirrored_image(key):
+    # padding, too, must be alike on both sides: as wide as a multiple of the factor
+    low = head(1, 0.3)
+    low = Volume(np.pad(low.array, ((6, 5), (3, 3), (0, 0))), centred_affine((32, 32, 9), 5.0), low.unit)
+    mr = low.like(low.array[:, ::-1] / 7, "MR")
+    method_, mirrored = untrained(key), [v.like(v.array[::-1].copy()) for v in (low, mr)]
+    difference = {}
+    for mirror in (True, False):
+        method_.settings = {**method_.settings, "mirror": mirror}
+        image, other = method_.apply(low, mr, 4).array, method_.apply(*mirrored, 4).array
+        difference[mirror] = abs(other[::-1] - image).max() / image.max()
+    assert difference[True] < 1e-5 < 1e-3 < difference[False]
 
 
 @pytest.mark.parametrize("key", KEYS)

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -10,7 +12,7 @@ SHAPE = (7, 6, 9)
 def numbered(shape=SHAPE, dose=1.0, axis=0, offset=0) -> Scan:
     """Return a scan whose every voxel is its own number, as input and, negative, as target."""
     numbers = torch.arange(torch.Size(shape).numel(), dtype=torch.float32).reshape(1, *shape) + offset
-    return Scan(numbers, -numbers, dose, axis)
+    return Scan(numbers, -numbers, dose, left_right=axis)
 
 
 def drawn(patches: Patches, draws: int):
@@ -45,7 +47,7 @@ def test_scans_places_and_mirror_have_even_chances():
 def test_mirrored_coordinates_go_with_the_anatomy(axis):
     # a head that is its own mirror image but for a sign holds its own coordinates: they must agree everywhere
     axes = coordinates(SHAPE, torch.device("cpu"))
-    scan = Scan(axes.clone(), axes[axis : axis + 1].clone(), 0.0, axis)
+    scan = Scan(axes.clone(), axes[axis : axis + 1].clone(), 0.0, left_right=axis)
     inputs, target, _ = drawn(Patches([scan], (4, 3, 4), 0, coordinates=True), 100)
     held, added = inputs[:, :3], inputs[:, 3:]
     mirrored = (held[:, axis] != added[:, axis]).flatten(1).any(1)
@@ -118,3 +120,42 @@ def test_noise_is_standard_normal():
     assert noise.shape == (100, 1, 6, 6, 6)
     assert noise.mean() == pytest.approx(0, abs=5 / noise.numel() ** 0.5)
     assert noise.var() == pytest.approx(1, abs=5 * (2 / noise.numel()) ** 0.5)
+
+
+def thinned(normal: torch.Tensor, drf: int, seed: int, subject: str = "") -> Scan:
+    """Return counts `normal` (X, Y, Z) at a dose, drawn by binomial thinning, with the target in units of 2 √d."""
+    generator = torch.Generator().manual_seed(seed)
+    kept = torch.binomial(normal, torch.full_like(normal, 1 / drf), generator=generator)
+    low, unit = kept * drf, 2 * drf**0.5
+    mr = torch.full_like(normal, 7.0)
+    return Scan(torch.stack([low, mr]), ((low - normal) / unit)[None], math.log(drf), unit, subject=subject)
+
+
+def test_mixed_noise_is_that_of_the_dose_it_says():
+    # binomial thinning of N counts by d leaves a residual with variance N (d - 1), whichever d it is
+    counts = 400.0
+    scans = [thinned(torch.full((24, 24, 24), counts), drf, drf) for drf in (4, 6, 8)]
+    batch = Patches(scans, (24, 24, 24), 3, mixed=1.0).draw(1, range(60))
+    drf = batch.dose.exp()
+    assert 3 <= drf.min() < 4 and 8 < drf.max() <= 12
+    low, residual = batch.inputs[:, :1], batch.target * (2 * drf**0.5)[:, None, None, None, None]
+    torch.testing.assert_close(low - residual, torch.full_like(low, counts), rtol=1e-4, atol=0.01)
+    variance = residual.var((1, 2, 3, 4)) / (counts * (drf - 1))
+    torch.testing.assert_close(variance, torch.ones_like(variance), rtol=0.08, atol=0)
+    assert (batch.inputs[:, 1] == 7).all()
+
+
+def test_only_noise_of_one_subject_is_mixed():
+    flat = torch.full((8, 8, 8), 100.0)
+    scans = [thinned(flat, 4, 1, "a"), thinned(100 * flat, 4, 2, "b")]
+    batch = Patches(scans, (8, 8, 8), 3, mixed=1.0).draw(1, range(40))
+    spread = batch.target.std((1, 2, 3, 4))
+    bright = batch.inputs[:, 0].mean((1, 2, 3)) > 1000
+    assert spread[bright].min() > 5 * spread[~bright].max()
+
+
+def test_a_share_is_mixed_and_the_rest_is_as_it_was_measured():
+    scans = [thinned(torch.full((8, 8, 8), 100.0), drf, drf) for drf in (4, 8)]
+    dose = Patches(scans, (8, 8, 8), 3, mixed=0.3).draw(1, range(600)).dose
+    pure = torch.isclose(dose.exp(), torch.tensor(4.0)) | torch.isclose(dose.exp(), torch.tensor(8.0))
+    assert (~pure).float().mean() == pytest.approx(0.3, abs=5 * (0.21 / 600) ** 0.5)

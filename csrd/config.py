@@ -84,7 +84,7 @@ class Sampler(Section):
 class LearnedSettings(MethodSettings):
     """The block of a trained method."""
 
-    mixed: Annotated[float, Field(ge=0, le=1)] = 0.3
+    mixed: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of training patches with noise of all the subject's doses, mixed to that of another dose."""
     mirror: bool = True
     """Whether the image is the mean of what the network makes of the head and of its mirror image."""
@@ -116,6 +116,7 @@ class Csrd(LearnedSettings):
     """Standard deviation of ln σ in training."""
     blank: Fraction = 0.8
     """Share of patches that are trained without any noisy residual: for the posterior mean."""
+    mixed: Annotated[float, Field(ge=0, le=1)] = 0.3
     training: Training = Training(steps=2400, batch=4, lr=0.02)
     sampler: Sampler = Sampler()
     samples: PositiveInt = 8
@@ -232,6 +233,12 @@ class Config(Section):
         if self.recon.engine == "command" and self.recon.command is None:
             raise ValueError(
                 "recon.engine is command, but recon.command is null; see config/recon/command.yaml"
+            )
+        mixing = [name for name in self.learned_methods if getattr(self, name).mixed]
+        if self.thin.nested and mixing:
+            raise ValueError(
+                f"thin.nested is true, but {mixing[0]}.mixed takes the noise of the doses for independent; "
+                "set the one to false or the other to 0"
             )
         if any(kept > had for kept, had in zip(self.align.shape, self.recon.matrix, strict=True)):
             raise ValueError(

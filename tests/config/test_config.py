@@ -136,3 +136,9 @@ def test_configuration_is_imported_quickly():
     source = "import sys, csrd.config, csrd.cohort; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True).stdout
     assert not [name for name in loaded.split() if re.fullmatch(heavy, name)]
+
+
+def test_doses_that_share_events_are_not_mixed():
+    with pytest.raises(InputError, match="thin.nested is true, but csrd.mixed takes the noise"):
+        load({"thin": {"nested": True}})
+    assert load({"thin": {"nested": True}, "csrd": {"mixed": 0}}).thin.nested

@@ -123,7 +123,7 @@ def test_noise_is_standard_normal():
 
 
 def thinned(normal: torch.Tensor, drf: int, seed: int, subject: str = "") -> Scan:
-    """Return counts `normal` (X, Y, Z) at a dose, drawn by binomial thinning, with the target in units of 2 √d."""
+    """Return counts `normal` (X, Y, Z) at a dose, drawn by binomial thinning, its target in units of 2 √d."""
     generator = torch.Generator().manual_seed(seed)
     kept = torch.binomial(normal, torch.full_like(normal, 1 / drf), generator=generator)
     low, unit = kept * drf, 2 * drf**0.5

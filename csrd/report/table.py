@@ -81,7 +81,7 @@ def caption(
     protocol: str = "default",
     target: str = "normal",
 ) -> str:
-    """Return what must be known to read the numbers: who, which doses, what they are compared with, limits."""
+    """Return what must be known to read the numbers: who, which doses, compared with what, limits."""
     doses = listed([f"{drf}" for drf in sorted(drfs)])
     unseen = [f"{drf}" for drf in sorted(drfs) if drf not in train_drfs]
     people = f"{len(subjects)} {'virtual ' if simulated else ''}test subject{'s' * (len(subjects) != 1)}"

@@ -13,6 +13,7 @@ from csrd.report.regions import regions_html, regions_table
 from csrd.report.statistics import compare, power, statistics_html
 from csrd.report.table import best, caption, cells, header, metrics_in, table1, table1_by_dose
 
+NAMES = {"normal": ("table1", "Table 1"), "truth": ("table1_truth", "Table 1 against the truth")}
 LATEX_ESCAPES = {
     "%": r"\%",
     "_": r"\_",
@@ -50,13 +51,11 @@ def tables(
     about = {"protocol": protocol, "target": target}
     note = caption(test_subjects, drfs, train_drfs, simulated, **about)
     note_split = caption(test_subjects, drfs, train_drfs, simulated, by_dose=True, **about)
-    name, title = {"normal": ("table1", "Table 1"), "truth": ("table1_truth", "Table 1 against the truth")}[
-        target
-    ]
+    name, title = NAMES[target]
     write_csv(whole, out / f"{name}.csv")
     write_csv(split, out / f"{name}_by_dose.csv")
     _write(out / f"{name}.md", markdown(whole, note, units))
-    _write(out / f"{name}.tex", latex(whole, note, units))
+    _write(out / f"{name}.tex", latex(whole, note, units, label=name))
     _write(out / f"{name}.html", page(title, html_table(whole, note, units)))
     body = html_table(split, note_split, units, train_drfs)
     _write(out / f"{name}_by_dose.html", page(f"{title} by dose", body))
@@ -99,9 +98,11 @@ def markdown(table: pd.DataFrame, note: str, units: dict[str, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def latex(table: pd.DataFrame, note: str, units: dict[str, str]) -> str:
-    """Return the table as LaTeX for the booktabs package."""
-    heads = ["Method", *(" ".join(header(key, units)) for key in metrics_in(table)), "$n$"]
+def latex(table: pd.DataFrame, note: str, units: dict[str, str], label: str = "denoising") -> str:
+    """Return the table as LaTeX for the booktabs package, narrow enough for an article's page."""
+    heads = [header(key, units) for key in metrics_in(table)]
+    names = [name.partition(" (")[0] + f" {arrow}" for name, arrow in heads]
+    units_below = [bracket and f"({bracket}" for _, _, bracket in (name.partition(" (") for name, _ in heads)]
     texts, bold = cells(table), best(table)
     body = []
     for i, method in enumerate(table["method"]):
@@ -117,10 +118,13 @@ def latex(table: pd.DataFrame, note: str, units: dict[str, str]) -> str:
             r"\begin{table}[htbp]",
             r"  \centering",
             rf"  \caption{{{_tex(note)}}}",
-            r"  \label{tab:denoising}",
-            rf"  \begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}",
+            rf"  \label{{tab:{label}}}",
+            r"  \footnotesize",
+            r"  \setlength{\tabcolsep}{2.5pt}",
+            rf"  \begin{{tabular}}{{l{'r' * len(heads)}r}}",
             r"    \toprule",
-            "    " + " & ".join([_tex(heads[0]), *map(_tex, heads[1:-1]), heads[-1]]) + r" \\",
+            "    " + " & ".join(["Method", *map(_tex, names), "$n$"]) + r" \\",
+            "    " + " & ".join(["", *map(_tex, units_below), ""]) + r" \\",
             r"    \midrule",
             *("    " + line for line in body),
             r"    \bottomrule",

@@ -126,7 +126,9 @@ if SIMULATED:
 
     use rule evaluate as evaluate_truth with:
         input:
-            images=expand(f"{DENOISED}.nii.gz", method=settings.methods, drf=settings.drfs, allow_missing=True),
+            images=expand(
+                f"{DENOISED}.nii.gz", method=settings.methods, drf=settings.drfs, allow_missing=True
+            ),
             lows=expand(f"{LOW}.nii.gz", drf=settings.drfs, allow_missing=True),
             reference=MATCHED_TRUTH,
             mask=f"{ANAT}_space-pet_desc-head_mask.nii.gz",
@@ -161,7 +163,9 @@ if SIMULATED:
 
     rule regions:
         input:
-            images=expand(f"{DENOISED}.nii.gz", method=settings.methods, drf=settings.drfs, allow_missing=True),
+            images=expand(
+                f"{DENOISED}.nii.gz", method=settings.methods, drf=settings.drfs, allow_missing=True
+            ),
             normal=f"{REFERENCE}.nii.gz",
             mask=f"{ANAT}_space-pet_desc-head_mask.nii.gz",
             activity=TRUTH,

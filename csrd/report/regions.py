@@ -56,7 +56,7 @@ def regions_html(table: pd.DataFrame) -> str:
         if region in kinds.index
     ]
     of_regions = (
-        "Bias of a region's mean uptake against the noise-free truth at the normal dose's resolution, mean ± "
+        "Bias in percent of a region's mean uptake against the noise-free truth at the normal dose's resolution, mean ± "
         "standard deviation over test subjects and doses; below it, the bias of the region's maximum, which "
         "noise alone raises. Regions are the simulation's labels."
     )
@@ -94,7 +94,7 @@ def bland_altman(path: str | Path, regions: str | Path) -> None:
             cell.set_ylim(-ends, ends)
             cell.set_xlabel("mean of both (kBq/mL)", fontsize=10)
             if i % 3 == 0:
-                cell.set_ylabel("method − normal dose (kBq/mL)", fontsize=10)
+                cell.set_ylabel("difference (kBq/mL)", fontsize=10)
 
 
 def _columns(table: pd.DataFrame) -> list[str]:
@@ -108,8 +108,8 @@ def _name(method: str) -> str:
 
 def _bias(row: pd.Series) -> Cell:
     spread = "" if np.isnan(row["bias_sd"]) else f" ± {100 * row['bias_sd']:.1f}"
-    text = f"{100 * row['bias']:+.1f}{spread} %".replace("-", "−")
-    return Cell(text, f"max {100 * row['max_bias']:+.0f} %".replace("-", "−"))
+    text = f"{100 * row['bias']:+.1f}{spread}".replace("-", "−")
+    return Cell(text, f"max {100 * row['max_bias']:+.0f}".replace("-", "−"))
 
 
 def _recovery(row: pd.Series) -> Cell:

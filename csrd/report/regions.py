@@ -56,8 +56,8 @@ def regions_html(table: pd.DataFrame) -> str:
         if region in kinds.index
     ]
     of_regions = (
-        "Bias in percent of a region's mean uptake against the noise-free truth at the normal dose's resolution, mean ± "
-        "standard deviation over test subjects and doses; below it, the bias of the region's maximum, which "
+        "Bias in percent of a region's mean uptake against the noise-free truth at the normal dose's "
+        "resolution, mean ± standard deviation over test subjects and doses; below it, the bias of the region's maximum, which "
         "noise alone raises. Regions are the simulation's labels."
     )
     of_spots = (

@@ -57,8 +57,8 @@ def regions_html(table: pd.DataFrame) -> str:
     ]
     of_regions = (
         "Bias in percent of a region's mean uptake against the noise-free truth at the normal dose's "
-        "resolution, mean ± standard deviation over test subjects and doses; below it, the bias of the region's maximum, which "
-        "noise alone raises. Regions are the simulation's labels."
+        "resolution, mean ± standard deviation over test subjects and doses; below it, the bias "
+        "of the region's maximum, which noise alone raises. Regions are the simulation's labels."
     )
     of_spots = (
         "What is left of spots of 4 to 7 mm radius that the MR does not show: 1, as in the truth; 0, as if "

@@ -8,11 +8,15 @@ CODE := csrd tests benchmarks workflow
 # Debian parts the venv module from python3; an administrator gets it without being asked
 INSTALL_VENV = { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq python3-venv; }
 
-.PHONY: table1 study test lint format constraints clean
+.PHONY: table1 noise study test lint format constraints clean
 
 table1: .venv/installed
 	@test -f "$(CONFIG)" || { echo "$(CONFIG) does not exist; name a configuration: make table1 CONFIG=mine.yaml"; exit 1; }
 	$(BIN)/snakemake --cores $(CORES) --configfile $(CONFIG)
+
+# Bias and deviation by region over several thinnings of one virtual test subject, after (or without) a table1.
+noise: .venv/installed
+	$(BIN)/snakemake --cores $(CORES) --configfile $(CONFIG) noise
 
 # The same cohort anew for each seed: other heads, other counts, other weights. Fails where a check of the pooled runs does.
 study: .venv/installed

@@ -18,6 +18,7 @@ from csrd.sections import (
     Drf,
     Fraction,
     Metrics,
+    Noise,
     NonNegative,
     Recon,
     Section,
@@ -195,6 +196,8 @@ class Config(Section):
     """CSR-D without MR: what differs from csrd."""
     metrics: Metrics = Metrics()
     """How images are compared."""
+    noise: Noise = Noise()
+    """Bias and deviation over several thinnings."""
     report: Report = Report()
 
     @model_validator(mode="before")

@@ -147,6 +147,11 @@ class Align(Section):
     """Voxels kept around the centre of the MR's field of view."""
 
 
+class Noise(Section):
+    draws: Annotated[int, Field(ge=2)] = 5
+    """Thinnings of one test subject's scan at the lowest dose, behind `make noise`."""
+
+
 class Metrics(Section):
     protocol: Literal["default", "released"] = "default"
     """Scale and voxels of the metrics (docs/metrics.md): this project's, or the authors' code's."""

@@ -82,6 +82,19 @@ def align(
     registration_picture(out.picture, box, mask, mr_on_pet)
 
 
+def crop_like(pet: str | Path, reference: str | Path, out: str | Path, *, drf: int) -> None:
+    """Write the voxels of `pet` that `reference`, of the same scan, kept, and a sidecar.
+
+    Raises InputError where the voxels of the two do not coincide.
+    """
+    kept = Volume.load(reference)
+    centre = kept.affine @ np.append((np.array(kept.shape) - 1) / 2, 1.0)
+    box = crop(Volume.load(pet), kept.shape, centre[:3])
+    if not box.same_grid(kept):
+        raise InputError(f"the voxels of {pet} are not those of {reference}; reconstruct both alike")
+    _write_pet(box, out, pet, drf)
+
+
 @contextmanager
 def _naming(what: str | Path) -> Iterator[None]:
     """Put the file's name before what an InputError of the block says."""

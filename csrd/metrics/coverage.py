@@ -5,11 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy import ndimage, stats
+from scipy import stats
 
 from csrd.errors import InputError
 from csrd.metrics.evaluate import KEYS, write_csv
-from csrd.resample import FWHM_PER_SIGMA, resample
 from csrd.volume import Volume
 
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.68, 0.7, 0.8, 0.9, 0.95)
@@ -48,21 +47,22 @@ def coverage(
     samples: int,
     subject: str,
     method: str,
-    truth_fwhm_mm: float = 0.0,
 ) -> None:
     """Write ``subject,drf,method,target,level,coverage``: a row per dose, target and level of `LEVELS`.
 
     `targets` has the file "normal", whose grid all others share, and maybe "truth", the noise-free activity
-    on any grid: it is brought there and smoothed by `truth_fwhm_mm`, the filter of the reconstruction.
+    there (`csrd.metrics.truth.match_truth`).
     `images` and `spreads` are files by dose. Only voxels of the head `mask` count.
     Raises InputError where a file is not on the grid of the normal dose.
     """
     normal, head = Volume.load(targets["normal"]), Volume.load(mask, unit="mask")
     _refuse_other_grid(head, normal, mask)
     inside = head.array > 0
-    wanted = {"normal": normal.array[inside]}
-    if "truth" in targets:
-        wanted["truth"] = as_reconstructed(Volume.load(targets["truth"]), normal, truth_fwhm_mm)[inside]
+    wanted = {}
+    for target, path in targets.items():
+        volume = Volume.load(path)
+        _refuse_other_grid(volume, normal, path)
+        wanted[target] = volume.array[inside]
     rows = []
     for drf, path in sorted(images.items()):
         image, spread = Volume.load(path), Volume.load(spreads[drf])
@@ -75,12 +75,6 @@ def coverage(
                 for level, share in zip(LEVELS, shares, strict=True)
             ]
     write_csv(pd.DataFrame(rows, columns=[*COVERAGE_KEYS, "coverage"]), out)
-
-
-def as_reconstructed(truth: Volume, grid: Volume, fwhm_mm: float) -> np.ndarray:
-    """Return the noise-free truth on the voxels of `grid`, smoothed by a Gaussian; (X, Y, Z) in its unit."""
-    sigma = fwhm_mm / FWHM_PER_SIGMA / grid.voxel_mm
-    return ndimage.gaussian_filter(resample(truth, grid).array, sigma)
 
 
 def _refuse_other_grid(volume: Volume, grid: Volume, path: str | Path) -> None:

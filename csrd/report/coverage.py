@@ -31,6 +31,6 @@ def coverage_html(table: pd.DataFrame) -> str:
         "denoised image: mean over test subjects and doses. Less than the level: the spread is too small. "
         "The interval is Student's t with as many degrees of freedom as samples were drawn, times the "
         "spread. The spread speaks of the normal dose, which is noisy itself; the truth, where it is "
-        "simulated, has the grid and the post-filter of the reconstruction, but not its point spread."
+        "simulated, has the grid and the resolution of the normal dose."
     )
     return plain_table("Method: target", [f"{level:.0%} interval" for level in SHOWN], rows, note)

@@ -54,7 +54,7 @@ def dose_quality(
     rows = read_csv(metrics)
     keys = [key for key in paper.METRICS if key in rows]
     drfs = sorted(drfs)
-    with _figure(path, len(keys) + 1, columns=3) as (figure, cells):
+    with panels_of(path, len(keys) + 1, columns=3) as (figure, cells):
         for cell, key in zip(cells, keys, strict=False):
             for method in paper.ordered(methods):
                 means = rows[rows["method"] == method].groupby("drf")[key].mean().reindex(drfs)
@@ -76,7 +76,7 @@ def training(path: str | Path, histories: dict[str, str | Path]) -> None:
     from matplotlib.ticker import LogLocator
 
     records = {method: history(histories[method]) for method in paper.ordered(list(histories))}
-    with _figure(path, 2, columns=2) as (figure, (left, right)):
+    with panels_of(path, 2, columns=2) as (figure, (left, right)):
         for method, table in records.items():
             minutes, style = table["seconds"] / 60, _style(method)
             left.plot(minutes, table["loss"], color=style["color"], alpha=0.22, linewidth=0.8)
@@ -130,7 +130,7 @@ def reliability(path: str | Path, coverage: str | Path, *, train_drfs: list[int]
     shades = dict(zip(drfs, colormaps["viridis"](np.linspace(0, 0.82, len(drfs))), strict=True))
     means = rows.groupby(["method", "target", "drf", "level"])["coverage"].mean()
     panels = [(method, target) for method in methods for target in targets]
-    with _figure(path, len(panels), columns=min(len(panels), 4), square=True) as (figure, cells):
+    with panels_of(path, len(panels), columns=min(len(panels), 4), square=True) as (figure, cells):
         for cell, (method, target) in zip(cells, panels, strict=False):
             cell.plot([0, 1], [0, 1], color=SOFT, linewidth=1, linestyle=(0, (2, 2)))
             for drf in drfs:
@@ -149,7 +149,7 @@ def reliability(path: str | Path, coverage: str | Path, *, train_drfs: list[int]
 
 
 @contextmanager
-def _figure(
+def panels_of(
     path: str | Path, panels: int, columns: int, square: bool = False
 ) -> Iterator[tuple["Figure", list["Axes"]]]:
     """Yield a figure and its panels in reading order, plainly dressed; write it as PNG at the end."""

@@ -14,6 +14,7 @@ from csrd.metrics import PROTOCOLS
 from csrd.metrics.evaluate import read_csv
 from csrd.report.coverage import coverage_html, coverage_table
 from csrd.report.html import fragment, page, picture
+from csrd.report.regions import regions_html, regions_table
 from csrd.report.statistics import AGAINST, compare, power, statistics_html
 from csrd.report.summary import summary
 from csrd.report.table import caption, table1, table1_by_dose
@@ -48,6 +49,7 @@ class Pictures:
     dose_quality: str | Path | None = None
     training: str | Path | None = None
     reliability: str | Path | None = None
+    agreement: str | Path | None = None
 
     def embedded(self) -> dict:
         """Return the same with each file as the address of an `img`."""
@@ -69,19 +71,29 @@ def report(
     units: dict[str, str] | None = None,
     protocol: str = "default",
     coverage: str | Path | None = None,
+    truth: str | Path | None = None,
+    regions: str | Path | None = None,
     benchmarks: str | Path | None = None,
 ) -> None:
     """Write ``report.html``, which needs no other file.
 
     `settings` is the configuration, of which methods that are not in use are left out; `protocol` is the
-    metrics' (`csrd.metrics.PROTOCOLS`), `coverage` the merged check of spreads, `benchmarks` the folder of
-    the run's benchmark files.
+    metrics' (`csrd.metrics.PROTOCOLS`), `coverage` the merged check of spreads, `truth` the metrics
+    against the noise-free truth, `regions` the merged uptake by region, `benchmarks` the folder of the run's
+    benchmark files.
     """
     rows, units = read_csv(metrics), units or {}
     rows = rows[rows["drf"].isin(drfs) & rows["subject"].isin(test_subjects)]
     whole, split = table1(rows, methods, test_subjects), table1_by_dose(rows, methods, test_subjects)
     note = caption(test_subjects, drfs, train_drfs, simulated, protocol=protocol)
     note_split = caption(test_subjects, drfs, train_drfs, simulated, by_dose=True, protocol=protocol)
+
+    def _against_truth(path: str | Path) -> str:
+        found = read_csv(path)
+        table = table1(found[found["drf"].isin(drfs)], methods, test_subjects)
+        about = {"protocol": protocol, "target": "truth"}
+        return html_table(table, caption(test_subjects, drfs, train_drfs, simulated, **about), units)
+
     unused = set(known_methods()) - set(methods)
     checked = None if coverage is None else read_csv(coverage)
     body = fragment(
@@ -90,9 +102,11 @@ def report(
         simulated=simulated,
         summary=summary(whole, split, train_drfs, checked, power(rows, methods)),
         table=html_table(whole, note, units),
+        truth="" if truth is None else _against_truth(truth),
         by_dose=html_table(split, note_split, units, train_drfs),
         statistics=_statistics(rows, methods),
         coverage="" if checked is None else coverage_html(coverage_table(checked)),
+        regions="" if regions is None else regions_html(regions_table(read_csv(regions))),
         times="" if benchmarks is None else times_html(times(benchmarks)),
         paper_table=paper_table(),
         metrics=[metric for key, metric in PROTOCOLS[protocol].items() if key in rows],

@@ -9,7 +9,7 @@ from csrd.metrics import METRICS
 from csrd.report import paper
 
 PROTOCOLS = {
-    "default": "Compared with the normal dose inside its head mask; the data range is the normal dose's "
+    "default": "Compared with the normal dose inside the head mask; the data range is the normal dose's "
     "maximum there, and SSIM's windows, textures and perceptual features lie in axial slices",
     "released": "Computed as by the paper's released code: means over whole axial slices, divided by the low "
     "dose's maximum",
@@ -79,8 +79,9 @@ def caption(
     simulated: bool,
     by_dose: bool = False,
     protocol: str = "default",
+    target: str = "normal",
 ) -> str:
-    """Return what must be known to read the numbers: who, which doses, which protocol, which limits."""
+    """Return what must be known to read the numbers: who, which doses, compared with what, limits."""
     doses = listed([f"{drf}" for drf in sorted(drfs)])
     unseen = [f"{drf}" for drf in sorted(drfs) if drf not in train_drfs]
     people = f"{len(subjects)} {'virtual ' if simulated else ''}test subject{'s' * (len(subjects) != 1)}"
@@ -89,6 +90,9 @@ def caption(
     if unseen:
         sentences.append(f"{listed(unseen)} × was seen by no method while it was fitted or chosen")
     sentences.append(PROTOCOLS[protocol])
+    if target == "truth":
+        sentences[-1] = sentences[-1].replace("normal dose", "noise-free truth")
+        sentences.append("The truth has the grid and the resolution of the normal dose")
     if simulated:
         sentences.append("Scatter is not simulated")
     sentences.append("Bold: best mean")

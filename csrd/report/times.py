@@ -1,4 +1,4 @@
-"""Where the time went: the benchmark files that a run leaves, one a job, added up by rule."""
+"""Where the time went: the benchmark files that a run leaves, one a job, added up by stage and rule."""
 
 from pathlib import Path
 
@@ -6,17 +6,33 @@ import pandas as pd
 
 from csrd.report.html import Cell, plain_table
 
-SHORT = 0.005  # of all time; rules below it share a row
+SHORT = 0.005  # of all time; a shorter rule is only in its stage's sum
+STAGES = {
+    "cohort": ("simulate_anatomy", "acquire", "import_listmode", "import_t1w", "import_corrections"),
+    "thin": ("thin",),
+    "recon": ("geometric_sensitivity", "subject_sensitivity", "reconstruct"),
+    "align": ("align", "describe_derivatives"),
+    "train": ("fit",),
+    "denoise": ("denoise",),
+    "evaluate": ("evaluate", "coverage", "match_truth", "regions", "evaluate_truth", "merge_metrics")
+    + ("merge_coverage", "merge_truth", "merge_regions"),
+    "report": ("table1", "table1_truth", "statistics", "report", "figure", "figure_errors", "figure_spread")
+    + ("figure_doses", "figure_training", "figure_reliability", "figure_regions"),
+    "noise": ("thin_again", "reconstruct_again", "crop_again", "denoise_again", "noise"),
+}  # the rules of each rule file, by their benchmarks' names
+INDENT = "\u2003"
 BY_FILE = ("fit",)  # rules whose jobs are told apart: a method's training is what one wants to know
 
 
 def times(benchmarks: str | Path) -> pd.DataFrame:
-    """Return ``rule, jobs, wall_s, cpu_s, memory_mb``, the longest first: sums, and the largest memory.
+    """Return ``stage, rule, jobs, wall_s, cpu_s, memory_mb``: sums, and the largest memory.
 
-    Reads ``<rule>.tsv`` and ``<rule>/<job>.tsv`` under the folder; a file that is no benchmark is left out,
-    a job that was too short for the clock counts as 0.
+    Stages stand in the order of a run, the rules of each with the longest first. Reads ``<rule>.tsv`` and
+    ``<rule>/<job>.tsv`` under the folder; a file that is no benchmark is left out, a job that was too short
+    for the clock counts as 0.
     """
     folder, rows = Path(benchmarks), []
+    stage_of = {rule: stage for stage, rules in STAGES.items() for rule in rules}
     for path in sorted(folder.rglob("*.tsv")):
         parts = path.relative_to(folder).with_suffix("").parts
         rule = f"{parts[0]} {parts[-1]}" if parts[0] in BY_FILE and len(parts) > 1 else parts[0]
@@ -25,36 +41,49 @@ def times(benchmarks: str | Path) -> pd.DataFrame:
             numbers = table[["s", "cpu_time", "max_rss"]].fillna(0).astype(float).mean()
         except (KeyError, ValueError, OSError):
             continue
-        rows.append((rule, *numbers))
-    jobs = pd.DataFrame(rows, columns=["rule", "wall_s", "cpu_s", "memory_mb"])
-    groups = jobs.groupby("rule")
+        rows.append((stage_of.get(parts[0], "other"), rule, *numbers))
+    jobs = pd.DataFrame(rows, columns=["stage", "rule", "wall_s", "cpu_s", "memory_mb"])
+    groups = jobs.groupby(["stage", "rule"])
     table = pd.concat(
         [groups.size().rename("jobs"), groups[["wall_s", "cpu_s"]].sum(), groups["memory_mb"].max()], axis=1
-    )
-    return table.sort_values("wall_s", ascending=False).reset_index()
+    ).reset_index()
+    order = {stage: i for i, stage in enumerate([*STAGES, "other"])}
+    table["order"] = table["stage"].map(order)
+    table = table.sort_values(["order", "wall_s"], ascending=[True, False], ignore_index=True)
+    return table.drop(columns="order")
 
 
 def times_html(table: pd.DataFrame) -> str:
-    """Return the table of `times` as an HTML fragment, the total below; nothing for a table without rows."""
+    """Return the table of `times` as an HTML fragment: a stage, its rules, at the end the total.
+
+    Nothing for a table without rows.
+    """
     if table.empty:
         return ""
-    total = ("all", *table[["jobs", "wall_s", "cpu_s"]].sum(), table["memory_mb"].max())
-    short = table["wall_s"] < SHORT * table["wall_s"].sum()
-    listed, rest = table[~short], table[short]
-    lines, rows = list(listed.itertuples(index=False)), []
-    if len(rest):
-        name = f"{len(rest)} shorter rule{'s' * (len(rest) > 1)}"
-        lines.append((name, *rest[["jobs", "wall_s", "cpu_s"]].sum(), rest["memory_mb"].max()))
-    for rule, jobs, wall, cpu, memory in [*lines, total]:
-        share = f"{wall / max(table['wall_s'].sum(), 1e-9):.0%}"
-        texts = [f"{jobs:.0f}", clock(wall), share, clock(cpu), f"{memory / 1024:.1f}"]
-        rows.append((rule, [Cell(text, best=rule == "all") for text in texts]))
+    whole = float(table["wall_s"].sum())
+    rows = []
+    for stage, part in table.groupby("stage", sort=False):
+        rows.append((stage, _cells(_sum(part), whole, best=True)))
+        listed = part[part["wall_s"] >= SHORT * whole] if len(part) > 1 else part[:0]
+        rows += [(INDENT + str(row["rule"]), _cells(row, whole)) for _, row in listed.iterrows()]
+    rows.append(("all", _cells(_sum(table), whole, best=True)))
     heads = ["Jobs", "Wall time", "Share", "CPU time", "Memory (GiB)"]
     note = (
-        "Wall and CPU time are sums over a rule's jobs, some of which ran side by side; memory is the "
-        "largest job's. Each job counts as it last ran; the writing of this page is not among them."
+        "Wall and CPU time are sums over the jobs of a stage and its rules, some of which ran side by side; "
+        "memory is the largest job's. Rules below half a percent of all time are not listed. Each job counts "
+        "as it last ran; the writing of this page is not among them."
     )
-    return plain_table("Rule", heads, rows, note)
+    return plain_table("Stage and rule", heads, rows, note)
+
+
+def _sum(table: pd.DataFrame) -> pd.Series:
+    return pd.concat([table[["jobs", "wall_s", "cpu_s"]].sum(), table[["memory_mb"]].max()])
+
+
+def _cells(row: pd.Series, whole: float, best: bool = False) -> list[Cell]:
+    share = f"{row['wall_s'] / max(whole, 1e-9):.0%}"
+    texts = [clock(row["wall_s"]), share, clock(row["cpu_s"]), f"{row['memory_mb'] / 1024:.1f}"]
+    return [Cell(text, best=best) for text in (f"{row['jobs']:.0f}", *texts)]
 
 
 def clock(seconds: float) -> str:

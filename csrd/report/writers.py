@@ -9,9 +9,11 @@ from csrd.metrics.evaluate import read_csv, write_csv
 from csrd.report import paper
 from csrd.report.coverage import coverage_html, coverage_table
 from csrd.report.html import fragment, page
+from csrd.report.regions import regions_html, regions_table
 from csrd.report.statistics import compare, power, statistics_html
 from csrd.report.table import best, caption, cells, header, metrics_in, table1, table1_by_dose
 
+NAMES = {"normal": ("table1", "Table 1"), "truth": ("table1_truth", "Table 1 against the truth")}
 LATEX_ESCAPES = {
     "%": r"\%",
     "_": r"\_",
@@ -35,25 +37,28 @@ def tables(
     simulated: bool,
     units: dict[str, str] | None = None,
     protocol: str = "default",
+    target: str = "normal",
 ) -> None:
     """Write ``table1.{csv,md,tex,html}`` and ``table1_by_dose.{csv,html}`` into `out_dir`.
 
     `units` overrides what stands in brackets in the headers (`table.units_of`); `protocol` is the metrics'.
+    With the `target` "truth", `metrics` are those against it, and the files' names begin with table1_truth.
     """
     rows, out, units = read_csv(metrics), Path(out_dir), units or {}
     rows = rows[rows["drf"].isin(drfs)]
     whole = table1(rows, methods, test_subjects)
     split = table1_by_dose(rows, methods, test_subjects)
-    note = caption(test_subjects, drfs, train_drfs, simulated, protocol=protocol)
-    note_split = caption(test_subjects, drfs, train_drfs, simulated, by_dose=True, protocol=protocol)
-    write_csv(whole, out / "table1.csv")
-    write_csv(split, out / "table1_by_dose.csv")
-    _write(out / "table1.md", markdown(whole, note, units))
-    _write(out / "table1.tex", latex(whole, note, units))
-    _write(out / "table1.html", page("Table 1", html_table(whole, note, units)))
-    _write(
-        out / "table1_by_dose.html", page("Table 1 by dose", html_table(split, note_split, units, train_drfs))
-    )
+    about = {"protocol": protocol, "target": target}
+    note = caption(test_subjects, drfs, train_drfs, simulated, **about)
+    note_split = caption(test_subjects, drfs, train_drfs, simulated, by_dose=True, **about)
+    name, title = NAMES[target]
+    write_csv(whole, out / f"{name}.csv")
+    write_csv(split, out / f"{name}_by_dose.csv")
+    _write(out / f"{name}.md", markdown(whole, note, units))
+    _write(out / f"{name}.tex", latex(whole, note, units, label=name))
+    _write(out / f"{name}.html", page(title, html_table(whole, note, units)))
+    body = html_table(split, note_split, units, train_drfs)
+    _write(out / f"{name}_by_dose.html", page(f"{title} by dose", body))
 
 
 def statistics_tables(
@@ -75,6 +80,13 @@ def coverage_tables(coverage: str | Path, out_dir: str | Path) -> None:
     _write(out / "coverage.html", page("Coverage", coverage_html(table)))
 
 
+def regions_tables(regions: str | Path, out_dir: str | Path) -> None:
+    """Write ``regions.{csv,html}`` from the merged table of `csrd.metrics.regions`."""
+    table, out = regions_table(read_csv(regions)), Path(out_dir)
+    write_csv(table, out / "regions.csv")
+    _write(out / "regions.html", page("Uptake by region", regions_html(table)))
+
+
 def markdown(table: pd.DataFrame, note: str, units: dict[str, str]) -> str:
     """Return the table as Markdown, the caption above it."""
     heads = ["Method", *(" ".join(header(key, units)) for key in metrics_in(table)), "n"]
@@ -86,9 +98,11 @@ def markdown(table: pd.DataFrame, note: str, units: dict[str, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def latex(table: pd.DataFrame, note: str, units: dict[str, str]) -> str:
-    """Return the table as LaTeX for the booktabs package."""
-    heads = ["Method", *(" ".join(header(key, units)) for key in metrics_in(table)), "$n$"]
+def latex(table: pd.DataFrame, note: str, units: dict[str, str], label: str = "denoising") -> str:
+    """Return the table as LaTeX for the booktabs package, narrow enough for an article's page."""
+    heads = [header(key, units) for key in metrics_in(table)]
+    names = [name.partition(" (")[0] + f" {arrow}" for name, arrow in heads]
+    units_below = [bracket and f"({bracket}" for _, _, bracket in (name.partition(" (") for name, _ in heads)]
     texts, bold = cells(table), best(table)
     body = []
     for i, method in enumerate(table["method"]):
@@ -104,10 +118,13 @@ def latex(table: pd.DataFrame, note: str, units: dict[str, str]) -> str:
             r"\begin{table}[htbp]",
             r"  \centering",
             rf"  \caption{{{_tex(note)}}}",
-            r"  \label{tab:denoising}",
-            rf"  \begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}",
+            rf"  \label{{tab:{label}}}",
+            r"  \scriptsize",
+            r"  \setlength{\tabcolsep}{1.5pt}",
+            rf"  \begin{{tabular}}{{@{{}}l{'r' * len(heads)}r@{{}}}}",
             r"    \toprule",
-            "    " + " & ".join([_tex(heads[0]), *map(_tex, heads[1:-1]), heads[-1]]) + r" \\",
+            "    " + " & ".join(["Method", *map(_tex, names), "$n$"]) + r" \\",
+            "    " + " & ".join(["", *map(_tex, units_below), ""]) + r" \\",
             r"    \midrule",
             *("    " + line for line in body),
             r"    \bottomrule",

@@ -1,10 +1,13 @@
+import re
+from pathlib import Path
+
 import pandas as pd
 import pytest
 
 from csrd.report.statistics import Power
 from csrd.report.summary import calibration, losses, summary, winners, worse_than_nothing
 from csrd.report.table import table1, table1_by_dose
-from csrd.report.times import clock, times, times_html
+from csrd.report.times import STAGES, clock, times, times_html
 
 METHODS = ["lowdose", "tv", "csrd"]
 
@@ -63,6 +66,12 @@ def test_calibration_in_words(share, verdict):
     assert f"in {share:.0%}" in sentence and verdict in sentence
 
 
+def test_every_rule_has_a_stage():
+    for path in (Path(__file__).parents[2] / "workflow" / "rules").glob("*.smk"):
+        rules = set(re.findall(r"<benchmarks>/(\w+)", path.read_text()))
+        assert rules == set(STAGES.get(path.stem, ())), path.stem
+
+
 def test_time_by_rule(tmp_path):
     heads = "s\th:m:s\tmax_rss\tcpu_time\n"
     for name, line in (
@@ -76,10 +85,11 @@ def test_time_by_rule(tmp_path):
         (tmp_path / f"{name}.tsv").write_text(heads + line + "\n")
     (tmp_path / "broken.tsv").write_text("")
     table = times(tmp_path).set_index("rule")
-    assert list(table.index) == ["fit csrd", "align", "fit tv", "table1"]
-    assert table.loc["align"].tolist() == [2, 30, 28, 300]
+    assert list(table.index) == ["align", "fit csrd", "fit tv", "table1"]
+    assert table.loc["align"].tolist() == ["align", 2, 30, 28, 300]
     text = times_html(times(tmp_path))
     assert "1 min 40 s" in text and "2 min 15 s" in text and "<td>74%</td>" in text
-    assert "1 shorter rule<" in text and "table1" not in text
+    assert text.index(">train<") < text.index("\u2003fit csrd<") and "1 min 45 s" in text, "a stage's sum"
+    assert ">report<" in text and "table1" not in text, "too short to be listed"
     assert times_html(times(tmp_path / "nothing")) == ""
     assert clock(59.6) == "1 min 00 s" and clock(7380) == "2 h 03 min"

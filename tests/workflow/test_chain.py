@@ -38,6 +38,33 @@ def test_table_and_report(results):
     assert TEST_SUBJECT in report and "data:image/png;base64" in report
 
 
+def test_the_truth_is_compared_with(results):
+    normal, truth = (
+        pd.read_csv(results / "tables" / f"{name}.csv", index_col="method")
+        for name in ("table1", "table1_truth")
+    )
+    assert list(truth.index) == METHODS and np.isfinite(truth.to_numpy()).all()
+    assert truth.loc["tv", "mae_mean"] != normal.loc["tv", "mae_mean"]
+    regions = pd.read_csv(results / "metrics" / "regions.csv")
+    large = regions[(regions["region"] == "white_matter") & (regions["target"] == "truth")].set_index(
+        "method"
+    )
+    assert large.loc["normal", "mean"] == pytest.approx(large.loc["normal", "target_mean"], rel=0.15)
+    report = (results / "report.html").read_text()
+    assert 'id="truth"' in report and 'id="regions"' in report
+
+
+def test_noise_over_new_thinnings(results, snakemake):
+    """Two draws: the low dose has no more bias than the normal dose has, and deviates by its noise."""
+    snakemake("--cores", "all", "noise", *CONFIG)
+    table = pd.read_csv(results / "tables" / "noise.csv").set_index(["method", "region"])
+    assert list(dict.fromkeys(table.index.get_level_values("method"))) == METHODS
+    low = table.loc["lowdose"]
+    assert (low["draws"] == 2).all() and (low["voxel_sd"] > 0).all()
+    assert (table.loc["tv", "voxel_sd"] < low["voxel_sd"]).all()
+    assert not list((results / "noise").rglob("*_listmode.l64*")), "thinned list-mode is temporary"
+
+
 def test_metrics_name_their_rows(results):
     metrics = pd.read_csv(results / "metrics" / "metrics.csv")
     rows = {(row.subject, row.drf, row.method) for row in metrics.itertuples()}

@@ -17,6 +17,9 @@ RULES = {
     "denoise": "tests x without spread",
     "denoise_with_spread": "tests x with spread",
     "evaluate": "tests",
+    "match_truth": "tests",
+    "evaluate_truth": "tests",
+    "regions": "tests",
     "table1": "one",
     "report": "one",
 }
@@ -55,6 +58,14 @@ def test_methods_with_a_spread_are_checked(snakemake):
     settings = settings[0], "methods=[lowdose, tv]"
     plan = snakemake("--cores", "1", "-n", "--configfile", "config/test.yaml", "--config", *settings).stdout
     assert "figure_errors" in plan and "figure_doses" in plan and not any(rule in plan for rule in once)
+
+
+def test_noise_thins_one_subject_anew(snakemake):
+    arguments = "--configfile", "config/config.yaml", "--config", "results_dir=results-plan"
+    plan = snakemake("--cores", "1", "-n", "noise", *arguments).stdout
+    jobs = dict(re.findall(r"^(\w+) +(\d+)$", plan, flags=re.MULTILINE))
+    wanted = {"thin_again": 5, "reconstruct_again": 5, "crop_again": 5, "denoise_again": 5, "noise": 1}
+    assert {rule: int(jobs[rule]) for rule in wanted} == wanted and "evaluate" not in jobs
 
 
 def test_outside_command_needs_no_sensitivity(snakemake):

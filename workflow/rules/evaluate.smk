@@ -58,7 +58,7 @@ rule coverage:
         spreads=expand(f"{SPREAD}.nii.gz", drf=settings.drfs, allow_missing=True),
         normal=f"{REFERENCE}.nii.gz",
         mask=f"{ANAT}_space-pet_desc-head_mask.nii.gz",
-        truth=TRUTH if TRUTH_IS_COMPARABLE else [],
+        truth=MATCHED_TRUTH,
         code=code_of("metrics"),
     output:
         table="<results>/metrics/{subject}_{method}_coverage.csv",
@@ -75,7 +75,6 @@ rule coverage:
     params:
         drfs=lookup(dpath="drfs", within=config),
         samples=lambda wildcards: config[wildcards.method]["samples"],
-        fwhm_mm=lookup(dpath="recon/postfilter_fwhm_mm", within=config),
     message:
         "{wildcards.subject}: check the spread of {wildcards.method}"
     script:
@@ -99,3 +98,110 @@ use rule merge_metrics as merge_coverage with:
         row=["subject", "drf", "method", "target", "level"],
     message:
         "Merge the checks of the spread"
+
+
+# What only the virtual cohort can be asked: how near the methods come to the truth, and region by region.
+if SIMULATED:
+
+    rule match_truth:
+        input:
+            activity=TRUTH,
+            normal=f"{REFERENCE}.nii.gz",
+            mask=f"{ANAT}_space-pet_desc-head_mask.nii.gz",
+        output:
+            truth=MATCHED_TRUTH,
+            sidecar="<results>/metrics/{subject}_truth.json",
+        log:
+            "<logs>/match_truth/{subject}.log",
+        benchmark:
+            "<benchmarks>/match_truth/{subject}.tsv"
+        threads: 1
+        resources:
+            mem_mb=2000,
+            runtime=10,
+        message:
+            "{wildcards.subject}: bring the truth to the resolution of the normal dose"
+        script:
+            "../scripts/match_truth.py"
+
+    use rule evaluate as evaluate_truth with:
+        input:
+            images=expand(
+                f"{DENOISED}.nii.gz", method=settings.methods, drf=settings.drfs, allow_missing=True
+            ),
+            lows=expand(f"{LOW}.nii.gz", drf=settings.drfs, allow_missing=True),
+            reference=MATCHED_TRUTH,
+            mask=f"{ANAT}_space-pet_desc-head_mask.nii.gz",
+            subject=f"{RAW}_subject.json",
+            code=code_of("metrics"),
+        output:
+            tables=expand(
+                "<results>/metrics/{subject}_{method}_truth.csv", method=settings.methods, allow_missing=True
+            ),
+        log:
+            "<logs>/evaluate_truth/{subject}.log",
+        benchmark:
+            "<benchmarks>/evaluate_truth/{subject}.tsv"
+        message:
+            "{wildcards.subject}: evaluate {params.methods} against the truth"
+
+    use rule merge_metrics as merge_truth with:
+        input:
+            tables=expand(
+                "<results>/metrics/{subject}_{method}_truth.csv",
+                subject=subjects_of("test"),
+                method=settings.methods,
+            ),
+        output:
+            table="<results>/metrics/metrics_truth.csv",
+        log:
+            "<logs>/merge_truth.log",
+        benchmark:
+            "<benchmarks>/merge_truth.tsv"
+        message:
+            "Merge the metrics against the truth"
+
+    rule regions:
+        input:
+            images=expand(
+                f"{DENOISED}.nii.gz", method=settings.methods, drf=settings.drfs, allow_missing=True
+            ),
+            normal=f"{REFERENCE}.nii.gz",
+            mask=f"{ANAT}_space-pet_desc-head_mask.nii.gz",
+            activity=TRUTH,
+            labels="<results>/raw/{subject}/truth/{subject}_labels.nii.gz",
+            spots="<results>/raw/{subject}/truth/{subject}_mrToPet.json",
+            matched=MATCHED_TRUTH,
+            sidecar="<results>/metrics/{subject}_truth.json",
+            code=code_of("metrics"),
+        output:
+            table="<results>/metrics/{subject}_regions.csv",
+        log:
+            "<logs>/regions/{subject}.log",
+        benchmark:
+            "<benchmarks>/regions/{subject}.tsv"
+        threads: 1
+        resources:
+            mem_mb=2000,
+            runtime=10,
+        params:
+            drfs=lookup(dpath="drfs", within=config),
+            methods=lookup(dpath="methods", within=config),
+        message:
+            "{wildcards.subject}: measure the uptake by region"
+        script:
+            "../scripts/measure_regions.py"
+
+    use rule merge_metrics as merge_regions with:
+        input:
+            tables=expand("<results>/metrics/{subject}_regions.csv", subject=subjects_of("test")),
+        output:
+            table="<results>/metrics/regions.csv",
+        log:
+            "<logs>/merge_regions.log",
+        benchmark:
+            "<benchmarks>/merge_regions.tsv"
+        params:
+            row=["subject", "drf", "method", "target", "region"],
+        message:
+            "Merge the uptake by region"

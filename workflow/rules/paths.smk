@@ -10,7 +10,7 @@ LOW = f"{PET}_rec-acstatDrf{{drf}}_desc-lowdose_pet"
 DENOISED = f"{PET}_rec-acstatDrf{{drf}}_desc-{{method}}_pet"
 SPREAD = f"{PET}_rec-acstatDrf{{drf}}_desc-{{method}}Spread_pet"
 TRUTH = "<results>/raw/{subject}/truth/{subject}_activity.nii.gz" if SIMULATED else []
-TRUTH_IS_COMPARABLE = SIMULATED and settings.recon.engine == "embedded"  # its post-filter is known
+MATCHED_TRUTH = "<results>/metrics/{subject}_truth.nii.gz" if SIMULATED else []  # as the scanner would see it
 LOWEST = max(settings.drfs)
 COMPARED = "csrd" in settings.methods and len(settings.methods) > 1
 NO_METHOD = "[^a-zA-Z0-9]"  # constrains a rule to no method at all

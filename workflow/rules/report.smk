@@ -35,10 +35,81 @@ rule table1:
         in_suv=cohort.in_suv(subjects.values()),
         vgg=lookup(dpath="metrics/vgg", within=config),
         protocol=lookup(dpath="metrics/protocol", within=config),
+        target="normal",
     message:
         "Write Table 1"
     script:
         "../scripts/table1.py"
+
+
+if SIMULATED:
+
+    use rule table1 as table1_truth with:
+        input:
+            code=code_of("report"),
+            metrics="<results>/metrics/metrics_truth.csv",
+        output:
+            tables=multiext("<results>/tables/table1_truth", ".csv", ".md", ".tex"),
+            by_dose="<results>/tables/table1_truth_by_dose.csv",
+            page=report(
+                "<results>/tables/table1_truth.html",
+                caption="../report/table1_truth.rst",
+                category="Tables",
+                labels={"table": "Table 1 against the truth", "doses": "all"},
+            ),
+            page_by_dose=report(
+                "<results>/tables/table1_truth_by_dose.html",
+                caption="../report/table1_truth.rst",
+                category="Tables",
+                labels={"table": "Table 1 against the truth", "doses": "each"},
+            ),
+        log:
+            "<logs>/table1_truth.log",
+        benchmark:
+            "<benchmarks>/table1_truth.tsv"
+        params:
+            methods=lookup(dpath="methods", within=config),
+            drfs=lookup(dpath="drfs", within=config),
+            train_drfs=lookup(dpath="train_drfs", within=config),
+            subjects=subjects_of("test"),
+            simulated=SIMULATED,
+            in_suv=cohort.in_suv(subjects.values()),
+            vgg=lookup(dpath="metrics/vgg", within=config),
+            protocol=lookup(dpath="metrics/protocol", within=config),
+            target="truth",
+        message:
+            "Write Table 1 against the truth"
+
+    rule figure_regions:
+        input:
+            code=code_of("report"),
+            regions="<results>/metrics/regions.csv",
+        output:
+            table="<results>/tables/regions.csv",
+            page=report(
+                "<results>/tables/regions.html",
+                caption="../report/regions.rst",
+                category="Tables",
+                labels={"table": "Uptake by region", "doses": "averaged"},
+            ),
+            figure=report(
+                "<results>/figures/bland_altman.png",
+                caption="../report/bland_altman.rst",
+                category="Curves",
+                labels={"figure": "agreement by region"},
+            ),
+        log:
+            "<logs>/figure_regions.log",
+        benchmark:
+            "<benchmarks>/figure_regions.tsv"
+        threads: 1
+        resources:
+            mem_mb=1000,
+            runtime=5,
+        message:
+            "Draw the uptake by region"
+        script:
+            "../scripts/figure_regions.py"
 
 
 rule statistics:
@@ -275,6 +346,9 @@ rule report:
         training=rules.figure_training.output.figure if settings.learned_methods else [],
         reliability=rules.figure_reliability.output.figure if settings.methods_with_spread else [],
         coverage="<results>/metrics/coverage.csv" if settings.methods_with_spread else [],
+        truth="<results>/metrics/metrics_truth.csv" if SIMULATED else [],
+        regions="<results>/metrics/regions.csv" if SIMULATED else [],
+        agreement=rules.figure_regions.output.figure if SIMULATED else [],
     output:
         page="<results>/report.html",
     log:

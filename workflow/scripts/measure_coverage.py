@@ -15,5 +15,4 @@ with plain_errors(snakemake.log[0]):
         samples=params.samples,
         subject=snakemake.wildcards.subject,
         method=snakemake.wildcards.method,
-        truth_fwhm_mm=params.fwhm_mm,
     )

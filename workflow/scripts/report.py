@@ -9,7 +9,7 @@ with plain_errors(snakemake.log[0]):
     given, params, settings = snakemake.input, snakemake.params, snakemake.params.settings
     kinds = [kind for kind in ("comparison", "errors", "spread") if given[kind]]
     by_subject = {kind: dict(zip(params.test_subjects, given[kind], strict=True)) for kind in kinds}
-    whole = {kind: given[kind] or None for kind in ("dose_quality", "training", "reliability")}
+    whole = {kind: given[kind] or None for kind in ("dose_quality", "training", "reliability", "agreement")}
     registration = dict(zip(params.subjects, given.registration, strict=True))
     report(
         snakemake.output.page,
@@ -25,5 +25,7 @@ with plain_errors(snakemake.log[0]):
         units=units_of(params.in_suv, settings["metrics"]["vgg"]),
         protocol=settings["metrics"]["protocol"],
         coverage=given.coverage or None,
+        truth=given.truth or None,
+        regions=given.regions or None,
         benchmarks=params.benchmarks,
     )

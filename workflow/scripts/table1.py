@@ -19,4 +19,5 @@ with plain_errors(snakemake.log[0]):
         simulated=params.simulated,
         units=units_of(params.in_suv, params.vgg),
         protocol=params.protocol,
+        target=params.target,
     )

@@ -1,0 +1,117 @@
+"""Uptake by region as a table and a figure: bias, what is left of the spots, agreement."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from csrd.metrics.evaluate import read_csv
+from csrd.metrics.regions import NORMAL
+from csrd.report import paper
+from csrd.report.curves import COLOURS, INK, SOFT, panels_of
+from csrd.report.html import Cell, plain_table
+
+LIMITS = 1.96  # standard deviations: where 95 % of normally distributed differences lie
+SPOTS = {"hot": "hot spots", "cold": "cold spots"}
+
+
+def regions_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return ``method, target, region, kind, n, bias, bias_sd, max_bias, recovery, recovery_sd``.
+
+    `rows` is the merged table of `csrd.metrics.regions`. Biases are (method − target) / target of a region's
+    mean and maximum, means over test subjects and doses (n images); spots of a kind are taken together.
+    """
+    rows = rows.assign(
+        bias=rows["mean"] / rows["target_mean"] - 1,
+        max_bias=rows["max"] / rows["target_max"] - 1,
+        region=rows["kind"].map(SPOTS).fillna(rows["region"]),
+    )
+    groups = rows.groupby(["method", "target", "kind", "region"], sort=False)
+    table = groups.agg(
+        n=("bias", "size"),
+        bias=("bias", "mean"),
+        bias_sd=("bias", "std"),
+        max_bias=("max_bias", "mean"),
+        recovery=("recovery", "mean"),
+        recovery_sd=("recovery", "std"),
+    ).reset_index()
+    rank = {method: i for i, method in enumerate(_columns(table))}
+    table = table.sort_values("method", key=lambda method: method.map(rank), kind="stable", ignore_index=True)
+    return table[["method", "target", "region", *table.columns.drop(["method", "target", "region"])]]
+
+
+def regions_html(table: pd.DataFrame) -> str:
+    """Return the table of `regions_table` as fragments of HTML: biases against the truth, then recovery."""
+    shown = table[table["target"] == "truth"].set_index(["region", "method"])
+    methods = _columns(table)
+    heads = [_name(method) for method in methods]
+    kinds = shown["kind"].groupby(level="region", sort=False).first()
+    bias = [
+        (region.replace("_", " "), [_bias(shown.loc[region, method]) for method in methods])
+        for region in kinds.index[kinds == "region"]
+    ]
+    left = [
+        (region, [_recovery(shown.loc[region, method]) for method in methods])
+        for region in SPOTS.values()
+        if region in kinds.index
+    ]
+    of_regions = (
+        "Bias in percent of a region's mean uptake against the noise-free truth at the normal dose's "
+        "resolution, mean ± standard deviation over test subjects and doses; below it, the bias "
+        "of the region's maximum, which noise alone raises. Regions are the simulation's labels."
+    )
+    of_spots = (
+        "What is left of spots of 4 to 7 mm radius that the MR does not show: 1, as in the truth; 0, as if "
+        "there were none. Mean ± standard deviation over spots, test subjects and doses."
+    )
+    return plain_table("Region", heads, bias, of_regions) + plain_table("PET only", heads, left, of_spots)
+
+
+def bland_altman(path: str | Path, regions: str | Path) -> None:
+    """Write a PNG with a panel per method: its regions' means minus the normal dose's, against their mean.
+
+    `regions` is the merged table of `csrd.metrics.regions`; a point is a region of a test subject at a dose.
+    The solid line is the mean difference, the dashed ones are 1.96 standard deviations away.
+    """
+    rows = read_csv(regions)
+    rows = rows[(rows["target"] == "normal") & (rows["kind"] == "region")]
+    methods = paper.ordered(list(rows["method"].unique()))
+    ends = np.abs(rows["mean"] - rows["target_mean"]).max() * 1.1 or 1.0
+    with panels_of(path, len(methods), columns=min(len(methods), 3)) as (_, cells):
+        for i, (cell, method) in enumerate(zip(cells, methods, strict=False)):
+            part = rows[rows["method"] == method]
+            difference = part["mean"] - part["target_mean"]
+            middle, spread = difference.mean(), difference.std()
+            across = (part["mean"] + part["target_mean"]) / 2
+            cell.scatter(across, difference, s=9, alpha=0.5, color=COLOURS.get(method, INK), linewidths=0)
+            cell.axhline(0, color=SOFT, linewidth=0.8)
+            cell.axhline(middle, color=INK, linewidth=1.3)
+            for side in (-LIMITS, LIMITS):
+                cell.axhline(middle + side * spread, color=INK, linewidth=1, linestyle=(0, (4, 3)))
+            cell.set_title(
+                f"{paper.label(method)}\n{middle:+.2f} ± {LIMITS * spread:.2f}".replace("-", "−"), fontsize=11
+            )
+            cell.set_ylim(-ends, ends)
+            cell.set_xlabel("mean of both (kBq/mL)", fontsize=10)
+            if i % 3 == 0:
+                cell.set_ylabel("difference (kBq/mL)", fontsize=10)
+
+
+def _columns(table: pd.DataFrame) -> list[str]:
+    found = list(table["method"].unique())
+    return [name for name in found if name == NORMAL] + paper.ordered([m for m in found if m != NORMAL])
+
+
+def _name(method: str) -> str:
+    return "Normal dose" if method == NORMAL else paper.label(method)
+
+
+def _bias(row: pd.Series) -> Cell:
+    spread = "" if np.isnan(row["bias_sd"]) else f" ± {100 * row['bias_sd']:.1f}"
+    text = f"{100 * row['bias']:+.1f}{spread}".replace("-", "−")
+    return Cell(text, f"max {100 * row['max_bias']:+.0f}".replace("-", "−"))
+
+
+def _recovery(row: pd.Series) -> Cell:
+    spread = "" if np.isnan(row["recovery_sd"]) else f" ± {row['recovery_sd']:.2f}"
+    return Cell(f"{row['recovery']:.2f}{spread}".replace("-", "−"))

@@ -10,6 +10,11 @@ LOW = f"{PET}_rec-acstatDrf{{drf}}_desc-lowdose_pet"
 DENOISED = f"{PET}_rec-acstatDrf{{drf}}_desc-{{method}}_pet"
 SPREAD = f"{PET}_rec-acstatDrf{{drf}}_desc-{{method}}Spread_pet"
 TRUTH = "<results>/raw/{subject}/truth/{subject}_activity.nii.gz" if SIMULATED else []
+SIMULATED_FILES = [
+    f"{RAW}_{file}"
+    for file in ("listmode.l64", "listmode.l64.hdr", "T1w.nii.gz", "mumap.nii.gz", "normalisation.npy")
+]
+FILE_COLUMNS = ("listmode", "header", "t1w", "mumap", "normalisation")
 TRUTH_IS_COMPARABLE = SIMULATED and settings.recon.engine == "embedded"  # its post-filter is known
 LOWEST = max(settings.drfs)
 COMPARED = "csrd" in settings.methods and len(settings.methods) > 1

@@ -275,8 +275,12 @@ rule report:
         training=rules.figure_training.output.figure if settings.learned_methods else [],
         reliability=rules.figure_reliability.output.figure if settings.methods_with_spread else [],
         coverage="<results>/metrics/coverage.csv" if settings.methods_with_spread else [],
+        inputs=expand("<results>/raw/{subject}/{subject}_inputs.json", subject=subjects),
+        study=[settings.cohort.tracer] if SIMULATED else [settings.cohort.sheet],
+        models=expand("<results>/models/{method}/model.json", method=settings.fitted_methods),
     output:
         page="<results>/report.html",
+        run="<results>/run.json",
     log:
         "<logs>/report.log",
     benchmark:
@@ -289,6 +293,7 @@ rule report:
         settings=settings.model_dump(mode="json"),
         benchmarks=f"{settings.results_dir}/benchmarks",
         subjects=list(subjects),
+        methods=settings.fitted_methods,
         test_subjects=subjects_of("test"),
         simulated=SIMULATED,
         in_suv=cohort.in_suv(subjects.values()),

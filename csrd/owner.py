@@ -48,7 +48,10 @@ def _clear(folder: Path, stream: TextIO) -> list[Path]:
     """Delete the locks where all owners on record were on this machine; forget the owners of deleted ones."""
     locks = sorted(folder.glob("locks/*.lock"))
     stream.seek(0)
-    if locks and set(stream.read().split()) != {_here()}:
+    owners = set(stream.read().split())
+    if locks and owners != {_here()}:
+        if not owners:
+            print("unknown", file=stream)
         return []
     for lock in locks:
         lock.unlink()

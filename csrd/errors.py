@@ -2,8 +2,13 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
+from typing import TextIO
+
+from csrd.orphans import ended_with_parent
+
+NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")  # torch, on CPU and CUDA
 
 
 class InputError(ValueError):
@@ -14,26 +19,62 @@ class InputError(ValueError):
 def plain_errors(log: str | Path | None = None) -> Iterator[None]:
     """Run the block with its output in `log`; turn an InputError into one line and exit status 1.
 
-    The line goes to the log and to the terminal, without a traceback: the mistake is the user's.
-    Any other exception is ours and keeps its traceback, which then stands in the log too.
+    The line goes to the log and to the terminal, without a traceback: the mistake is the user's, or the
+    machine has too little memory. Any other exception is ours and keeps its traceback, which then stands in
+    the log too. A block with a log is a job of the workflow's, and ends with it.
     """
-    terminal = sys.stderr
     if log is None:
         try:
             yield
-        except InputError as error:
-            sys.exit(f"csrd: {error}")
+        except (InputError, MemoryError, RuntimeError) as error:
+            if (sentence := _sentence(error)) is None:
+                raise
+            sys.exit(sentence)
         return
-    Path(log).parent.mkdir(parents=True, exist_ok=True)
-    with open(log, "a", buffering=1) as stream, redirect_stdout(stream), redirect_stderr(stream):
+    terminal = sys.stderr
+    with _open(log) as stream, redirect_stdout(stream), redirect_stderr(stream), ended_with_parent():
         try:
             yield
-        except InputError as error:
-            print(f"csrd: {error}", file=stream)
-            print(f"csrd: {error}", file=terminal)
-            sys.exit(1)
-        except Exception:
-            import traceback
+        except Exception as error:
+            if (sentence := _sentence(error)) is None:
+                import traceback
 
-            traceback.print_exc(file=stream)
-            raise
+                _write("".join(traceback.format_exception(error)), stream)
+                raise
+            _write(f"{sentence}\n", terminal, stream)
+            sys.exit(1)
+
+
+@contextmanager
+def _open(log: str | Path) -> Iterator[TextIO]:
+    """Open the log; that it could not be written to its end is no reason for a job to fail.
+
+    Raises SystemExit, saying why, where it cannot be opened.
+    """
+    try:
+        Path(log).parent.mkdir(parents=True, exist_ok=True)
+        stream = open(log, "a", buffering=1)  # noqa: SIM115
+    except OSError as error:
+        sys.exit(f"csrd: cannot write {log} ({error.strerror}); choose another results_dir")
+    try:
+        yield stream
+    finally:
+        with suppress(OSError):
+            stream.close()
+
+
+def _write(text: str, *streams: TextIO) -> None:
+    for stream in streams:
+        with suppress(OSError):  # a full disk must not hide what is said of it
+            print(text, end="", file=stream, flush=True)
+
+
+def _sentence(error: Exception) -> str | None:
+    """Return what to say of a mistake of the user's or of too little memory; None for a fault of ours."""
+    if isinstance(error, InputError):
+        return f"csrd: {error}"
+    if isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(said in str(error) for said in NO_MEMORY)
+    ):
+        return "csrd: there was not enough memory; run fewer jobs at once (--cores), or use a larger machine"
+    return None

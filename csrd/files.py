@@ -1,9 +1,10 @@
 """Files that are either whole or absent."""
 
+import glob
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -14,14 +15,17 @@ from csrd.errors import InputError
 def whole_file(path: str | Path) -> Iterator[Path]:
     """Yield a temporary sibling of `path`; rename it to `path` on success, delete it on failure.
 
-    The sibling keeps every suffix of the name, because image libraries choose formats by suffix.
+    The sibling keeps every suffix of the name, because image libraries choose formats by suffix. What killed
+    processes left of the same file is deleted first.
+    Raises InputError where the file cannot be written.
     """
     path = Path(path)
-    stem, dot, suffixes = path.name.partition(".")
-    temporary = path.with_name(f"{stem}_part{os.getpid()}{dot}{suffixes}")
+    temporary = _part(path, os.getpid())
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path)
         yield temporary
+        _flush(temporary)
         temporary.replace(path)
     except OSError as error:
         raise InputError(
@@ -30,6 +34,48 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _part(path: Path, pid: int | str) -> Path:
+    """Return the sibling that a process writes to."""
+    stem, dot, suffixes = path.name.partition(".")
+    return path.with_name(f"{stem}_part{pid}{dot}{suffixes}")
+
+
+def _sweep(path: Path) -> None:
+    """Delete the siblings whose writers are dead."""
+    before, after = _part(path, "\0").name.split("\0")
+    for found in path.parent.glob(f"{glob.escape(before)}[0-9]*{glob.escape(after)}"):
+        pid = found.name.removeprefix(before).removesuffix(after)
+        if pid.isdigit() and not _alive(int(pid)):
+            found.unlink(missing_ok=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's
+        return True
+    return True
+
+
+def _flush(path: Path) -> None:
+    """Have the disk take the content before the name: no power cut leaves an empty file by that name."""
+    with open(path, "rb") as stream:
+        os.fsync(stream.fileno())
+
+
+def check_writable(folder: str | Path) -> None:
+    """Check the rights to write into a folder, or into the one it would be made in.
+
+    Raises InputError where they lack.
+    """
+    folder = Path(folder).absolute()
+    nearest = next(path for path in (folder, *folder.parents) if path.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        raise InputError(f"{nearest} is no folder that you may write to; choose another results_dir")
 
 
 def write_json(path: str | Path, content: dict) -> None:
@@ -58,3 +104,14 @@ def sha256(path: str | Path) -> str:
     """Return the SHA-256 of a file's bytes as hexadecimal."""
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def checksums(paths: Iterable[str | Path]) -> dict[str, dict[str, str | int]]:
+    """Return size in bytes and SHA-256 of each file, by its path.
+
+    Raises InputError where one cannot be read.
+    """
+    try:
+        return {str(path): {"bytes": Path(path).stat().st_size, "sha256": sha256(path)} for path in paths}
+    except OSError as error:
+        raise InputError(f"cannot read {error.filename} ({error.strerror}); check the path") from None

@@ -1,5 +1,6 @@
 """The only image type, and the only place that knows nibabel."""
 
+import errno
 import gzip
 import zlib
 from dataclasses import dataclass
@@ -70,7 +71,8 @@ class Volume:
         """Return the image in a NIfTI file as float32 (labels and masks as stored), scaled by its slope.
 
         Takes 3D, and 4D with one frame. The unit is `unit`, else what `save` noted in the header.
-        Raises InputError for a missing or damaged file, several frames, or non-finite voxels.
+        Raises InputError for a missing or damaged file, several frames, or non-finite voxels; MemoryError for
+        an image that the memory cannot hold.
         """
         path = Path(path)
         try:
@@ -88,6 +90,8 @@ class Volume:
             ValueError,
             zlib.error,
         ) as error:
+            if getattr(error, "errno", None) == errno.ENOMEM:
+                raise MemoryError(f"{path} is larger than the memory") from None
             raise InputError(
                 f"{path} is not a readable NIfTI image ({error}); convert or copy it again"
             ) from None

@@ -46,10 +46,10 @@ def pet_sidecar(source: str | Path, unit: str, **more: object) -> dict:
     return {**inherited(source), "Units": unit, "SkullStripped": False, "Sources": [bids_uri(source)], **more}
 
 
-def write_description(root: str | Path, name: str) -> None:
+def write_description(root: str | Path) -> None:
     """Write ``dataset_description.json`` and ``.bidsignore`` into `root`, ``<results>/derivatives/csrd``."""
     content = {
-        "Name": name,
+        "Name": "CSR-D: PET at normal and low doses, denoised",
         "BIDSVersion": BIDS_VERSION,
         "DatasetType": "derivative",
         "GeneratedBy": [{"Name": "csrd", "Version": csrd.__version__}],

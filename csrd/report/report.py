@@ -74,13 +74,14 @@ def report(
     truth: str | Path | None = None,
     regions: str | Path | None = None,
     benchmarks: str | Path | None = None,
+    run: Mapping | None = None,
 ) -> None:
     """Write ``report.html``, which needs no other file.
 
     `settings` is the configuration, of which methods that are not in use are left out; `protocol` is the
     metrics' (`csrd.metrics.PROTOCOLS`), `coverage` the merged check of spreads, `truth` the metrics
     against the noise-free truth, `regions` the merged uptake by region, `benchmarks` the folder of the run's
-    benchmark files.
+    benchmark files, `run` what stands in ``run.json`` beside the page.
     """
     rows, units = read_csv(metrics), units or {}
     rows = rows[rows["drf"].isin(drfs) & rows["subject"].isin(test_subjects)]
@@ -114,6 +115,7 @@ def report(
         drf=max(drfs),
         settings=list(flat({key: settings[key] for key in settings if key not in unused})),
         versions=versions(),
+        run=run,
     )
     with whole_file(out) as temporary:
         temporary.write_text(page(title, body), encoding="utf-8")

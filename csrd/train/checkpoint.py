@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -46,23 +46,30 @@ class StateFolder:
 
     @contextmanager
     def locked(self) -> Iterator["StateFolder"]:
-        """Hold the folder for this process; the lock dies with the process.
+        """Hold the folder, and those of the same model beside it, for this process; the lock dies with it.
 
-        Raises InputError where another process holds it.
+        One lock for all settings of a model: two trainings would end in one folder of weights.
+        Raises InputError where another process holds it, or the folder cannot be written to.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        with open(self.path / LOCK, "a+") as lock:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = open(self.path.parent / LOCK, "a+")  # noqa: SIM115
+        except OSError as error:
+            raise InputError(
+                f"cannot write {self.path} ({error.strerror}); choose another output folder"
+            ) from None
+        with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 if error.errno not in (errno.EAGAIN, errno.EACCES):
                     raise InputError(
-                        f"{self.path} cannot be locked ({error.strerror}); use a local disk"
+                        f"{lock.name} cannot be locked ({error.strerror}); use a local disk"
                     ) from None
                 lock.seek(0)
                 owner = lock.read().strip() or "another process"
                 raise InputError(
-                    f"{self.path} is in use by {owner}; wait until it has finished, or end it"
+                    f"{self.path.parent} is in use by {owner}; wait until it has finished, or end it"
                 ) from None
             lock.truncate(0)
             lock.write(f"process {os.getpid()} on {os.uname().nodename}")
@@ -86,9 +93,17 @@ class StateFolder:
         return self.path / f"average-{step:08d}-{std:.3f}.safetensors"
 
     def append_history(self, record: dict) -> None:
-        """Add a line to the history."""
-        with open(self.history, "a") as stream:
-            stream.write(json.dumps(record) + "\n")
+        """Add a line to the history.
+
+        Raises InputError where the disk is full.
+        """
+        try:
+            with open(self.history, "a") as stream:
+                stream.write(json.dumps(record) + "\n")
+        except OSError as error:
+            raise InputError(
+                f"cannot write {self.history} ({error.strerror}); free some space and start again to go on"
+            ) from None
 
     def cut_history(self, step: int) -> None:
         """Drop what the history says of later steps: they will be taken again."""
@@ -124,11 +139,13 @@ def state_folder(model_dir: Path, key: str) -> StateFolder:
 
 
 def forget_others(folder: StateFolder) -> None:
-    """Delete the states of the same model with other keys: no training will ask for them again."""
+    """Delete the states of the same model with other keys: no training will ask for them again.
+
+    To be called while the folder is locked.
+    """
     for path in folder.path.parent.iterdir():
         if path != folder.path and path.is_dir():
-            with suppress(InputError), StateFolder(path).locked():  # not one that is being written
-                shutil.rmtree(path, ignore_errors=True)
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def save_weights(path: Path, weights: dict[str, Tensor], card: dict) -> None:

@@ -118,7 +118,7 @@ def test_an_empty_image_is_named(pet, recon, tmp_path):
 
 
 def test_the_dataset_describes_itself(tmp_path):
-    write_description(tmp_path, "A cohort")
+    write_description(tmp_path)
     said = read_json(tmp_path / "dataset_description.json")
     assert said["DatasetType"] == "derivative" and said["GeneratedBy"][0]["Name"] == "csrd"
     assert (tmp_path / ".bidsignore").read_text() == "*_xfm.json\n"

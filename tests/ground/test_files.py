@@ -1,10 +1,15 @@
 """Whole files, errors in one line, and draws that depend on nothing but their names."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
+import torch
 
 from csrd.errors import InputError, plain_errors
-from csrd.files import read_json, sha256, whole_file, write_json
+from csrd.files import check_writable, checksums, read_json, sha256, whole_file, write_json
 from csrd.seeds import generator, key64
 
 
@@ -28,6 +33,46 @@ def test_what_cannot_be_written_is_said(tmp_path):
     (tmp_path / "a").write_text("a file, no folder")
     with pytest.raises(InputError, match="cannot write .*a/b.json: .*choose another output folder"):
         write_json(tmp_path / "a" / "b.json", {})
+
+
+def test_what_killed_writers_left_is_swept_and_living_ones_are_let_alone(tmp_path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    mine = "a_drf-4.nii.gz"
+    kept = ["a_drf-4_part1.nii.gz", "a_drf-4_part0x.nii.gz", f"b_part{dead.pid}.nii.gz", "a_drf-4.json"]
+    for name in (f"a_drf-4_part{dead.pid}.nii.gz", *kept):  # process 1 always lives
+        (tmp_path / name).touch()
+    with whole_file(tmp_path / mine) as temporary:
+        temporary.touch()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([mine, *kept])
+
+
+def test_the_disk_has_the_content_before_the_name(tmp_path, monkeypatch):
+    order = []
+    monkeypatch.setattr(os, "fsync", lambda _: order.append((tmp_path / "a").exists()))
+    with whole_file(tmp_path / "a") as temporary:
+        temporary.write_text("whole")
+    assert order == [False] and (tmp_path / "a").exists()
+
+
+def test_a_folder_that_may_not_be_written_to_is_said_before_anything_runs(tmp_path, monkeypatch):
+    check_writable(tmp_path / "not" / "yet")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "a").touch()
+    with pytest.raises(InputError, match="a is no folder that you may write to; choose another results_dir"):
+        check_writable(tmp_path / "a" / "results")
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)  # root may write anywhere
+    with pytest.raises(InputError, match="is no folder that you may write to"):
+        check_writable(tmp_path / "results")
+
+
+def test_checksums_tell_files_apart(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    assert checksums([tmp_path / "a"]) == {
+        str(tmp_path / "a"): {"bytes": 3, "sha256": sha256(tmp_path / "a")}
+    }
+    with pytest.raises(InputError, match="cannot read .*b .No such file"):
+        checksums([tmp_path / "b"])
 
 
 def test_json_comes_back_or_is_refused(tmp_path):
@@ -56,6 +101,29 @@ def test_a_mistake_is_one_line_in_the_log_and_on_the_terminal(tmp_path, capsys):
     assert ended.value.code == 1
     assert log.read_text() == "so far so good\ncsrd: a.nii is empty; copy it again\n"
     assert capsys.readouterr() == ("", "csrd: a.nii is empty; copy it again\n")
+
+
+@pytest.mark.parametrize(
+    "allocate", [lambda: np.empty(2**60, np.uint8), lambda: torch.empty(2**60, dtype=torch.uint8)]
+)
+def test_too_little_memory_is_one_line(tmp_path, capsys, allocate):
+    with pytest.raises(SystemExit), plain_errors(tmp_path / "a.log"):
+        allocate()
+    said = "csrd: there was not enough memory; run fewer jobs at once (--cores), or use a larger machine\n"
+    assert (tmp_path / "a.log").read_text() == capsys.readouterr().err == said
+
+
+def test_a_full_disk_does_not_hide_what_is_said_of_it(tmp_path, capsys):
+    (tmp_path / "a.log").symlink_to("/dev/full")
+    with pytest.raises(SystemExit), plain_errors(tmp_path / "a.log"):
+        raise InputError("cannot write a.nii; free some space")
+    assert capsys.readouterr().err == "csrd: cannot write a.nii; free some space\n"
+
+
+def test_a_log_that_cannot_be_opened_is_one_line(tmp_path):
+    (tmp_path / "logs").touch()
+    with pytest.raises(SystemExit, match="cannot write .*a.log"), plain_errors(tmp_path / "logs" / "a.log"):
+        pytest.fail("the block ran")
 
 
 def test_a_fault_of_ours_keeps_its_traceback(tmp_path):

@@ -66,31 +66,40 @@ with StateFolder(Path(sys.argv[1])).locked():
 
 
 def test_a_second_writer_is_refused_while_the_first_lives(tmp_path):
-    folder = StateFolder(tmp_path / "state")
+    """Whatever its settings: both would end in the same folder of weights."""
+    folder, other = (state_folder(tmp_path / "model", key * 16) for key in "ab")
     command = [sys.executable, "-c", HOLD, folder.path]
     options = {"env": os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}, "text": True}
     first = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, **options)
     try:
         assert first.stdout.readline() == "held\n"
-        with pytest.raises(InputError, match=f"in use by process {first.pid} on .*; wait"), folder.locked():
+        for second in (folder, other):
+            with (
+                pytest.raises(InputError, match=f"in use by process {first.pid} on .*; wait"),
+                second.locked(),
+            ):
+                pass
+        with state_folder(tmp_path / "another", "a" * 16).locked():
             pass
-        # nor are a living training's files swept away by another of the same model
-        forget_others(StateFolder(tmp_path / "other"))
-        assert folder.path.exists()
     finally:
         first.kill()
         first.wait()
-    with folder.locked() as held:
-        assert held is folder
-    with folder.locked():
-        pass
-    forget_others(StateFolder(tmp_path / "other"))
-    assert not folder.path.exists()
+    with other.locked() as held:
+        assert held is other
+        forget_others(other)
+    assert other.path.exists() and not folder.path.exists()
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot write .*; choose another output folder"):
+        StateFolder(tmp_path / "file" / "state").locked().__enter__()
 
 
 def test_what_a_kill_left_half_written_is_swept(tmp_path):
-    folder = StateFolder(tmp_path)
-    half = tmp_path / "state_part123.safetensors"
+    folder = StateFolder(tmp_path / "state")
+    folder.path.mkdir()
+    half = folder.path / "state_part123.safetensors"
     half.write_bytes(b"half")
     folder.save({"a": torch.ones(2)}, {})
     with folder.locked():
@@ -133,6 +142,13 @@ def test_a_full_disk_is_one_sentence_and_keeps_the_state_before(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert folder.load(CPU)[1] == {"step": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["state.safetensors"]
+
+
+def test_a_history_on_a_full_disk_is_one_sentence(tmp_path):
+    folder = StateFolder(tmp_path)
+    folder.history.symlink_to("/dev/full")
+    with pytest.raises(InputError, match="cannot write .*history.jsonl .No space .*again to go on"):
+        folder.append_history({"step": 1})
 
 
 def test_history_is_cut_at_the_resumed_step(tmp_path):

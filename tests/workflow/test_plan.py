@@ -6,6 +6,7 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+import yaml
 
 RULES = {
     "simulate_anatomy": "subjects",
@@ -106,3 +107,8 @@ def test_no_script_hides_a_module():
         set(sys.stdlib_module_names) | set(packages_distributions()) | {"coverage", "typeguard", "IPython"}
     )
     assert len(scripts) > 15 and not scripts & modules
+
+
+def test_every_profile_does_again_what_was_killed():
+    profiles = list((Path(__file__).parents[2] / "workflow" / "profiles").glob("*/profile.yaml"))
+    assert profiles and all(yaml.safe_load(path.read_text())["rerun-incomplete"] for path in profiles)

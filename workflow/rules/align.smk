@@ -56,8 +56,6 @@ rule describe_derivatives:
     resources:
         mem_mb=500,
         runtime=5,
-    params:
-        title=lookup(dpath="report/title", within=config),
     message:
         "Describe the derivatives"
     script:

@@ -119,3 +119,23 @@ else:
             "{wildcards.subject}: bring in μ-map and normalisation"
         script:
             "../scripts/import_corrections.py"
+
+
+# What a subject comes with, for the record of the run: the user's own files, or what the simulation made.
+rule hash_inputs:
+    input:
+        SIMULATED_FILES if SIMULATED else [files_of(column) for column in FILE_COLUMNS],
+    output:
+        record="<results>/raw/{subject}/{subject}_inputs.json",
+    log:
+        "<logs>/hash_inputs/{subject}.log",
+    benchmark:
+        "<benchmarks>/hash_inputs/{subject}.tsv"
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=60,
+    message:
+        "{wildcards.subject}: note the checksums of its files"
+    script:
+        "../scripts/hash_inputs.py"

@@ -11,6 +11,11 @@ DENOISED = f"{PET}_rec-acstatDrf{{drf}}_desc-{{method}}_pet"
 SPREAD = f"{PET}_rec-acstatDrf{{drf}}_desc-{{method}}Spread_pet"
 TRUTH = "<results>/raw/{subject}/truth/{subject}_activity.nii.gz" if SIMULATED else []
 MATCHED_TRUTH = "<results>/metrics/{subject}_truth.nii.gz" if SIMULATED else []  # as the scanner would see it
+SIMULATED_FILES = [
+    f"{RAW}_{file}"
+    for file in ("listmode.l64", "listmode.l64.hdr", "T1w.nii.gz", "mumap.nii.gz", "normalisation.npy")
+]
+FILE_COLUMNS = ("listmode", "header", "t1w", "mumap", "normalisation")
 LOWEST = max(settings.drfs)
 COMPARED = "csrd" in settings.methods and len(settings.methods) > 1
 NO_METHOD = "[^a-zA-Z0-9]"  # constrains a rule to no method at all

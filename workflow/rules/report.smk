@@ -349,8 +349,12 @@ rule report:
         truth="<results>/metrics/metrics_truth.csv" if SIMULATED else [],
         regions="<results>/metrics/regions.csv" if SIMULATED else [],
         agreement=rules.figure_regions.output.figure if SIMULATED else [],
+        inputs=expand("<results>/raw/{subject}/{subject}_inputs.json", subject=subjects),
+        study=[settings.cohort.tracer] if SIMULATED else [settings.cohort.sheet],
+        models=expand("<results>/models/{method}/model.json", method=settings.fitted_methods),
     output:
         page="<results>/report.html",
+        run="<results>/run.json",
     log:
         "<logs>/report.log",
     benchmark:
@@ -363,6 +367,7 @@ rule report:
         settings=settings.model_dump(mode="json"),
         benchmarks=f"{settings.results_dir}/benchmarks",
         subjects=list(subjects),
+        methods=settings.fitted_methods,
         test_subjects=subjects_of("test"),
         simulated=SIMULATED,
         in_suv=cohort.in_suv(subjects.values()),

@@ -7,4 +7,4 @@ from csrd.errors import plain_errors
 with plain_errors(snakemake.log[0]):
     from csrd.align.derivatives import write_description
 
-    write_description(Path(snakemake.output.description).parent, snakemake.params.title)
+    write_description(Path(snakemake.output.description).parent)

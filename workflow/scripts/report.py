@@ -1,9 +1,10 @@
-"""Write the page with all tables, figures and checks, the settings and the versions."""
+"""Write the page with all tables, figures and checks, and the record of what the run was made of."""
 
 from csrd.errors import plain_errors
 
 with plain_errors(snakemake.log[0]):
-    from csrd.report.report import Pictures, report
+    from csrd.report.report import Pictures, report, versions
+    from csrd.report.run import write_run
     from csrd.report.table import units_of
 
     given, params, settings = snakemake.input, snakemake.params, snakemake.params.settings
@@ -11,6 +12,15 @@ with plain_errors(snakemake.log[0]):
     by_subject = {kind: dict(zip(params.test_subjects, given[kind], strict=True)) for kind in kinds}
     whole = {kind: given[kind] or None for kind in ("dose_quality", "training", "reliability", "agreement")}
     registration = dict(zip(params.subjects, given.registration, strict=True))
+    run = write_run(
+        snakemake.output.run,
+        settings,
+        versions=versions(),
+        subjects=dict(zip(params.subjects, given.inputs, strict=True)),
+        tables=given.study,
+        models=dict(zip(params.methods, given.models, strict=True)),
+        metrics=given.metrics,
+    )
     report(
         snakemake.output.page,
         given.metrics,
@@ -28,4 +38,5 @@ with plain_errors(snakemake.log[0]):
         truth=given.truth or None,
         regions=given.regions or None,
         benchmarks=params.benchmarks,
+        run=run,
     )

@@ -1,0 +1,63 @@
+"""Who works in a folder: the lock that a killed workflow left is cleared, that of a living one never."""
+
+import fcntl
+import os
+from pathlib import Path
+from typing import TextIO
+
+from csrd.errors import InputError
+
+CLAIM = "csrd-owners"
+_held: list[TextIO] = []  # open until the process ends: the kernel's lock lives as long
+
+
+def claim(folder: str | Path) -> list[Path]:
+    """Hold snakemake's `folder` until this process ends; delete the locks of dead workflows, and return them.
+
+    The claim is a lock of the kernel's, which no death of its owner outlasts. Several workflows may hold it
+    at once. Locks are deleted only where nobody else holds the claim, and where all who did since they were
+    written were on this machine: not every shared disk knows of another machine's claims.
+    Raises InputError where the folder cannot be written to.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        stream = open(folder / CLAIM, "a+")  # noqa: SIM115
+    except OSError as error:
+        raise InputError(
+            f"cannot write {folder} ({error.strerror}); start in a folder that you may write to"
+        ) from None
+    _held.append(stream)
+    cleared = []
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        cleared = _clear(folder, stream)
+    except BlockingIOError:
+        pass  # another workflow lives: which lock is whose, snakemake alone can tell
+    except OSError:
+        return []  # a disk without such locks: snakemake's own stands until `snakemake --unlock`
+    try:
+        print(_here(), file=stream, flush=True)
+        fcntl.flock(stream, fcntl.LOCK_SH)
+    except OSError as error:
+        raise InputError(f"cannot write {stream.name} ({error.strerror}); free some space") from None
+    return cleared
+
+
+def _clear(folder: Path, stream: TextIO) -> list[Path]:
+    """Delete the locks where all owners on record were on this machine; forget the owners of deleted ones."""
+    locks = sorted(folder.glob("locks/*.lock"))
+    stream.seek(0)
+    owners = set(stream.read().split())
+    if locks and owners != {_here()}:
+        if not owners:
+            print("unknown", file=stream)
+        return []
+    for lock in locks:
+        lock.unlink()
+    stream.truncate(0)
+    return locks
+
+
+def _here() -> str:
+    return os.uname().nodename

@@ -1,0 +1,83 @@
+"""A full disk, too little memory: one sentence, nothing half-written taken for whole, a restart works."""
+
+import resource
+import subprocess
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from conftest import REPOSITORY, SNAKEMAKE
+
+from csrd.volume import Volume, centred_affine
+
+GIB = 2**30
+SMALL, LARGE = (24, 24, 24), (4000, 4000, 1000)
+T1W = Path("results-test/raw/sub-A/sub-A_T1w.nii.gz")
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """Return a folder that looks like a clone, with a sheet of two subjects of which there is little more."""
+    for name in ("workflow", "config"):
+        (tmp_path / name).symlink_to(REPOSITORY / name)
+    columns = "participant_id split tracer listmode header t1w mumap normalisation weight_kg injected_MBq"
+    rows = [columns.split()]
+    for name, split in (("A", "train"), ("B", "test")):
+        for file in (f"{name}.l64", f"{name}.l64.hdr", "mumap.nii"):
+            (tmp_path / file).touch()
+        files = f"{name}.l64", "n/a", "t1w.nii", "mumap.nii", "n/a"
+        rows.append([f"sub-{name}", split, "DASB", *files, "n/a", "n/a"])
+    (tmp_path / "own.tsv").write_text("\n".join(map("\t".join, rows)) + "\n")
+    noise = np.random.default_rng(0).random(SMALL, np.float32)
+    Volume(noise, centred_affine(SMALL, 2.0), "arbitrary").save(tmp_path / "t1w.nii")
+    return tmp_path
+
+
+def bring_in(folder: Path, *limit: int) -> subprocess.CompletedProcess:
+    """Have the workflow bring in a T1w image, every process under a limit of the kernel's."""
+    files = "--cores", "1", "--configfile", "config/test.yaml", "--config", "cohort={sheet: own.tsv}"
+    return subprocess.run(
+        [SNAKEMAKE, str(T1W), *files],
+        cwd=folder,
+        preexec_fn=lambda: resource.setrlimit(limit[0], (limit[1], limit[1])) if limit else None,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def said(done: subprocess.CompletedProcess) -> list[str]:
+    """Return what stands for the user among snakemake's own words."""
+    return [line for line in done.stdout.splitlines() if line.startswith("csrd: ")]
+
+
+def test_a_full_disk(folder):
+    done = bring_in(folder, resource.RLIMIT_FSIZE, 20_000)
+    assert done.returncode != 0, done.stdout
+    assert len(said(done)) == 1 and "cannot write" in said(done)[0] and "free some space" in said(done)[0]
+    assert not list((folder / T1W).parent.glob("*"))
+    done = bring_in(folder)
+    assert done.returncode == 0 and Volume.load(folder / T1W).shape == SMALL, done.stdout
+
+
+def test_too_little_memory(folder):
+    header = nib.Nifti1Header()
+    header.set_data_dtype(np.float32)
+    header.set_data_shape(LARGE)
+    header.set_sform(np.eye(4), 1)
+    with open(folder / "t1w.nii", "wb") as stream:  # 60 GiB of nothing, which take no room on the disk
+        stream.write(header.binaryblock + bytes(4))
+        stream.truncate(352 + 4 * int(np.prod(LARGE)))
+    done = bring_in(folder, resource.RLIMIT_AS, 8 * GIB)
+    assert done.returncode != 0
+    advice = "run fewer jobs at once (--cores), or use a larger machine"
+    assert said(done) == [f"csrd: there was not enough memory; {advice}"], done.stdout
+    assert not list((folder / T1W).parent.glob("*"))
+
+
+def test_results_that_may_not_be_written_to(folder):
+    (folder / "results-test").touch()
+    done = bring_in(folder)
+    assert done.returncode != 0 and "Traceback" not in done.stdout
+    assert len(said(done)) == 1 and "choose another results_dir" in said(done)[0]

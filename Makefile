@@ -8,7 +8,7 @@ CODE := csrd tests benchmarks workflow
 # Debian parts the venv module from python3; an administrator gets it without being asked
 INSTALL_VENV = { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq python3-venv; }
 
-.PHONY: table1 study test lint format constraints clean
+.PHONY: table1 study test test-all lint format constraints clean
 
 table1: .venv/installed
 	@test -f "$(CONFIG)" || { echo "$(CONFIG) does not exist; name a configuration: make table1 CONFIG=mine.yaml"; exit 1; }
@@ -24,6 +24,10 @@ study: .venv/installed
 
 test: .venv/installed-dev
 	$(BIN)/python -m pytest
+
+# Everything, the long tests too: interruptions, the cluster.
+test-all: .venv/installed-dev
+	$(BIN)/python -m pytest -m ""
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check $(CODE)

@@ -9,7 +9,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from csrd.cohort.sheet import COLUMNS, read_sheet
 from csrd.errors import InputError
+from csrd.recon.command import _run, fill_in
 from csrd.recon.interfile_image import read_interfile
 from csrd.scanner.geometry import hrrt
 from csrd.scanner.normalisation import read_efficiencies
@@ -85,6 +87,26 @@ def test_no_pickle_is_loaded(tmp_path):
     assert not sprung.exists()
     pickle.loads(trap)
     assert sprung.exists(), "the trap works"
+
+
+@pytest.mark.parametrize("name", ["a b; touch sprung", "$(touch sprung)", "`touch sprung`", "{drf}", "'"])
+def test_a_file_name_is_one_word_of_the_command(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    data, output = tmp_path / name, tmp_path / "out"
+    data.write_text("data")
+    words = fill_in("cp {listmode} {output}", {"listmode": data, "output": output, "drf": 4})
+    assert words == ["cp", str(data), str(output)]
+    with open(tmp_path / "log", "wb") as log:
+        assert _run(words, log, 60) is None
+    assert output.read_text() == "data" and not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize("name", ["sub-../../x", "../x", "sub-a/b", "sub-a b", "sub-ä", "/sub-a"])
+def test_a_name_stays_in_the_results_folder(tmp_path, name):
+    row = dict.fromkeys(COLUMNS, "n/a") | {"participant_id": name}
+    (tmp_path / "sheet.tsv").write_text("\t".join(COLUMNS) + "\n" + "\t".join(row.values()) + "\n")
+    with pytest.raises(InputError, match="participant_id is .*; write sub- and letters or digits"):
+        read_sheet(tmp_path / "sheet.tsv")
 
 
 def interfile(folder: Path, data: str, size) -> Path:

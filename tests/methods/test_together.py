@@ -67,7 +67,7 @@ def test_their_mistake_is_one_sentence(on_disk, small, tmp_path):
 
 def test_a_method_that_is_not_learned_needs_one_process(on_disk, tmp_path, monkeypatch):
     monkeypatch.setattr("csrd.methods.train.train_together", lambda *_, **__: pytest.fail("it was started"))
-    train("tv", on_disk, load({"tv": {"weights": [0.1]}}).of_method("tv"), tmp_path / "tv", processes=2)
+    train("tv", on_disk, load({"tv": {"weights": [0.1, 0.2]}}).of_method("tv"), tmp_path / "tv", processes=2)
     assert read_json(tmp_path / "tv" / "model.json")["method"] == "tv"
 
 

@@ -2,9 +2,8 @@
 
     python benchmarks/plan.py [--tests 7] [--runs 3]
 
-`snakemake -n` of that study, in wall and in CPU seconds, against that of a workflow with one empty rule, which
-is what snakemake itself takes to start. The seventh method is that of docs/methods.md, in a copy of the
-package.
+`snakemake -n` of that study, in wall and in CPU seconds, against that of a workflow with one empty rule: what
+snakemake itself takes to start. The seventh method is that of docs/methods.md, in a copy of the package.
 """
 
 import argparse

@@ -8,7 +8,11 @@ CODE := csrd tests benchmarks workflow
 # Debian parts the venv module from python3; an administrator gets it without being asked
 INSTALL_VENV = { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq python3-venv; }
 
-.PHONY: table1 noise study test lint format constraints clean
+# Without its dependencies, which are here already: for a report that nobody asks it for it wants a numpy newer than antspyx takes.
+SLURM = snakemake-executor-plugin-slurm snakemake-executor-plugin-slurm-jobstep
+INSTALL_SLURM = $(BIN)/pip install --quiet --no-deps --constraint constraints.txt $(SLURM)
+
+.PHONY: table1 noise study slurm test test-all lint format constraints clean
 
 table1: .venv/installed
 	@test -f "$(CONFIG)" || { echo "$(CONFIG) does not exist; name a configuration: make table1 CONFIG=mine.yaml"; exit 1; }
@@ -26,13 +30,22 @@ study: .venv/installed
 	done
 	$(BIN)/python -m csrd.report.study --config $(CONFIG) --out results/study $(SEEDS:%=results/study/seed-%)
 
+# What the profile workflow/profiles/slurm needs besides.
+slurm: .venv/installed
+	$(INSTALL_SLURM)
+
 test: .venv/installed-dev
 	$(BIN)/python -m pytest
+
+# Everything, the long tests too: interruptions, the cluster.
+test-all: .venv/installed-dev
+	$(BIN)/python -m pytest -m ""
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/snakefmt --check workflow
+	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml csrd benchmarks workflow/scripts
 	$(BIN)/python -m pytest tests/workflow/test_plan.py -k lint
 
 format: .venv/installed-dev
@@ -47,6 +60,7 @@ format: .venv/installed-dev
 
 .venv/installed-dev: .venv/installed
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	$(INSTALL_SLURM)
 	@touch $@
 
 .venv/bin/pip:

@@ -133,6 +133,9 @@ def train(
     validation: Annotated[list[str] | None, typer.Option(help="A subject to choose on.")] = None,
     config: Configuration = None,
     threads: Threads = CORES,
+    processes: Annotated[
+        int, typer.Option(min=1, help="Processes that train one network together: one for each GPU.")
+    ] = 1,
 ) -> None:
     """Fit a method on aligned subjects, at the doses in train_drfs."""
     from csrd.cohort.derivatives import find_pairs
@@ -143,7 +146,7 @@ def train(
     settings = configuration.of_method(method)
     splits = dict.fromkeys(subject, "train") | dict.fromkeys(validation or [], "validation")
     pairs = [TrainingPair(**files) for files in find_pairs(derivatives, splits, configuration.train_drfs)]
-    train(method, pairs, settings, model, threads=threads)
+    train(method, pairs, settings, model, threads=threads, processes=processes)
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 import errno
 import gzip
+import math
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from csrd.errors import InputError
 from csrd.files import whole_file
 
 UNIT_PREFIX = "unit: "
+MAX_VOXELS = 2**29
+"""Of an image in a file: a whole head at 0.35 mm. A compressed file of a few kB could promise terabytes."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,13 @@ class Volume:
         path = Path(path)
         try:
             image = nib.load(path)
+            if math.prod(image.shape) > MAX_VOXELS:
+                raise InputError(
+                    f"{path} has shape {image.shape}, more than {MAX_VOXELS} voxels; crop or resample it"
+                )
             array = np.asanyarray(image.dataobj)
+        except InputError:
+            raise
         except FileNotFoundError:
             raise InputError(f"{path} does not exist; check the path") from None
         except (

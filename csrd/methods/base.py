@@ -50,6 +50,8 @@ class Method(ABC):
 
     key: ClassVar[str]
     label: ClassVar[str]
+    learns_together: ClassVar[bool] = False
+    """Whether `fit` shares its work where torchrun has started several processes."""
 
     @classmethod
     @abstractmethod

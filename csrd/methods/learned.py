@@ -40,6 +40,7 @@ EMA_LENGTHS = (0.05, 0.10, 0.15, 0.20)
 class Learned(Method):
     """A network fitted to training pairs. A subclass says what it sees, what it is, and how it is trained."""
 
+    learns_together: ClassVar[bool] = True
     wants_mr: ClassVar[bool] = True
     after_training: ClassVar[tuple[str, ...]] = ()
     """Settings that no weight depends on: changing them does not train again."""

@@ -1,6 +1,7 @@
 """Images in Interfile 3.3, as STIR (.hv, .v) and the HRRT users' software (.i.hdr, .i) write them."""
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ def read_interfile(path: Path, axes: str = "LPS", unit: str = "") -> Volume:
     voxel_mm = np.array([_number(path, header, f"scaling factor (mm/pixel) [{axis}]") for axis in (1, 2, 3)])
     if min(shape) < 1 or voxel_mm.min() <= 0:
         raise InputError(f"{path} has matrix size {shape} and voxels of {voxel_mm} mm; all must be positive")
-    values = _values(path, header, int(np.prod(shape)))
+    values = _values(path, header, math.prod(shape))
     scale = _number(path, header, "quantification units", 1)
     array = (values.reshape(shape[::-1]).transpose(2, 1, 0) * scale).astype(np.float32)
     if unusable := np.count_nonzero(~np.isfinite(array)):
@@ -53,11 +54,16 @@ def _number(path: Path, header: InterfileHeader, key: str, default: float | None
 
 def _values(path: Path, header: InterfileHeader, count: int) -> np.ndarray:
     """Return the `count` values of the data file, which stands beside the header."""
-    data = path.parent / header.get("name of data file", "")
+    named = re.split(r"[/\\]", header.get("name of data file", ""))[-1]
+    if not named:
+        raise InputError(f"{path} names no data file; add the line 'name of data file' with its name")
+    data = path.with_name(named)  # beside the header, whatever folder the header names
     if not data.is_file():
         raise InputError(f"{path} names the data file {data.name!r}, which is not beside it; copy it there")
     dtype = _dtype(path, header)
     offset = int(_number(path, header, "data offset in bytes [1]", 0))
+    if offset < 0:
+        raise InputError(f"{path} has data offset in bytes {offset}; it must be 0 or more")
     size, expected = data.stat().st_size, offset + count * dtype.itemsize
     if size != expected:
         raise InputError(f"{data} has {size} bytes, but {path.name} says {expected}; write it anew")

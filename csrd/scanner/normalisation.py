@@ -16,9 +16,12 @@ def read_efficiencies(path: Path | None, scanner: Scanner) -> np.ndarray:
     if path is None:
         return np.ones(scanner.crystals, np.float32)
     try:
-        efficiencies = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        # mapped, not read: a header that promises more than the file holds is refused, and takes no memory
+        efficiencies = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError, OverflowError) as error:
         raise InputError(f"{path} is not a readable .npy array ({error}); save it by numpy.save") from None
+    if not isinstance(efficiencies, np.ndarray):
+        raise InputError(f"{path} is an archive of arrays; save the efficiencies alone by numpy.save")
     if efficiencies.shape != (scanner.crystals,):
         raise InputError(
             f"{path} has shape {efficiencies.shape}; give one efficiency for each of the "

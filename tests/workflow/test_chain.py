@@ -2,7 +2,6 @@
 
 import re
 import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,13 +16,6 @@ SUBJECTS = ["sub-01", "sub-02", "sub-03"]
 TEST_SUBJECT = "sub-03"
 METHODS = ["lowdose", "tv", "unet", "restormer", "csrd", "csrdnomr"]
 CONFIG = "--configfile", "config/test.yaml"
-
-
-@pytest.fixture(scope="module")
-def results(snakemake, study) -> Path:
-    """Return the results of config/test.yaml."""
-    snakemake("--cores", "all", *CONFIG)
-    return study / "results-test"
 
 
 def test_table_and_report(results):

@@ -96,6 +96,32 @@ def test_mistake_in_the_configuration(snakemake, settings, sentence):
     assert "Traceback" not in done.stdout and "Exception" not in done.stdout
 
 
+def test_every_rule_says_what_it_takes():
+    """A scheduler asks; what a failed attempt is given more of depends on the attempt."""
+    files = (Path(__file__).parents[2] / "workflow" / "rules").glob("*.smk")
+    blocks = [
+        block for file in files for block in re.split(r"^ *(?=rule |use rule )", file.read_text(), flags=re.M)
+    ]
+    rules = [block for block in blocks if block.startswith("rule ")]
+    assert len(rules) > 20
+    for rule in rules:
+        assert re.search(r"^ +threads: \d", rule, flags=re.M), rule
+        assert re.search(r"^ +runtime=growing\(", rule, flags=re.M), rule
+        assert re.search(r"^ +mem_mb=(growing\(|.*attempt \*)", rule, flags=re.M), rule
+
+
+def test_the_profile_of_slurm(snakemake):
+    """It is understood, and gives resources to rules that exist; tests/cluster runs it."""
+    pytest.importorskip("snakemake_executor_plugin_slurm")
+    named = "--workflow-profile", "workflow/profiles/slurm", "--configfile", "config/test.yaml"
+    plan = snakemake("-n", *named, "--config", "results_dir=results-plan").stdout
+    jobs = dict(re.findall(r"^(\w+) +(\d+)$", plan, flags=re.MULTILINE))
+    path = Path(__file__).parents[2] / "workflow" / "profiles" / "slurm" / "profile.yaml"
+    profile = yaml.safe_load(path.read_text())
+    assert set(profile["set-resources"]) <= set(jobs)
+    assert "--signal=TERM@" in profile["set-resources"]["fit"]["slurm_extra"]
+
+
 def test_lint(snakemake):
     assert "Congratulations" in snakemake("--lint", "--configfile", "config/test.yaml").stdout
 

@@ -33,8 +33,8 @@ rule align:
         "<benchmarks>/align/{subject}.tsv"
     threads: 1  # the registration depends on the number of threads
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=growing(4000),
+        runtime=growing(30),
     params:
         align=lookup(dpath="align", within=config),
         seed=lookup(dpath="seed", within=config),
@@ -54,8 +54,8 @@ rule describe_derivatives:
         "<benchmarks>/describe_derivatives.tsv"
     threads: 1
     resources:
-        mem_mb=500,
-        runtime=5,
+        mem_mb=growing(500),
+        runtime=growing(5),
     message:
         "Describe the derivatives"
     script:

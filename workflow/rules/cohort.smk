@@ -19,8 +19,8 @@ if SIMULATED:
             "<benchmarks>/simulate_anatomy/{subject}.tsv"
         threads: 1
         resources:
-            mem_mb=4000,
-            runtime=15,
+            mem_mb=growing(4000),
+            runtime=growing(15),
         params:
             seed=lookup(dpath="seed", within=config),
             voxel_mm=lookup(dpath="acquisition/phantom_voxel_mm", within=config),
@@ -46,8 +46,8 @@ if SIMULATED:
             "<benchmarks>/acquire/{subject}.tsv"
         threads: 4
         resources:
-            mem_mb=4000,
-            runtime=720,
+            mem_mb=growing(4000),
+            runtime=growing(720),
         params:
             seed=lookup(dpath="seed", within=config),
             duration_s=lookup(dpath="acquisition/duration_s", within=config),
@@ -72,8 +72,8 @@ else:
             "<benchmarks>/import_listmode/{subject}_{suffix}.tsv"
         threads: 1
         resources:
-            mem_mb=1000,
-            runtime=10,
+            mem_mb=growing(1000),
+            runtime=growing(10),
         message:
             "{wildcards.subject}: bring in the list-mode file"
         script:
@@ -91,8 +91,8 @@ else:
             "<benchmarks>/import_t1w/{subject}.tsv"
         threads: 1
         resources:
-            mem_mb=2000,
-            runtime=10,
+            mem_mb=growing(2000),
+            runtime=growing(10),
         params:
             facts=facts_of,
         message:
@@ -113,8 +113,8 @@ else:
             "<benchmarks>/import_corrections/{subject}.tsv"
         threads: 1
         resources:
-            mem_mb=2000,
-            runtime=10,
+            mem_mb=growing(2000),
+            runtime=growing(10),
         message:
             "{wildcards.subject}: bring in μ-map and normalisation"
         script:

@@ -16,8 +16,9 @@ rule denoise:
         method="|".join(set(settings.fitted_methods) - set(settings.methods_with_spread)) or NO_METHOD,
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=growing(4000),
+        runtime=growing(60),
+        gpu=0,  # a profile gives it
     params:
         drfs=lookup(dpath="drfs", within=config),
     message:

@@ -15,8 +15,8 @@ rule evaluate:
         "<benchmarks>/evaluate/{subject}.tsv"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=growing(4000),
+        runtime=growing(60),
     params:
         drfs=lookup(dpath="drfs", within=config),
         methods=lookup(dpath="methods", within=config),
@@ -41,8 +41,8 @@ rule merge_metrics:
         "<benchmarks>/merge_metrics.tsv"
     threads: 1
     resources:
-        mem_mb=500,
-        runtime=5,
+        mem_mb=growing(500),
+        runtime=growing(5),
     params:
         row=["subject", "drf", "method"],
     message:
@@ -70,8 +70,8 @@ rule coverage:
         method="|".join(settings.methods_with_spread) or NO_METHOD,
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=growing(2000),
+        runtime=growing(10),
     params:
         drfs=lookup(dpath="drfs", within=config),
         samples=lambda wildcards: config[wildcards.method]["samples"],

@@ -31,6 +31,11 @@ def files_of(column):
     return lambda wildcards: getattr(subjects[wildcards.subject], column) or []
 
 
+def growing(amount):
+    """Return so much of a resource, twice as much at the second attempt: a limit may have ended the first."""
+    return lambda wildcards, attempt: amount * attempt
+
+
 def facts_of(wildcards):
     """Return what is known about the subject besides its files."""
     return subjects[wildcards.subject].facts

@@ -11,8 +11,8 @@ rule geometric_sensitivity:
         "<benchmarks>/geometric_sensitivity/hrrt.tsv"
     threads: 8
     resources:
-        mem_mb=4000,
-        runtime=120,
+        mem_mb=growing(4000),
+        runtime=growing(120),
     params:
         shape=lookup(dpath="recon/matrix", within=config),
         voxel_mm=lookup(dpath="recon/voxel_mm", within=config),
@@ -35,8 +35,8 @@ rule subject_sensitivity:
         "<benchmarks>/subject_sensitivity/{subject}.tsv"
     threads: 4
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=growing(4000),
+        runtime=growing(60),
     params:
         seed=lookup(dpath="seed", within=config),
         lines=lookup(dpath="recon/subject_lines", within=config),
@@ -63,8 +63,9 @@ rule reconstruct:
     priority: 1  # thinned files are as large as the raw one: use them up before there are more
     threads: 4
     resources:
-        mem_mb=lambda wildcards, input: int(3000 + 6 * input.size_mb),
-        runtime=720,
+        mem_mb=lambda wildcards, input, attempt: attempt * int(3000 + 6 * input.size_mb),
+        runtime=growing(720),
+        gpu=0,  # a profile gives it
     params:
         recon=lookup(dpath="recon", within=config),
         seed=lookup(dpath="seed", within=config),

@@ -24,8 +24,8 @@ rule table1:
         "<benchmarks>/table1.tsv"
     threads: 1
     resources:
-        mem_mb=500,
-        runtime=5,
+        mem_mb=growing(500),
+        runtime=growing(5),
     params:
         methods=lookup(dpath="methods", within=config),
         drfs=lookup(dpath="drfs", within=config),
@@ -130,8 +130,8 @@ rule statistics:
         "<benchmarks>/statistics.tsv"
     threads: 1
     resources:
-        mem_mb=500,
-        runtime=5,
+        mem_mb=growing(500),
+        runtime=growing(5),
     params:
         methods=lookup(dpath="methods", within=config),
         drfs=lookup(dpath="drfs", within=config),
@@ -165,8 +165,8 @@ rule figure:
         "<benchmarks>/figure/{subject}_drf-{drf}.tsv"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=10,
+        mem_mb=growing(4000),
+        runtime=growing(10),
     params:
         drfs=lookup(dpath="drfs", within=config),
         methods=settings.fitted_methods,
@@ -196,8 +196,8 @@ rule figure_errors:
         "<benchmarks>/figure_errors/{subject}_drf-{drf}.tsv"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=growing(2000),
+        runtime=growing(10),
     params:
         methods=lookup(dpath="methods", within=config),
     message:
@@ -227,8 +227,8 @@ rule figure_spread:
         "<benchmarks>/figure_spread/{subject}_drf-{drf}.tsv"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=growing(2000),
+        runtime=growing(10),
     params:
         methods=settings.methods_with_spread,
     message:
@@ -254,8 +254,8 @@ rule figure_doses:
         "<benchmarks>/figure_doses.tsv"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=5,
+        mem_mb=growing(1000),
+        runtime=growing(5),
     params:
         methods=lookup(dpath="methods", within=config),
         drfs=lookup(dpath="drfs", within=config),
@@ -286,8 +286,8 @@ rule figure_training:
         "<benchmarks>/figure_training.tsv"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=5,
+        mem_mb=growing(1000),
+        runtime=growing(5),
     params:
         methods=settings.learned_methods,
     message:
@@ -320,8 +320,8 @@ rule figure_reliability:
         "<benchmarks>/figure_reliability.tsv"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=5,
+        mem_mb=growing(1000),
+        runtime=growing(5),
     params:
         train_drfs=lookup(dpath="train_drfs", within=config),
     message:
@@ -361,8 +361,8 @@ rule report:
         "<benchmarks>/report.tsv"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000),
+        runtime=growing(10),
     params:
         settings=settings.model_dump(mode="json"),
         benchmarks=f"{settings.results_dir}/benchmarks",

@@ -12,8 +12,8 @@ rule thin:
         "<benchmarks>/thin/{subject}_drf-{drf}_{suffix}.tsv"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=60,
+        mem_mb=growing(1000),
+        runtime=growing(60),
     params:
         seed=lookup(dpath="seed", within=config),
         nested=lookup(dpath="thin/nested", within=config),

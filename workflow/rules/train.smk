@@ -15,8 +15,9 @@ rule fit:
         method="|".join(settings.fitted_methods),
     threads: 8
     resources:
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=growing(8000),
+        runtime=growing(240),
+        gpu=0,  # a profile gives them; so many processes train together
     params:
         settings=lambda wildcards: settings.of_method(wildcards.method),
         splits={name: subjects[name].split for name in subjects_of("train", "validation")},

@@ -18,4 +18,12 @@ with plain_errors(snakemake.log[0]):
         )
     ]
     folder = Path(snakemake.output.model).parent
-    train(snakemake.wildcards.method, pairs, params.settings, folder, threads=snakemake.threads)
+    processes = max(snakemake.resources.gpu, 1)
+    train(
+        snakemake.wildcards.method,
+        pairs,
+        params.settings,
+        folder,
+        threads=snakemake.threads,
+        processes=processes,
+    )

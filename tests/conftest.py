@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[1]
 SNAKEMAKE = Path(sys.executable).with_name("snakemake")
 
 Run = Callable[..., subprocess.CompletedProcess]
@@ -40,3 +40,10 @@ def snakemake(study) -> Run:
         return done
 
     return run
+
+
+@pytest.fixture(scope="session")
+def results(snakemake, study) -> Path:
+    """Return the results of config/test.yaml, computed once for every test that asks."""
+    snakemake("--cores", "all", "--configfile", "config/test.yaml")
+    return study / "results-test"

@@ -1,0 +1,101 @@
+"""One training by several processes: torchrun starts them, and each runs this module."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from csrd.errors import InputError
+from csrd.files import read_json, write_json
+from csrd.methods.base import TrainingPair
+
+GRACE_S = 2.0  # a scheduler signals every process of a job itself; only then is the signal passed on
+
+
+def train_together(
+    key: str,
+    pairs: list[TrainingPair],
+    settings: dict,
+    model_dir: str | Path,
+    *,
+    threads: int,
+    processes: int,
+) -> None:
+    """Fit method `key` in `processes` processes, each with its share of the threads, or an accelerator.
+
+    The images of `pairs` are paths. SIGTERM ends it as it ends a training of one process: its state is saved.
+    Raises InputError with the sentence that a process ended with.
+    """
+    with TemporaryDirectory(prefix="csrd-train-") as folder:
+        order = Path(folder) / "order.json"
+        content = {
+            "method": key,
+            "pairs": [{name: _plain(value) for name, value in asdict(pair).items()} for pair in pairs],
+            "settings": settings,
+            "model_dir": str(model_dir),
+            "threads": max(threads // processes, 1),
+        }
+        write_json(order, content)
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+        command = [*launcher, f"--nproc-per-node={processes}", "-m", __name__, str(order)]
+        running = subprocess.Popen(
+            command,
+            stdout=sys.stdout,
+            stderr=sys.stderr,
+            env=os.environ | {"OMP_NUM_THREADS": str(content["threads"])},
+        )
+        with _ending_too(running):
+            status = running.wait()
+        for said in sorted(Path(folder).glob("refused-*")):
+            raise InputError(said.read_text())
+    if status:
+        raise RuntimeError(f"the processes that train {key} ended with status {status}; see what they say")
+
+
+def work(order: Path) -> None:
+    """Do one process's part of the training in `order`; leave the sentence of an InputError beside it."""
+    from csrd.methods.train import train
+
+    content = read_json(order)
+    pairs = [TrainingPair(**pair) for pair in content["pairs"]]
+    try:
+        train(content["method"], pairs, content["settings"], content["model_dir"], threads=content["threads"])
+    except InputError as error:
+        order.with_name(f"refused-{os.environ['RANK']}").write_text(str(error))
+        sys.exit(1)
+
+
+@contextmanager
+def _ending_too(running: subprocess.Popen) -> Iterator[None]:
+    """Pass a SIGTERM on to `running`, unless it ends by itself."""
+
+    def end(*_) -> None:
+        until = time.monotonic() + GRACE_S
+        while running.poll() is None and time.monotonic() < until:
+            time.sleep(0.1)
+        if running.poll() is None:
+            running.terminate()
+
+    try:
+        previous = signal.signal(signal.SIGTERM, end)
+    except ValueError:  # not in the main thread, where signals never arrive
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _plain(value: object) -> object:
+    return str(Path(value).absolute()) if isinstance(value, Path) else value
+
+
+if __name__ == "__main__":
+    work(Path(sys.argv[1]))

@@ -63,6 +63,9 @@ def recon(
     target: Annotated[Path, typer.Argument(help="The image, .nii.gz; its sidecar is written beside it.")],
     mumap: Annotated[Path | None, typer.Option(help="μ-map in 1/cm, in scanner coordinates.")] = None,
     normalisation: Annotated[Path | None, typer.Option(help="Crystal efficiencies, .npy.")] = None,
+    attenuation: Annotated[
+        bool, typer.Option(help="Correct for the body's attenuation, which takes a μ-map.")
+    ] = True,
     drf: Annotated[
         float | None, typer.Option(min=1, help="The dose reduction factor; else the header's.")
     ] = None,
@@ -82,7 +85,8 @@ def recon(
     drf = drf or drf_of(opened)
     drf = int(drf) if drf.is_integer() else drf
     data, header = opened.path, header_beside(opened.path) or listmode
-    scan, log = ScanFiles(data, header, mumap, normalisation), Path(f"{target}.log")
+    scan = ScanFiles(data, header, mumap, normalisation, attenuation=attenuation)
+    log = Path(f"{target}.log")
     pet, sidecar = reconstruct(
         scan, settings, drf=drf, seed=seed, subject=data.name, threads=threads, log=log
     )

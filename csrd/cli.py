@@ -152,8 +152,8 @@ def train(
 
 @app.command()
 def denoise(
-    low: Annotated[Path, typer.Argument(help="A low-dose image, aligned.")],
-    target: Annotated[Path, typer.Argument(help="The denoised image, .nii.gz.")],
+    low: Annotated[Path, typer.Argument(help="A low-dose image, aligned, or its folder of DICOM.")],
+    target: Annotated[Path, typer.Argument(help="The denoised image, .nii.gz; of DICOM a new folder.")],
     model: Annotated[
         Path | None, typer.Option(help="The folder of a fitted method; else the model in the package.")
     ] = None,
@@ -173,26 +173,28 @@ def denoise(
 ) -> None:
     """Denoise one image with a fitted method; without --model by CSR-D as it comes with the package."""
     from csrd.align.derivatives import inherited
+    from csrd.dicom import as_nifti
     from csrd.files import read_json
     from csrd.methods.denoise import denoise
     from csrd.methods.packaged import packaged
 
-    if not low.is_file():
+    if not low.exists():
         raise InputError(f"{low} does not exist; check the path")
-    drf = drf or inherited(low).get("DoseReductionFactor")
-    drf = int(drf) if drf is not None and float(drf).is_integer() else drf
-    model = model or packaged("csrd" if mr else "csrdnomr")
-    method = str(read_json(model / "model.json").get("method"))
-    choices = {"product": product, "samples": samples, "steps": steps}
-    denoise(
-        method,
-        model,
-        {drf: low},
-        mr,
-        {drf: target},
-        {drf: std} if std else None,
-        **{name: choice for name, choice in choices.items() if choice is not None},
-    )
+    with as_nifti([low, mr], target) as ((low, mr), target):
+        drf = drf or inherited(low).get("DoseReductionFactor")
+        drf = int(drf) if drf is not None and float(drf).is_integer() else drf
+        model = model or packaged("csrd" if mr else "csrdnomr")
+        method = str(read_json(model / "model.json").get("method"))
+        choices = {"product": product, "samples": samples, "steps": steps}
+        denoise(
+            method,
+            model,
+            {drf: low},
+            mr,
+            {drf: target},
+            {drf: std} if std else None,
+            **{name: choice for name, choice in choices.items() if choice is not None},
+        )
 
 
 @app.command()

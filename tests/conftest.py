@@ -3,6 +3,13 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# Readers on damaged files (tests/fuzz): a few here, and the long run by --hypothesis-profile=long
+QUIET = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck)}
+settings.register_profile("short", max_examples=60, derandomize=True, **QUIET)
+settings.register_profile("long", max_examples=10_000, **QUIET)
+settings.load_profile("short")
 
 
 @pytest.fixture

@@ -94,6 +94,18 @@ def recon(
 
 
 @app.command()
+def export(
+    listmode: Annotated[Path, typer.Argument(help="A list-mode file, whole or thinned.")],
+    target: Annotated[Path, typer.Argument(help="For CASToR .Cdh, for YRT-PET .lmDat.")],
+    normalisation: Annotated[Path | None, typer.Option(help="Crystal efficiencies, .npy.")] = None,
+) -> None:
+    """Write a list-mode file's events for another engine, and its scanner's look-up table."""
+    from csrd.recon.export import export
+
+    print(json.dumps(export(listmode, target, normalisation), indent=2))
+
+
+@app.command()
 def align(
     normal: Annotated[Path, typer.Argument(help="The image of the normal dose.")],
     folder: Annotated[Path, typer.Argument(help="Where the aligned images go.")],

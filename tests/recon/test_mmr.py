@@ -24,7 +24,7 @@ CENTRE, HALF = np.array([24.0, -16.0, 20.0]), np.array([60.0, 44.0, 32.0])  # mm
 SPOT, SPOT_RADIUS = np.array([56.0, -2.0, 8.0]), 12.0
 WARM, HOT = 8_000.0, 48_000.0  # Bq/mL
 SETTINGS = Recon(matrix=SHAPE, voxel_mm=VOXEL, iterations=3, subsets=6, postfilter_fwhm_mm=0)
-SCAN = Acquisition(duration_s=4, half_life_s=6586.2, branching=0.97, randoms_fraction=0.15)
+SCAN = Acquisition(duration_s=2, half_life_s=6586.2, branching=0.97, randoms_fraction=0.15)
 
 
 def places(shape: tuple[int, ...], voxel_mm: float) -> np.ndarray:
@@ -46,7 +46,7 @@ def scan(tmp_path_factory) -> ScanFiles:
     activity = Volume(np.where(hot, HOT, inside * WARM).astype(np.float32), affine, "Bq/mL")
     mumap = Volume((inside * 0.096).astype(np.float32), affine, "1/cm")
     mumap.save(folder / "mu.nii.gz")
-    efficiencies = np.full(mmr().crystals, 0.5, np.float32)
+    efficiencies = np.ones(mmr().crystals, np.float32)
     np.save(folder / "efficiencies.npy", efficiencies)
     path = folder / "scan.l"
     acquire(activity, mumap, efficiencies, mmr(), SCAN, path, seed=1, subject="mmr", threads=1)

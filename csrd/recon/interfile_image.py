@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from csrd.errors import InputError
-from csrd.listmode.interfile import InterfileHeader
+from csrd.listmode.interfile import InterfileHeader, is_file
 from csrd.volume import Volume
 
 KINDS = {"float": "f", "short float": "f", "long float": "f", "signed integer": "i", "unsigned integer": "u"}
@@ -54,7 +54,7 @@ def _number(path: Path, header: InterfileHeader, key: str, default: float | None
 def _values(path: Path, header: InterfileHeader, count: int) -> np.ndarray:
     """Return the `count` values of the data file, which stands beside the header."""
     data = path.parent / header.get("name of data file", "")
-    if not data.is_file():
+    if not is_file(data):
         raise InputError(f"{path} names the data file {data.name!r}, which is not beside it; copy it there")
     dtype = _dtype(path, header)
     offset = int(_number(path, header, "data offset in bytes [1]", 0))

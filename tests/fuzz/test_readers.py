@@ -54,6 +54,8 @@ def scans(folder) -> dict[str, tuple[bytes, bytes]]:
     crystals = ours[0] - ours[0] // 8 % 64 * 8  # one ring, so that every pair has a bin
     write_petlink(petlink, [(crystals, *ours[1:])], TIMING["petlink"])
     files = {"hrrt": hrrt, "petlink": petlink}
+    for path in files.values():
+        read_listmode(path, folder / "warm")  # compiles, outside the bounds of time
     return {name: (path.read_bytes(), header_path(path).read_bytes()) for name, path in files.items()}
 
 

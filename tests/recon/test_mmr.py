@@ -113,7 +113,8 @@ def test_written_events_are_read_back_as_lines_of_the_scanner(scan):
 def test_the_real_sample_is_reconstructed_by_the_command(mmr_sample, tmp_path):
     """307 ms make no picture, but 107,000 lines of a real scan: the object is where most of them cross."""
     (tmp_path / "coarse.yaml").write_text(
-        "recon: {matrix: [40, 40, 32], voxel_mm: 8.125, iterations: 1, subsets: 4}\nalign: {shape: [40, 40, 32]}"
+        "recon: {matrix: [40, 40, 32], voxel_mm: 8.125, iterations: 1, subsets: 4}\n"
+        "align: {shape: [40, 40, 32]}"
     )
     csrd = Path(sys.executable).with_name("csrd")
     subprocess.run(

@@ -58,11 +58,10 @@ def read_series(folder: str | Path) -> Series:
     sizes, several frames, or a unit that is none of Bq/mL and SUV.
     """
     folder = Path(folder)
-    slices = _slices(folder)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of oddities that do no harm; the others raise
-            return _series(folder, slices)
+            return _series(folder, _slices(folder))
     except InputError:
         raise
     except ELEMENT_ERRORS as error:

@@ -7,7 +7,9 @@ volume's are RAS mm, so both change sign. Attributes as DICOM PS3.3 names them.
 import copy
 import math
 import shutil
+import struct
 import warnings
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +19,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from csrd.errors import InputError
@@ -36,8 +38,10 @@ STALE = ("SmallestImagePixelValue", "LargestImagePixelValue", "WindowCenter", "W
          "LossyImageCompressionMethod", "PixelPaddingValue")  # fmt: skip
 REQUIRED = ("SOPInstanceUID", "SeriesInstanceUID", "ImagePositionPatient", "ImageOrientationPatient",
             "PixelSpacing", "Rows", "Columns")  # fmt: skip
-ELEMENT_ERRORS = (AttributeError, KeyError, TypeError, ValueError, IndexError, NotImplementedError, OSError,
-                  EOFError, RuntimeError, InvalidDicomError, MemoryError)  # fmt: skip
+# What pydicom is known to raise for damaged elements
+ELEMENT_ERRORS = (ArithmeticError, AssertionError, AttributeError, BytesLengthException, EOFError,
+                  InvalidDicomError, LookupError, MemoryError, NotImplementedError, OSError, RuntimeError,
+                  TypeError, ValueError, struct.error, zlib.error)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,9 @@ def recon(
     target: Annotated[Path, typer.Argument(help="The image, .nii.gz; its sidecar is written beside it.")],
     mumap: Annotated[Path | None, typer.Option(help="μ-map in 1/cm, in scanner coordinates.")] = None,
     normalisation: Annotated[Path | None, typer.Option(help="Crystal efficiencies, .npy.")] = None,
+    attenuation: Annotated[
+        bool, typer.Option(help="Correct for the body's attenuation, which takes a μ-map.")
+    ] = True,
     drf: Annotated[
         float | None, typer.Option(min=1, help="The dose reduction factor; else the header's.")
     ] = None,
@@ -82,11 +85,24 @@ def recon(
     drf = drf or drf_of(opened)
     drf = int(drf) if drf.is_integer() else drf
     data, header = opened.path, header_beside(opened.path) or listmode
-    scan, log = ScanFiles(data, header, mumap, normalisation), Path(f"{target}.log")
+    scan = ScanFiles(data, header, mumap, normalisation, attenuation=attenuation)
+    log = Path(f"{target}.log")
     pet, sidecar = reconstruct(
         scan, settings, drf=drf, seed=seed, subject=data.name, threads=threads, log=log
     )
     save_derivative(pet, target, sidecar)
+
+
+@app.command()
+def export(
+    listmode: Annotated[Path, typer.Argument(help="A list-mode file, whole or thinned.")],
+    target: Annotated[Path, typer.Argument(help="For CASToR .Cdh, for YRT-PET .lmDat.")],
+    normalisation: Annotated[Path | None, typer.Option(help="Crystal efficiencies, .npy.")] = None,
+) -> None:
+    """Write a list-mode file's events for another engine, and its scanner's look-up table."""
+    from csrd.recon.export import export
+
+    print(json.dumps(export(listmode, target, normalisation), indent=2))
 
 
 @app.command()
@@ -151,8 +167,8 @@ def train(
 
 @app.command()
 def denoise(
-    low: Annotated[Path, typer.Argument(help="A low-dose image, aligned.")],
-    target: Annotated[Path, typer.Argument(help="The denoised image, .nii.gz.")],
+    low: Annotated[Path, typer.Argument(help="A low-dose image, aligned, or its folder of DICOM.")],
+    target: Annotated[Path, typer.Argument(help="The denoised image, .nii.gz; of DICOM a new folder.")],
     model: Annotated[
         Path | None, typer.Option(help="The folder of a fitted method; else the model in the package.")
     ] = None,
@@ -172,26 +188,28 @@ def denoise(
 ) -> None:
     """Denoise one image with a fitted method; without --model by CSR-D as it comes with the package."""
     from csrd.align.derivatives import inherited
+    from csrd.dicom import as_nifti
     from csrd.files import read_json
     from csrd.methods.denoise import denoise
     from csrd.methods.packaged import packaged
 
-    if not low.is_file():
+    if not low.exists():
         raise InputError(f"{low} does not exist; check the path")
-    drf = drf or inherited(low).get("DoseReductionFactor")
-    drf = int(drf) if drf is not None and float(drf).is_integer() else drf
-    model = model or packaged("csrd" if mr else "csrdnomr")
-    method = str(read_json(model / "model.json").get("method"))
-    choices = {"product": product, "samples": samples, "steps": steps}
-    denoise(
-        method,
-        model,
-        {drf: low},
-        mr,
-        {drf: target},
-        {drf: std} if std else None,
-        **{name: choice for name, choice in choices.items() if choice is not None},
-    )
+    with as_nifti([low, mr], target) as ((low, mr), target):
+        drf = drf or inherited(low).get("DoseReductionFactor")
+        drf = int(drf) if drf is not None and float(drf).is_integer() else drf
+        model = model or packaged("csrd" if mr else "csrdnomr")
+        method = str(read_json(model / "model.json").get("method"))
+        choices = {"product": product, "samples": samples, "steps": steps}
+        denoise(
+            method,
+            model,
+            {drf: low},
+            mr,
+            {drf: target},
+            {drf: std} if std else None,
+            **{name: choice for name, choice in choices.items() if choice is not None},
+        )
 
 
 @app.command()

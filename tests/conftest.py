@@ -1,4 +1,4 @@
-"""Snakemake run as a user runs it, in a folder that borrows the repository's workflow and config."""
+"""What tests of several rooms need: Snakemake as a user runs it, damaged files, a real sample."""
 
 import os
 import subprocess
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 REPOSITORY = Path(__file__).parents[1]
 SNAKEMAKE = Path(sys.executable).with_name("snakemake")
@@ -47,3 +48,19 @@ def results(snakemake, study) -> Path:
     """Return the results of config/test.yaml, computed once for every test that asks."""
     snakemake("--cores", "all", "--configfile", "config/test.yaml")
     return study / "results-test"
+
+
+# Readers on damaged files (tests/fuzz): a few here, and the long run by --hypothesis-profile=long
+QUIET = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck)}
+settings.register_profile("short", max_examples=60, derandomize=True, **QUIET)
+settings.register_profile("long", max_examples=10_000, **QUIET)
+settings.load_profile("short")
+
+
+@pytest.fixture
+def mmr_sample() -> Path:
+    """Return the real mMR sample that may lie beside the repository, or skip."""
+    path = REPOSITORY / "../shared/data/mmr/sample.l"
+    if not path.exists():
+        pytest.skip("the mMR sample is not here")
+    return path

@@ -5,10 +5,11 @@ from csrd.listmode.events import EventBlock
 from csrd.listmode.formats import open_listmode
 from csrd.listmode.hrrt import HrrtListMode, write_hrrt
 from csrd.listmode.interfile import InterfileHeader
-from csrd.listmode.petlink import PetlinkListMode
+from csrd.listmode.petlink import PetlinkListMode, write_petlink
 from csrd.listmode.thin import thin
 
 __all__ = [
+    "WRITERS",
     "EventBlock",
     "HrrtListMode",
     "InterfileHeader",
@@ -17,4 +18,11 @@ __all__ = [
     "open_listmode",
     "thin",
     "write_hrrt",
+    "write_petlink",
 ]
+
+# What a scan of a scanner, by its name, is written as: its format, and the function that writes it.
+WRITERS = {
+    HrrtListMode.scanner: (HrrtListMode, write_hrrt),
+    "Siemens Biograph mMR": (PetlinkListMode, write_petlink),
+}

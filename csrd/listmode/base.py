@@ -18,6 +18,16 @@ SHOW_PROGRESS_WORDS = 1 << 26  # 256 MiB: below it one is done before a bar is r
 
 
 @dataclass(frozen=True)
+class TimingKeys:
+    """What a format's header calls the scan's timing; durations and half-lives are in s."""
+
+    duration_s: str = "image duration"
+    half_life_s: str = "isotope halflife"
+    branching: str = "branching factor"
+    dead_time: str = "Dead time correction factor"
+
+
+@dataclass(frozen=True)
 class ListMode(ABC):
     """A list-mode file and its header; nothing of the data is held in memory."""
 
@@ -25,6 +35,7 @@ class ListMode(ABC):
     header: InterfileHeader
 
     format: ClassVar[str]
+    timing_keys: ClassVar[TimingKeys] = TimingKeys()
     notable: ClassVar[tuple[str, ...]]  # the header's keys that `info` shows
     packet_words: ClassVar[int]
     chunk_words: ClassVar[int] = CHUNK_WORDS
@@ -71,7 +82,7 @@ class ListMode(ABC):
         """Return what the file holds: format, scanner, counts, duration in s, notable header values.
 
         The duration is the number of time tags times their interval: a lost or damaged tag costs its
-        own millisecond only.
+        own interval only.
         """
         counts = self.counts()
         return {

@@ -8,7 +8,7 @@ from csrd.listmode.base import ListMode
 from csrd.listmode.events import DELAYED, PROMPT, SKIPPED, no_counts
 from csrd.listmode.hrrt import HrrtListMode
 from csrd.listmode.hrrt_packets import count_packets
-from csrd.listmode.interfile import InterfileHeader, header_path
+from csrd.listmode.interfile import InterfileHeader, header_path, is_file
 from csrd.listmode.petlink import PetlinkListMode
 from csrd.listmode.words import whole_words, word_chunks
 
@@ -55,8 +55,8 @@ def _data_of(header_file: Path) -> Path:
     named = InterfileHeader.read(header_file).get("name of data file", "")
     candidates = [header_file.with_suffix("")]
     if base := re.split(r"[/\\]", named)[-1]:  # scanners write their own disk's path
-        candidates.insert(0, header_file.with_name(base))
-    data = next((candidate for candidate in candidates if candidate.is_file()), None)
+        candidates.insert(0, header_file.parent / base)
+    data = next((candidate for candidate in candidates if is_file(candidate)), None)
     if data is None:
         raise InputError(
             f"{candidates[0]}, the data of {header_file}, does not exist; put it beside its header"

@@ -91,6 +91,14 @@ def header_path(path: str | Path) -> Path:
     return Path(f"{path}.hdr")
 
 
+def is_file(path: Path) -> bool:
+    """Return whether a path, as a header may name it, is a file; no where it cannot be any file's name."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # too long, or holding what no name may
+        return False
+
+
 @contextmanager
 def whole_pair(path: str | Path) -> Iterator[tuple[Path, Path]]:
     """Yield temporary siblings of a data file and its header; rename both on success, or neither.

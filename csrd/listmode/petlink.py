@@ -1,20 +1,63 @@
-"""Siemens PETLINK 32-bit list-mode (Biograph mMR, `.l`): counted and thinned, not yet reconstructed.
+"""Siemens PETLINK 32-bit list-mode (Biograph mMR, `.l`): read as crystal pairs, and written.
 
 One 32-bit word a packet. Bit 31 clear: an event, prompt if bit 30 is set, else delayed, with the address
 of its sinogram bin in [29:0]. Bit 31 set: a tag, of time in ms [28:0] if [30:29] = 00.
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 
+import numpy as np
 from numba import njit
 
 from csrd.errors import InputError
-from csrd.listmode.base import ListMode
+from csrd.listmode.base import ListMode, TimingKeys
 from csrd.listmode.draw import is_kept
 from csrd.listmode.events import DELAYED, OTHER_TAG, PROMPT, TIME_TAG, EventBlock
-from csrd.listmode.words import CHUNK_WORDS
+from csrd.listmode.hrrt import Segment
+from csrd.listmode.interfile import InterfileHeader, whole_pair
+from csrd.listmode.mmr_bins import (
+    BINS,
+    MAX_RING_DIFFERENCE,
+    NO_LINE,
+    RINGS,
+    VIEWS,
+    address_of,
+    coincide,
+    crystals_of,
+)
+from csrd.listmode.words import CHUNK_WORDS, word_chunks
 
-SCANNERS = {"2008": "Siemens Biograph mMR"}  # by the header's originating system
+MMR = "2008"  # the mMR's number as originating system
+SCANNERS = {MMR: "Siemens Biograph mMR"}
+BIT_30, ADDRESS_MASK, TIME_KIND, MS_MASK = 1 << 30, (1 << 30) - 1, 1 << 31, (1 << 29) - 1
+HEADER = InterfileHeader(f"""\
+!INTERFILE:=
+!originating system:={MMR}
+%SMS-MI header name space:=PETLINK bin address
+name of data file:=
+PET data type:=Emission
+data format:=CoincidenceList
+isotope gamma halflife (sec):=
+isotope branching factor:=
+image duration (sec):=
+number of rings:={RINGS}
+%LM event and tag words format (bits):=32
+%timing tagwords interval (msec):=1
+%axial compression:=1
+%maximum ring difference:={MAX_RING_DIFFERENCE}
+%number of projections:={BINS}
+%number of views:={VIEWS}
+""")
+# What a header must say of the sinogram for its bins to be the mMR's, where it says it at all.
+SINOGRAM = {
+    "number of rings": RINGS,
+    "axial compression": 1,
+    "maximum ring difference": MAX_RING_DIFFERENCE,
+    "number of projections": BINS,
+    "number of views": VIEWS,
+}
 
 
 @njit(cache=True, nogil=True)
@@ -50,11 +93,56 @@ def compact_words(words, key, limit, out, counts, kept):
     return size
 
 
+@njit(cache=True, nogil=True)
+def decode_words(words, clock, crystals, prompt, time_ms):
+    """Write the events among words (N,) that lie on a line to arrays of N rows.
+
+    Return their number and the clock in ms.
+    """
+    events = 0
+    for word in words:
+        kind = word_kind(word)
+        if kind <= DELAYED:
+            a, b = crystals_of(np.int64(word & ADDRESS_MASK))
+            if a != NO_LINE and coincide(a, b):
+                crystals[events, 0], crystals[events, 1] = min(a, b), max(a, b)
+                prompt[events] = kind == PROMPT
+                time_ms[events] = clock
+                events += 1
+        elif kind == TIME_TAG:
+            clock = word & MS_MASK
+    return events, clock
+
+
+@njit(cache=True, nogil=True)
+def encode_words(crystals, prompt, time_ms, clock, out):
+    """Write all events, and the time tags due before them, to out; return (next clock, words written).
+
+    An event without a bin ends it: its index is returned as −1 − index in place of the number of words.
+    """
+    size = 0
+    for event in range(time_ms.size):
+        while clock <= time_ms[event]:
+            out[size] = TIME_KIND | clock
+            size, clock = size + 1, clock + 1
+        address = address_of(np.int64(crystals[event, 0]), np.int64(crystals[event, 1]))
+        if address == NO_LINE:
+            return clock, -1 - event
+        out[size] = address | (BIT_30 if prompt[event] else 0)
+        size += 1
+    return clock, size
+
+
 class PetlinkListMode(ListMode):
-    """A PETLINK 32-bit file, whose events are addresses of sinogram bins."""
+    """A PETLINK 32-bit file, whose events are addresses of sinogram bins (see `mmr_bins`)."""
 
     format = "Siemens PETLINK 32-bit list-mode"
     packet_words = 1
+    timing_keys = TimingKeys(
+        duration_s="image duration (sec)",
+        half_life_s="isotope gamma halflife (sec)",
+        branching="isotope branching factor",
+    )
     notable = (
         "study date (yyyy:mm:dd)",
         "PET data type",
@@ -82,15 +170,71 @@ class PetlinkListMode(ListMode):
         """Return the time between two time tags in ms, as the header says."""
         text = self.header.get("timing tagwords interval (msec)", "1")
         try:
-            return float(text)
+            interval = float(text)
         except ValueError:
+            interval = math.nan
+        if not 0 < interval < math.inf:
             raise InputError(
                 f"the header of {self.path} has a timing tagwords interval of '{text}'; give milliseconds"
-            ) from None
+            )
+        return interval
 
     def blocks(self, packets: int = CHUNK_WORDS) -> Iterator[EventBlock]:
-        """Raise InputError: bin addresses are not crystal pairs."""
-        raise InputError(
-            f"{self.path} is {self.format}, whose events are sinogram bins: it can be counted and thinned; "
-            "give HRRT list-mode (.l64) to reconstruct"
-        )
+        """Yield the prompts and delayeds of at most `packets` packets at a time, each block its own arrays.
+
+        Left out are addresses beyond the sinogram or on a gap, and lines of blocks less than
+        `mmr_bins.MIN_BLOCKS_APART` apart. Raises InputError for another scanner or sinogram than the mMR's.
+        """
+        self._check_sinogram()
+        clock = 0
+        for words in word_chunks(self.path, pairs=False, chunk=packets):
+            crystals = np.empty((words.size, 2), dtype=np.uint32)
+            prompt = np.empty(words.size, dtype=bool)
+            time_ms = np.empty(words.size, dtype=np.uint32)
+            events, clock = decode_words(words, clock, crystals, prompt, time_ms)
+            if events:
+                yield EventBlock(crystals[:events], prompt[:events], time_ms[:events])
+
+    def _check_sinogram(self) -> None:
+        """Raise InputError where bins are not those of the mMR's sinogram."""
+        system = self.header.get("originating system", "unknown")
+        if system not in SCANNERS:
+            raise InputError(
+                f"{self.path} is from scanner {system}, whose bins are not known: count and thin it, or "
+                "reconstruct it by recon.engine: command"
+            )
+        for key, size in SINOGRAM.items():
+            if (said := self.header.get(key, str(size)).strip()) != str(size):
+                raise InputError(
+                    f"the header of {self.path} says {key} '{said}', but the {SCANNERS[MMR]}'s list-mode has "
+                    f"{size}; check that it belongs to the data"
+                )
+
+
+def write_petlink(path: str | Path, segments: Iterable[Segment], header: Mapping[str, object]) -> None:
+    """Write events as an mMR's `.l` file with its header beside it, whole or not at all.
+
+    A segment is (crystals (N, 2) uint32, prompt (N,) bool, time_ms (N,) uint32), all in time order. Each
+    millisecond up to the header's `image duration (sec)` has its tag before its events, also if it has none.
+    `header` overrides and adds entries, except for the data file's name.
+    Raises InputError where the files cannot be written; crystals that share no bin are an AssertionError.
+    """
+    path = Path(path)
+    content = HEADER.replace(header)
+    end = round(1000 * float(content["image duration (sec)"]))
+    assert 0 < end <= MS_MASK, f"a scan of {end} ms"
+    clock = words = 0
+    with whole_pair(path) as (data_part, header_part):
+        with open(data_part, "wb") as stream:
+            for crystals, prompt, time_ms in segments:
+                last = int(time_ms[-1]) if len(time_ms) else clock - 1
+                assert last < end and (np.diff(time_ms.astype(np.int64)) >= 0).all(), f"{last} of {end} ms"
+                out = np.empty(len(time_ms) + max(0, last + 1 - clock), dtype="<u4")
+                clock, size = encode_words(crystals, prompt, time_ms, clock, out)
+                assert size >= 0, f"crystals {crystals[-1 - size]} share no bin"
+                stream.write(memoryview(out[:size]))
+                words += size
+            stream.write(memoryview(np.arange(clock, end, dtype="<u4") | np.uint32(TIME_KIND)))
+            words += end - clock
+        fixed = {"name of data file": path.name, "%total listmode word counts": words}
+        header_part.write_bytes(content.replace(fixed).encode())

@@ -10,6 +10,7 @@ from scipy.ndimage import gaussian_filter
 from csrd.errors import InputError
 from csrd.listmode import open_listmode
 from csrd.listmode.base import ListMode
+from csrd.listmode.events import TIME_TAG
 from csrd.listmode.thin import FACTOR, drf_of
 from csrd.recon.corrections import attenuation_factors, randoms_rates
 from csrd.recon.osem import osem
@@ -21,6 +22,7 @@ from csrd.volume import Volume
 
 ML_PER_MM3 = 1e-3
 EVENTS_AT_A_TIME = 1_000_000
+ENDS_EARLY = 0.99  # of the header's duration: fewer time tags than that are no lost tags, but a shorter file
 SIGMA_PER_FWHM = 1 / math.sqrt(8 * math.log(2))
 
 
@@ -37,13 +39,17 @@ class Timing:
     def of(cls, listmode: ListMode) -> "Timing":
         """Return the timing named in a list-mode header.
 
-        Raises InputError for a key that is missing or no positive number.
+        A file that ends early has the duration of its time tags instead. Raises InputError for a key that is
+        missing or no positive number.
         """
+        keys = listmode.timing_keys
+        duration_s = _positive(listmode, keys.duration_s)
+        tagged_s = int(listmode.counts()[TIME_TAG]) * listmode.tag_interval_ms / 1000
         return cls(
-            duration_s=_positive(listmode, "image duration"),
-            half_life_s=_positive(listmode, "isotope halflife"),
-            branching=_positive(listmode, "branching factor"),
-            live=1 / _positive(listmode, "Dead time correction factor", default="1"),
+            duration_s=tagged_s if 0 < tagged_s < ENDS_EARLY * duration_s else duration_s,
+            half_life_s=_positive(listmode, keys.half_life_s),
+            branching=_positive(listmode, keys.branching),
+            live=1 / _positive(listmode, keys.dead_time, default="1"),
         )
 
     @property

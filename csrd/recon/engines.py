@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numba
+import numpy as np
 
 from csrd.errors import InputError
 from csrd.listmode import open_listmode
@@ -11,10 +12,10 @@ from csrd.recon import embedded
 from csrd.recon.command import run_command_engine
 from csrd.recon.sensitivity import geometric_sensitivity, subject_sensitivity
 from csrd.resample import resample
-from csrd.scanner.geometry import hrrt
+from csrd.scanner.geometry import scanner_of
 from csrd.scanner.normalisation import read_efficiencies
-from csrd.sections import Recon
-from csrd.volume import Volume
+from csrd.sections import PLACEHOLDERS, Recon
+from csrd.volume import Volume, centred_affine
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class ScanFiles:
 
     `normalisation` holds crystal efficiencies (C,) for the embedded engine and whatever the command
     takes for the other; `sensitivity` is the subject's, computed from the rest where it is None.
+    `attenuation` False says that the body's attenuation is left uncorrected, on purpose.
     """
 
     listmode: Path
@@ -30,6 +32,7 @@ class ScanFiles:
     mumap: Path | None = None
     normalisation: Path | None = None
     sensitivity: Path | None = None
+    attenuation: bool = True
 
 
 def reconstruct(
@@ -41,7 +44,7 @@ def reconstruct(
     or where the command fails.
     """
     if recon.engine == "command":
-        inputs = {name: path for name, path in asdict(files).items() if name != "sensitivity"}
+        inputs = {name: path for name, path in asdict(files).items() if name in PLACEHOLDERS}
         pet = run_command_engine(recon.command, inputs, recon.matrix, recon.voxel_mm, drf, threads, log)
         return pet, _command_sidecar(recon, drf)
     numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
@@ -49,12 +52,11 @@ def reconstruct(
 
 
 def _embedded(files: ScanFiles, recon: Recon, drf: int, seed: int, subject: str) -> tuple[Volume, dict]:
-    scanner = hrrt()
-    embedded.check_drf(open_listmode(files.listmode), drf)  # before a minute goes into sensitivities
-    if files.mumap is None:
-        raise InputError("the embedded engine corrects for attenuation; give a μ-map in 1/cm")
+    listmode = open_listmode(files.listmode)
+    scanner = scanner_of(listmode.scanner)
+    embedded.check_drf(listmode, drf)  # before a minute goes into sensitivities
     efficiencies = read_efficiencies(files.normalisation, scanner)
-    mumap = Volume.load(files.mumap, unit="1/cm")
+    mumap = _mumap(files, recon)
     if files.sensitivity is None:
         geometric = geometric_sensitivity(scanner, recon.matrix, recon.voxel_mm)
         mumap = resample(mumap, geometric)
@@ -66,9 +68,23 @@ def _embedded(files: ScanFiles, recon: Recon, drf: int, seed: int, subject: str)
     pet, sidecar = embedded.reconstruct(
         files.listmode, mumap, efficiencies, sensitivity, scanner, recon, drf, seed, subject
     )
+    if not files.attenuation:
+        sidecar["AttenuationCorrection"] = "none: no μ-map, so the middle of the body is too low"
     if files.normalisation is None:
         sidecar["NormalisationCorrection"] = "none: all crystals taken as perfect, so the scale is relative"
     return pet, sidecar
+
+
+def _mumap(files: ScanFiles, recon: Recon) -> Volume:
+    """Return the μ-map in 1/cm; where attenuation is left uncorrected, one of 0."""
+    if files.attenuation and files.mumap is None:
+        raise InputError(
+            "the embedded engine corrects for attenuation; give a μ-map (1/cm), or say --no-attenuation"
+        )
+    if files.attenuation:
+        return Volume.load(files.mumap, unit="1/cm")
+    nothing = np.zeros(recon.matrix, np.float32)
+    return Volume(nothing, centred_affine(recon.matrix, recon.voxel_mm), "1/cm")
 
 
 def _command_sidecar(recon: Recon, drf: int) -> dict:

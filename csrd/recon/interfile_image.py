@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from csrd.errors import InputError
-from csrd.listmode.interfile import InterfileHeader
+from csrd.listmode.interfile import InterfileHeader, is_file
 from csrd.volume import Volume
 
 KINDS = {"float": "f", "short float": "f", "long float": "f", "signed integer": "i", "unsigned integer": "u"}
@@ -58,7 +58,7 @@ def _values(path: Path, header: InterfileHeader, count: int) -> np.ndarray:
     if not named:
         raise InputError(f"{path} names no data file; add the line 'name of data file' with its name")
     data = path.with_name(named)  # beside the header, whatever folder the header names
-    if not data.is_file():
+    if not is_file(data):
         raise InputError(f"{path} names the data file {data.name!r}, which is not beside it; copy it there")
     dtype = _dtype(path, header)
     offset = int(_number(path, header, "data offset in bytes [1]", 0))

@@ -32,17 +32,21 @@ def geometric_sensitivity(scanner: Scanner, shape: tuple[int, int, int], voxel_m
     g is `scanner.response.line_factors`; A is Joseph's. Exact where the voxel divides the pitch of
     the rings or is a multiple of it; otherwise gathered from such a grid along z.
     """
-    finer = max(1, math.ceil(scanner.pitch_mm / voxel_mm - 1e-6))
-    voxel_z = scanner.pitch_mm / finer
+    finer = max(1, math.ceil(scanner.ring_pitch_mm / voxel_mm - 1e-6))
+    voxel_z = scanner.ring_pitch_mm / finer
     ratio = voxel_mm / voxel_z
     slices = shape[2] if math.isclose(ratio, 1) else math.ceil((shape[2] + 1) * ratio)
     # Where the ratio is whole, the wanted slices' centres must be among the finer ones'
     slices += (slices - 1 - round((shape[2] - 1) * ratio)) % 2
     voxel = np.array([voxel_mm, voxel_mm, voxel_z])
     pairs, multiplicity, flips = _representative_pairs(scanner)
-    half = np.zeros((shape[0], shape[1], slices))
+    images = np.zeros((PRIVATE_IMAGES, shape[0], shape[1], slices))
     for pair, times in progress(list(zip(pairs, multiplicity, strict=True)), "geometric sensitivity"):
-        half += times * _pair_sensitivity(scanner, pair, half.shape, voxel, finer)
+        _trace_pair(scanner, pair, times, voxel, finer, images)
+    half = images.sum(axis=0)
+    # Each family was written as +, − at its two ends: running sums along z, `finer` slices apart
+    for offset in range(finer):
+        half[:, :, offset::finer] = np.cumsum(half[:, :, offset::finer], axis=2)
     # Lines with the opposite ring difference are the mirror images
     total = half + half[:, :, ::-1]
     total = np.mean([np.flip(total, flip) for flip in flips], axis=0)
@@ -84,9 +88,13 @@ def subject_sensitivity(
 
 
 def random_lines(draw: np.random.Generator, number: int, scanner: Scanner) -> np.ndarray:
-    """Return the crystals (number, 2) of lines drawn evenly from all lines of the scanner."""
+    """Return the crystals of lines drawn evenly from all lines of the scanner, (N, 2).
+
+    N is `number` but for pairs of too large a ring difference, which are left out.
+    """
     pairs = scanner.head_pairs[draw.integers(len(scanner.head_pairs), size=number)]
-    return pairs * scanner.crystals_per_head + draw.integers(scanner.crystals_per_head, size=(number, 2))
+    lines = pairs * scanner.crystals_per_head + draw.integers(scanner.crystals_per_head, size=(number, 2))
+    return lines[scanner.in_reach(lines)]
 
 
 def _gathered(image: np.ndarray, spacing: float, slices: int, wanted: float) -> np.ndarray:
@@ -121,34 +129,28 @@ def _representative_pairs(scanner: Scanner) -> tuple[np.ndarray, np.ndarray, lis
     return pairs, multiplicity, flips
 
 
-def _pair_sensitivity(
-    scanner: Scanner, pair: np.ndarray, shape: tuple[int, int, int], voxel: np.ndarray, finer: int
-) -> np.ndarray:
-    """Return Σ g A over the lines of two heads with ring difference ≥ 0 (0 counted half)."""
+def _trace_pair(
+    scanner: Scanner, pair: np.ndarray, times: float, voxel: np.ndarray, finer: int, images: np.ndarray
+) -> None:
+    """Add the traces of `times` g A of the lines of two heads with ring difference ≥ 0 (0 counted half)."""
     per_layer = scanner.rings * scanner.columns
     first = np.arange(scanner.layers * scanner.columns)
     within = first // scanner.columns * per_layer + first % scanner.columns  # ring 0 of each layer
     a, b = (head * scanner.crystals_per_head + within for head in pair)
     lines = np.stack(np.meshgrid(a, b, indexing="ij"), axis=-1).reshape(-1, 2)
-    weights = _family_weights(scanner, lines)
+    weights = times * _family_weights(scanner, lines)
     positions = scanner.crystal_positions.astype(np.float64)
-    images = np.zeros((PRIVATE_IMAGES, *shape))
-    origin = -(np.array(shape) - 1) / 2 * voxel
-    first_ring = -(scanner.rings - 1) / 2 * scanner.pitch_mm
+    origin = -(np.array(images.shape[1:]) - 1) / 2 * voxel
+    first_ring = -(scanner.rings - 1) / 2 * scanner.ring_pitch_mm
     ends = positions[lines[:, 0], :2], positions[lines[:, 1], :2]
-    _trace_families(*ends, weights, origin, voxel, first_ring, scanner.pitch_mm, finer, images)
-    image = images.sum(axis=0)
-    # Each family was written as +, − at its two ends: running sums along z, `finer` slices apart
-    for offset in range(finer):
-        image[:, :, offset::finer] = np.cumsum(image[:, :, offset::finer], axis=2)
-    return image
+    _trace_families(*ends, weights, origin, voxel, first_ring, scanner.ring_pitch_mm, finer, images)
 
 
 def _family_weights(scanner: Scanner, lines: np.ndarray) -> np.ndarray:
     """Return g times 3D length for each transaxial line and ring difference, (N, rings), in mm³."""
-    weights = np.empty((len(lines), scanner.rings))
+    weights = np.zeros((len(lines), scanner.rings))
     positions = scanner.crystal_positions
-    for difference in range(scanner.rings):
+    for difference in range(min(scanner.rings, scanner.max_ring_difference + 1)):
         tilted = lines + np.array([0, difference * scanner.columns])
         length = np.linalg.norm(positions[tilted[:, 1]] - positions[tilted[:, 0]], axis=1)
         weights[:, difference] = line_factors(scanner, tilted) * length

@@ -6,6 +6,7 @@ from functools import cache
 import numpy as np
 
 from csrd.errors import InputError
+from csrd.listmode import mmr_bins
 
 LSO_MU_PER_MM = 0.087  # linear attenuation of LSO at 511 keV
 
@@ -25,7 +26,9 @@ class Scanner:
     columns: int  # crystals of a head across the axis
     rings: int  # crystals of a head along the axis
     layers: int
-    pitch_mm: float  # mean distance between neighbouring crystals, the same in both directions
+    pitch_mm: float  # mean distance between neighbouring crystals across the axis
+    ring_pitch_mm: float  # and along it
+    max_ring_difference: int  # of the crystals of a line
     layer_mm: float  # depth of one layer
     mu_per_mm: float = LSO_MU_PER_MM
 
@@ -74,6 +77,11 @@ class Scanner:
         layers = np.repeat(np.arange(self.layers, dtype=np.uint8), per_layer)
         return np.tile(layers, self.heads)
 
+    def in_reach(self, crystals: np.ndarray) -> np.ndarray:
+        """Return which lines between `crystals` (N, 2) keep to the maximal ring difference, (N,) bool."""
+        ring = crystals // self.columns % self.rings
+        return abs(ring[:, 0].astype(np.int64) - ring[:, 1]) <= self.max_ring_difference
+
     def neighbours_first(self, crystals: np.ndarray) -> np.ndarray:
         """Return the order (N,) in which lines between `crystals` (N, 2) follow one another closely.
 
@@ -94,7 +102,7 @@ class Scanner:
 @cache
 def _positions(scanner: Scanner) -> np.ndarray:
     columns = (np.arange(scanner.columns) - (scanner.columns - 1) / 2) * scanner.pitch_mm
-    rings = (np.arange(scanner.rings) - (scanner.rings - 1) / 2) * scanner.pitch_mm
+    rings = (np.arange(scanner.rings) - (scanner.rings - 1) / 2) * scanner.ring_pitch_mm
     radii = scanner.face_radius_mm + scanner.interaction_depths_mm
     shape = (scanner.heads, scanner.layers, scanner.rings, scanner.columns, 3)
     positions = np.zeros(shape)
@@ -124,11 +132,42 @@ def hrrt() -> Scanner:
         rings=104,
         layers=2,
         pitch_mm=2.4375,
+        ring_pitch_mm=2.4375,
+        max_ring_difference=103,  # 67 is the limit of the vendor's sinograms
         layer_mm=10.0,
     )
 
 
-SCANNERS = {"hrrt": hrrt}
+@cache
+def mmr() -> Scanner:
+    """Return the Siemens Biograph mMR's PET: 56 flat heads, each 64 rings of 8 crystals, 20 mm deep.
+
+    Heads stand for the blocks around the ring; along the axis eight blocks join without a gap. Head k faces
+    (sin α, cos α) with α = 2π (k + 1/2) / 56, and coincides with those at least 10 heads away. Crystals are
+    numbered along RAS+ axes (`listmode.mmr_bins` leads there from the sinogram's). 28,672 crystals. Sources:
+    a file's header (rings, radius, maximal ring difference), NiftyPET (blocks of 32.09 mm).
+    """
+    heads = mmr_bins.BLOCKS
+    angles = (np.arange(heads) + 0.5) * 2 * np.pi / heads
+    normals = np.stack([np.sin(angles), np.cos(angles), np.zeros(heads)], axis=1)
+    apart = mmr_bins.MIN_BLOCKS_APART
+    pairs = [(a, b) for a in range(heads) for b in range(a + apart, heads) if a - b + heads >= apart]
+    return Scanner(
+        name="Siemens Biograph mMR",
+        head_normals=normals,
+        head_pairs=np.array(pairs),
+        face_radius_mm=328.0,
+        columns=mmr_bins.COLUMNS,
+        rings=mmr_bins.RINGS,
+        layers=1,
+        pitch_mm=32.09 / 8,
+        ring_pitch_mm=4.0625,
+        max_ring_difference=mmr_bins.MAX_RING_DIFFERENCE,
+        layer_mm=20.0,
+    )
+
+
+SCANNERS = {"hrrt": hrrt, "siemens biograph mmr": mmr}
 
 
 def scanner_of(name: str) -> Scanner:
@@ -137,5 +176,6 @@ def scanner_of(name: str) -> Scanner:
     Raises InputError for a scanner whose geometry is not known.
     """
     if name.lower() not in SCANNERS:
-        raise InputError(f"scanner {name!r} is not known; choose one of {', '.join(SCANNERS)}")
+        known = ", ".join(scanner().name for scanner in SCANNERS.values())
+        raise InputError(f"scanner {name!r} is not known; choose one of {known}")
     return SCANNERS[name.lower()]()

@@ -1,11 +1,15 @@
 """How well each crystal of a scanner detects, from a file."""
 
 from pathlib import Path
+from tokenize import TokenError
+from typing import BinaryIO
 
 import numpy as np
 
 from csrd.errors import InputError
 from csrd.scanner.geometry import Scanner
+
+UNREADABLE = (ValueError, TypeError, SyntaxError, TokenError, KeyError, MemoryError, RecursionError, EOFError)
 
 
 def read_efficiencies(path: Path | None, scanner: Scanner) -> np.ndarray:
@@ -16,17 +20,36 @@ def read_efficiencies(path: Path | None, scanner: Scanner) -> np.ndarray:
     if path is None:
         return np.ones(scanner.crystals, np.float32)
     try:
-        # mapped, not read: a header that promises more than the file holds is refused, and takes no memory
-        efficiencies = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError, OverflowError) as error:
-        raise InputError(f"{path} is not a readable .npy array ({error}); save it by numpy.save") from None
-    if not isinstance(efficiencies, np.ndarray):
-        raise InputError(f"{path} is an archive of arrays; save the efficiencies alone by numpy.save")
-    if efficiencies.shape != (scanner.crystals,):
-        raise InputError(
-            f"{path} has shape {efficiencies.shape}; give one efficiency for each of the "
-            f"{scanner.crystals} crystals of the {scanner.name}"
-        )
+        with open(path, "rb") as stream:
+            if stream.read(2) == b"PK":
+                raise InputError(f"{path} is an archive of arrays; save the efficiencies alone by numpy.save")
+            stream.seek(0)
+            shape, dtype = _header(stream)
+            if shape != (scanner.crystals,):
+                raise InputError(
+                    f"{path} has shape {shape}; give one efficiency for each of the "
+                    f"{scanner.crystals} crystals of the {scanner.name}"
+                )
+            if dtype.kind not in "fiu":
+                raise InputError(f"{path} holds {dtype}, not numbers; save them as float32")
+            stored = np.frombuffer(stream.read(dtype.itemsize * scanner.crystals), dtype)
+            with np.errstate(over="ignore"):  # becomes infinite, and is refused
+                efficiencies = stored.astype(np.float32)
+    except InputError:
+        raise
+    except (*UNREADABLE, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path} is not a readable .npy array ({reason}); save it by numpy.save") from None
+    if len(efficiencies) != scanner.crystals:
+        raise InputError(f"{path} is cut short; copy it again")
     if not (np.isfinite(efficiencies).all() and (efficiencies >= 0).all() and efficiencies.any()):
         raise InputError(f"{path} has efficiencies that are negative or not finite; give numbers from 0 on")
-    return efficiencies.astype(np.float32)
+    return efficiencies
+
+
+def _header(stream: BinaryIO) -> tuple[tuple[int, ...], np.dtype]:
+    """Return the shape and type that the head of a .npy file says, before anything is made of that size."""
+    version = np.lib.format.read_magic(stream)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(stream)
+    return shape, dtype

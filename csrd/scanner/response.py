@@ -12,9 +12,9 @@ from csrd.scanner.geometry import Scanner
 def line_factors(scanner: Scanner, crystals: np.ndarray) -> np.ndarray:
     """Return g of each line, (N,) float32 in mm²: detected pairs per decay density and mm of line.
 
-    g = p⁴ cosθ_a cosθ_b / (2πL²) · P_a P_b, for crystals of pitch p at a distance L, θ between line
-    and head normal, and P the chance that a photon interacts in that layer. ∫ decays/mm³ dl · g is
-    the number of pairs that reach both crystals, before attenuation in the body and efficiencies.
+    g = A² cosθ_a cosθ_b / (2πL²) · P_a P_b, for crystals of area A (pitch times pitch) at a distance L, θ
+    between line and head normal, and P the chance that a photon interacts in that layer. ∫ decays/mm³ dl · g
+    is the number of pairs that reach both crystals, before attenuation in the body and efficiencies.
     `crystals` is (N, 2).
     """
     return _line_factors(
@@ -23,7 +23,7 @@ def line_factors(scanner: Scanner, crystals: np.ndarray) -> np.ndarray:
         scanner.head_normals,
         scanner.crystals_per_head,
         scanner.crystal_layers,
-        scanner.pitch_mm,
+        scanner.pitch_mm * scanner.ring_pitch_mm,
         scanner.layer_mm,
         scanner.mu_per_mm,
     )
@@ -37,7 +37,7 @@ def _interaction(cosine: float, layer: int, layer_mm: float, mu: float) -> float
 
 
 @numba.njit(parallel=True, cache=True)
-def _line_factors(crystals, positions, normals, per_head, layers, pitch, layer_mm, mu):
+def _line_factors(crystals, positions, normals, per_head, layers, area, layer_mm, mu):
     factors = np.empty(len(crystals), np.float32)
     for i in numba.prange(len(crystals)):
         a, b = crystals[i, 0], crystals[i, 1]
@@ -50,7 +50,7 @@ def _line_factors(crystals, positions, normals, per_head, layers, pitch, layer_m
         cos_a = abs(normals[head_a, 0] * dx + normals[head_a, 1] * dy) / length
         cos_b = abs(normals[head_b, 0] * dx + normals[head_b, 1] * dy) / length
         depth = _interaction(cos_a, layers[a], layer_mm, mu) * _interaction(cos_b, layers[b], layer_mm, mu)
-        factors[i] = pitch**4 * cos_a * cos_b / (2 * math.pi * square) * depth
+        factors[i] = area**2 * cos_a * cos_b / (2 * math.pi * square) * depth
     return factors
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from csrd.listmode.hrrt import write_hrrt
+from csrd.listmode import WRITERS, ListMode
 from csrd.progress import progress
 from csrd.scanner.geometry import Scanner
 from csrd.seeds import generator, seed_sequence
@@ -99,18 +99,19 @@ def acquire(
             counts["delayeds"] += len(delayeds)
             yield _in_time_order(draw, trues, prompts, delayeds, acquisition.decay_per_s, begin, end)
 
-    write_hrrt(path, segments(), _header(acquisition) | (header or {}))
+    listmode, write = WRITERS[scanner.name]
+    write(path, segments(), _header(acquisition, listmode) | (header or {}))
     return {**counts, "prompts": counts["trues"] + counts["random_prompts"]}
 
 
-def _header(acquisition: Acquisition) -> dict[str, str]:
+def _header(acquisition: Acquisition, listmode: type[ListMode]) -> dict[str, str]:
+    """Return the timing under the keys of a format's header."""
+    keys = listmode.timing_keys
     return {
-        "image duration": f"{acquisition.duration_s:.12g}",
-        "energy window lower level[1]": "400",
-        "energy window upper level[1]": "650",
-        "isotope halflife": f"{acquisition.half_life_s:g}",
-        "branching factor": f"{acquisition.branching:g}",
-        "Dead time correction factor": "1.0",
+        keys.duration_s: f"{acquisition.duration_s:.12g}",
+        keys.half_life_s: f"{acquisition.half_life_s:g}",
+        keys.branching: f"{acquisition.branching:g}",
+        keys.dead_time: "1.0",
     }
 
 
@@ -161,7 +162,10 @@ def _singles(activity: Volume, efficiencies: np.ndarray, scanner: Scanner) -> np
 def _random_pairs(
     draw: np.random.Generator, number: int, singles: np.ndarray, scanner: Scanner
 ) -> np.ndarray:
-    """Return pairs of unrelated singles, (number, 2) uint32: chance s_a s_b over the allowed heads."""
+    """Return pairs of unrelated singles, (N, 2) uint32: chance s_a s_b over the allowed heads.
+
+    N is `number` but for pairs of too large a ring difference, which no scan records.
+    """
     per_head = singles.reshape(scanner.heads, -1)
     totals = per_head.sum(1)
     weights = totals[scanner.head_pairs].prod(1)
@@ -174,7 +178,8 @@ def _random_pairs(
             at = draw.random(np.count_nonzero(here)) * cumulative[head, -1]
             pairs[here, side] = np.searchsorted(cumulative[head], at, side="right")
     pairs = np.minimum(pairs, scanner.crystals_per_head - 1)
-    return pairs + (heads * scanner.crystals_per_head).astype(np.uint32)
+    pairs += (heads * scanner.crystals_per_head).astype(np.uint32)
+    return pairs[scanner.in_reach(pairs)]
 
 
 def _in_time_order(

@@ -43,7 +43,7 @@ class Decays:
         assert len(inside), "an activity image without activity"
         centres = inside @ activity.affine[:3, :3].T + activity.affine[:3, 3]
         reach = np.hypot(centres[:, 0], centres[:, 1]).max() + activity.voxel_mm.max() + 5
-        axial = scanner.rings * scanner.pitch_mm + 8 * DETECTOR_SIGMA_MM
+        axial = scanner.rings * scanner.ring_pitch_mm + 8 * DETECTOR_SIGMA_MM
         chord = 2 * math.sqrt(max(scanner.face_radius_mm**2 - reach**2, 1.0))
         cosine = axial / math.hypot(axial, chord)
         millilitres = abs(np.linalg.det(activity.affine[:3, :3])) / 1000
@@ -81,7 +81,7 @@ class Decays:
         scanner = self.scanner
         allowed = np.zeros((scanner.heads, scanner.heads), np.bool_)
         allowed[tuple(scanner.head_pairs.T)] = allowed[tuple(scanner.head_pairs.T[::-1])] = True
-        return _follow(
+        pairs = _follow(
             seed.generate_state(4, np.uint64),
             _normal_quantiles(),
             self.centres[part::PARTS],
@@ -96,8 +96,10 @@ class Decays:
             scanner.head_tangents,
             allowed,
             (scanner.layers, scanner.rings, scanner.columns),
-            (scanner.face_radius_mm, scanner.pitch_mm, scanner.layer_mm, scanner.mu_per_mm),
+            (scanner.face_radius_mm, scanner.pitch_mm, scanner.ring_pitch_mm),
+            (scanner.layer_mm, scanner.mu_per_mm),
         )
+        return pairs[scanner.in_reach(pairs)]
 
 
 @cache
@@ -140,11 +142,11 @@ def _normal(state, quantiles):
 @numba.njit(cache=True, nogil=True)
 def _follow(
     state, quantiles, centres, decays, voxel, steepest, mu, mu_origin, mu_voxel, efficiencies,
-    normals, tangents, allowed, counts, lengths
+    normals, tangents, allowed, counts, lengths, depth
 ):  # fmt: skip
     """Return the crystal pairs (N, 2) uint32 that `decays` (V,) decays in these voxels make."""
     layers, rings, columns = counts
-    face, half_length = lengths[0], rings * lengths[1] / 2
+    face, half_length = lengths[0], rings * lengths[2] / 2
     per_head = layers * rings * columns
     pairs = np.empty((4096, 2), np.uint32)
     found = 0
@@ -162,10 +164,12 @@ def _follow(
             x += _normal(state, quantiles) * POSITRON_SIGMA_MM
             y += _normal(state, quantiles) * POSITRON_SIGMA_MM
             z += _normal(state, quantiles) * POSITRON_SIGMA_MM
-            first = _crystal(state, quantiles, x, y, z, ux, uy, uz, normals, tangents, counts, lengths)
+            first = _crystal(state, quantiles, x, y, z, ux, uy, uz, normals, tangents, counts, lengths, depth)
             if first < 0:
                 continue
-            second = _crystal(state, quantiles, x, y, z, -ux, -uy, -uz, normals, tangents, counts, lengths)
+            second = _crystal(
+                state, quantiles, x, y, z, -ux, -uy, -uz, normals, tangents, counts, lengths, depth
+            )
             if second < 0 or not allowed[first // per_head, second // per_head]:
                 continue
             if _uniform(state) >= efficiencies[first] * efficiencies[second]:
@@ -192,14 +196,15 @@ def _within_length(x, y, z, ux, uy, uz, face, half_length):
 
 
 @numba.njit(cache=True)
-def _crystal(state, quantiles, x, y, z, ux, uy, uz, normals, tangents, counts, lengths):
+def _crystal(state, quantiles, x, y, z, ux, uy, uz, normals, tangents, counts, lengths, depth):
     """Return the crystal that stops the photon, or -1.
 
     Each head is an infinite slab when the depth is drawn, so that crystals at its edge are as deep as
     the analytic line factor assumes; the blurred position is cut to the head afterwards.
     """
     layers, rings, columns = counts
-    face, pitch, layer_mm, crystal_mu = lengths
+    face, pitch, ring_pitch = lengths
+    layer_mm, crystal_mu = depth
     edge = columns * pitch / 2 + 4 * DETECTOR_SIGMA_MM
     for head in range(len(normals)):
         cosine = normals[head, 0] * ux + normals[head, 1] * uy
@@ -218,7 +223,7 @@ def _crystal(state, quantiles, x, y, z, ux, uy, uz, normals, tangents, counts, l
         side += path * slope + _normal(state, quantiles) * DETECTOR_SIGMA_MM
         along = z + (to_face + path) * uz + _normal(state, quantiles) * DETECTOR_SIGMA_MM
         column = math.floor(side / pitch + columns / 2)
-        ring = math.floor(along / pitch + rings / 2)
+        ring = math.floor(along / ring_pitch + rings / 2)
         if 0 <= column < columns and 0 <= ring < rings:
             return ((head * layers + layer) * rings + ring) * columns + column
     return -1

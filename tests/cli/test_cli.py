@@ -12,7 +12,7 @@ from csrd.listmode import open_listmode, thin, write_hrrt
 from csrd.volume import Volume, centred_affine
 
 CSRD = Path(sys.executable).with_name("csrd")
-COMMANDS = ("info", "thin", "recon", "align", "train", "denoise", "evaluate", "weights")
+COMMANDS = ("info", "thin", "recon", "export", "align", "train", "denoise", "evaluate", "weights")
 HEAVY = {"numba", "scipy", "nibabel", "ants", "skimage", "matplotlib", "pandas", "snakemake", "numpy"}
 HEAVY |= {"torch", "torchvision", "lpips", "mahotas"}
 

@@ -29,12 +29,3 @@ def petlink(tmp_path: Path) -> Path:
     words.tofile(path)
     Path(f"{path}.hdr").write_text(PETLINK_HEADER)
     return path
-
-
-@pytest.fixture
-def mmr_sample() -> Path:
-    """Return the real mMR sample that may lie beside the repository, or skip."""
-    path = Path(__file__).parents[2] / "../shared/data/mmr/sample.l"
-    if not path.exists():
-        pytest.skip("the mMR sample is not here")
-    return path

@@ -11,7 +11,7 @@ from csrd.scanner.projector import back
 from csrd.scanner.response import line_factors
 from csrd.volume import centred_affine
 
-SMALL = replace(hrrt(), face_radius_mm=60.0, columns=10, rings=8, pitch_mm=8.0)
+SMALL = replace(hrrt(), face_radius_mm=60.0, columns=10, rings=8, pitch_mm=8.0, ring_pitch_mm=8.0)
 
 
 def brute_force(shape: tuple[int, int, int], voxel_mm: float) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from csrd.errors import InputError
-from csrd.scanner.geometry import hrrt, scanner_of
+from csrd.scanner.geometry import hrrt, mmr, scanner_of
 
 
 def test_counts_of_crystals_and_lines():
@@ -60,5 +60,18 @@ def test_neighbours_first_puts_lines_of_the_same_heads_together():
 
 
 def test_unknown_scanner_names_those_known():
-    with pytest.raises(InputError, match="'Explorer' is not known; choose one of hrrt"):
+    with pytest.raises(InputError, match="'Explorer' is not known; choose one of HRRT, Siemens Biograph mMR"):
         scanner_of("Explorer")
+
+
+def test_the_mmr_is_a_ring_of_flat_blocks():
+    scanner = mmr()
+    assert scanner.crystals == 56 * 8 * 64 == 28_672
+    assert len(scanner.head_pairs) == 56 * 37 / 2, "each block faces 37"
+    positions = scanner.crystal_positions.reshape(56, 64, 8, 3)
+    assert np.ptp(positions[0, :, 0, 2]) == pytest.approx(63 * 4.0625)
+    depth = (positions * scanner.head_normals[:, None, None]).sum(-1)
+    np.testing.assert_allclose(depth, 328 + scanner.interaction_depths_mm[0], rtol=1e-5)
+    gaps = np.linalg.norm(positions[1, 0, 0] - positions[0, 0, 7])
+    assert 7 < gaps < 10, "a crystal's place is free between two blocks"
+    assert scanner_of("siemens biograph MMR") is scanner

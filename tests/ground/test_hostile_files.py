@@ -45,7 +45,7 @@ def test_an_array_that_promises_terabytes(tmp_path):
     with open(path, "wb") as stream:
         facts = {"descr": "<f4", "fortran_order": False, "shape": (10**13,)}
         np.lib.format.write_array_header_1_0(stream, facts)
-    with pytest.raises(InputError, match="is not a readable .npy array"):
+    with pytest.raises(InputError, match="has shape .10000000000000,."):
         read_efficiencies(path, hrrt())
 
 
@@ -80,9 +80,13 @@ def test_no_pickle_is_loaded(tmp_path):
     with pytest.raises(InputError, match="is no readable weights file"):
         load_weights(tmp_path / "weights.safetensors", network=None)
     (tmp_path / "pickled.npy").write_bytes(trap)
-    np.save(tmp_path / "objects.npy", np.array([Trap(sprung)]), allow_pickle=True)
-    for name in ("pickled.npy", "objects.npy"):
-        with pytest.raises(InputError, match="is not a readable .npy array"):
+    objects = np.full(hrrt().crystals, Trap(sprung), object)
+    np.save(tmp_path / "objects.npy", objects, allow_pickle=True)
+    for name, reason in (
+        ("pickled.npy", "is not a readable .npy array"),
+        ("objects.npy", "holds object, not numbers"),
+    ):
+        with pytest.raises(InputError, match=reason):
             read_efficiencies(tmp_path / name, hrrt())
     assert not sprung.exists()
     pickle.loads(trap)

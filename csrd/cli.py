@@ -171,7 +171,7 @@ def denoise(
     from csrd.align.derivatives import inherited
     from csrd.files import read_json
     from csrd.methods.denoise import denoise
-    from csrd.methods.packaged import packaged
+    from csrd.pretrained import packaged
 
     if not low.is_file():
         raise InputError(f"{low} does not exist; check the path")

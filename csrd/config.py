@@ -33,9 +33,12 @@ class MethodSettings(Section):
 
     has_spread: ClassVar[bool] = False
     """Whether the method gives a standard deviation beside its image."""
+    wants_mr: ClassVar[bool] = True
+    """Whether the method needs an MR beside the PET."""
 
 
 class Tv(MethodSettings):
+    wants_mr: ClassVar[bool] = False
     weights: Annotated[tuple[PositiveFloat, ...], Field(min_length=2)] = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
     """Weights tried on the training subjects, relative to the volume's robust maximum."""
 
@@ -135,6 +138,8 @@ class Csrd(LearnedSettings):
 
 class CsrdNoMr(Csrd):
     """What differs from `csrd`."""
+
+    wants_mr: ClassVar[bool] = False
 
 
 class Unet(LearnedSettings):
@@ -270,6 +275,11 @@ class Config(Section):
     def learned_methods(self) -> tuple[str, ...]:
         """Return the methods in use that are trained step by step, and leave a record of it."""
         return tuple(method for method in self.fitted_methods if hasattr(getattr(self, method), "training"))
+
+    @property
+    def methods_without_mr(self) -> tuple[str, ...]:
+        """Return the fitted methods in use that need no MR."""
+        return tuple(method for method in self.fitted_methods if not getattr(self, method).wants_mr)
 
     @property
     def methods_with_spread(self) -> tuple[str, ...]:

@@ -38,6 +38,31 @@ def write_json(path: str | Path, content: dict) -> None:
         temporary.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
 
 
+def refuse_locked(path: str | Path) -> None:
+    """Raise InputError where nothing can be written at `path`; ask before minutes go into its content.
+
+    Nothing is created: the nearest folder that exists is asked.
+    """
+    folder = Path(path).absolute().parent
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        reason = "cannot be written to" if folder.is_dir() else "is no folder"
+        raise InputError(f"cannot write {path}: {folder} {reason}; choose another output folder")
+
+
+def sidecar_path(path: str | Path) -> Path:
+    """Return where the sidecar of a NIfTI file lies."""
+    path = Path(path)
+    return path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
+
+
+def inherited(path: str | Path) -> dict:
+    """Return what the sidecar of an image says, or nothing where it has none."""
+    path = sidecar_path(path)
+    return read_json(path) if path.exists() else {}
+
+
 def read_json(path: str | Path) -> dict:
     """Return the JSON object in `path`.
 

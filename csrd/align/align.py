@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from csrd.align.derivatives import bids_uri, inherited, pet_sidecar, save_derivative
+from csrd.align.derivatives import bids_uri, pet_sidecar, save_derivative
 from csrd.align.head import head_mask, mask_centre_mm
 from csrd.align.picture import registration_picture
 from csrd.align.register import crop, register
 from csrd.errors import InputError
-from csrd.files import write_json
+from csrd.files import inherited, write_json
 from csrd.resample import resample
 from csrd.volume import Volume
 
@@ -93,6 +93,30 @@ def crop_like(pet: str | Path, reference: str | Path, out: str | Path, *, drf: i
     if not box.same_grid(kept):
         raise InputError(f"the voxels of {pet} are not those of {reference}; reconstruct both alike")
     _write_pet(box, out, pet, drf)
+
+
+def align_mr(
+    low: str | Path,
+    t1w: str | Path,
+    *,
+    t1w_out: str | Path,
+    transform: str | Path,
+    picture: str | Path,
+    seed: int,
+    threads: int = 1,
+) -> None:
+    """Write a subject's MR on the voxels of a low dose that has no normal one beside it, and how it got there.
+
+    The PET keeps its own grid. Raises InputError where an image is empty.
+    """
+    pet, mr = Volume.load(low), Volume.load(t1w, unit="arbitrary")
+    with _naming(f"{t1w} with {low}"):
+        matrix = register(mr, pet, seed, threads)
+        mask = head_mask(pet)
+    on_pet = resample(mr, pet, matrix, order=3)
+    save_derivative(on_pet, t1w_out, _mr_sidecar(t1w, matrix, {"SpatialReference": bids_uri(low)}))
+    write_json(transform, _transform(matrix, t1w, low, seed))
+    registration_picture(picture, pet, mask, on_pet)
 
 
 @contextmanager

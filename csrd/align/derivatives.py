@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import csrd
-from csrd.files import read_json, whole_file, write_json
+from csrd.files import inherited, sidecar_path, whole_file, write_json
 from csrd.volume import Volume
 
 BIDS_VERSION = "1.10.0"
@@ -13,18 +13,6 @@ def save_derivative(volume: Volume, path: str | Path, sidecar: dict) -> None:
     """Write a volume and, beside it, its JSON sidecar."""
     volume.save(path)
     write_json(sidecar_path(path), sidecar)
-
-
-def sidecar_path(path: str | Path) -> Path:
-    """Return where the sidecar of a NIfTI file lies."""
-    path = Path(path)
-    return path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
-
-
-def inherited(path: str | Path) -> dict:
-    """Return what the sidecar of an input image says, or nothing where it has none."""
-    path = sidecar_path(path)
-    return read_json(path) if path.exists() else {}
 
 
 def bids_uri(path: str | Path) -> str:

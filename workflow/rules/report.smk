@@ -272,7 +272,7 @@ rule figure_doses:
 rule figure_training:
     input:
         code=code_of("report"),
-        models=expand("<results>/models/{method}/model.json", method=settings.learned_methods),
+        models=expand("<results>/models/{method}/model.json", method=LEARNED_HERE),
     output:
         figure=report(
             "<results>/figures/training.png",
@@ -289,7 +289,7 @@ rule figure_training:
         mem_mb=1000,
         runtime=5,
     params:
-        methods=settings.learned_methods,
+        methods=LEARNED_HERE,
     message:
         "Draw the courses of training"
     script:
@@ -341,9 +341,11 @@ rule report:
             if settings.methods_with_spread
             else []
         ),
-        registration=expand("<results>/figures/registration/{subject}.png", subject=subjects),
+        registration=expand(
+            "<results>/figures/registration/{subject}.png", subject=[*COMPARED_SUBJECTS, *ALONE_WITH_MR]
+        ),
         dose_quality=rules.figure_doses.output.figure,
-        training=rules.figure_training.output.figure if settings.learned_methods else [],
+        training=rules.figure_training.output.figure if LEARNED_HERE else [],
         reliability=rules.figure_reliability.output.figure if settings.methods_with_spread else [],
         coverage="<results>/metrics/coverage.csv" if settings.methods_with_spread else [],
         truth="<results>/metrics/metrics_truth.csv" if SIMULATED else [],
@@ -362,7 +364,7 @@ rule report:
     params:
         settings=settings.model_dump(mode="json"),
         benchmarks=f"{settings.results_dir}/benchmarks",
-        subjects=list(subjects),
+        subjects=[*COMPARED_SUBJECTS, *ALONE_WITH_MR],
         test_subjects=subjects_of("test"),
         simulated=SIMULATED,
         in_suv=cohort.in_suv(subjects.values()),

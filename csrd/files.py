@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -41,14 +42,17 @@ def write_json(path: str | Path, content: dict) -> None:
 def refuse_locked(path: str | Path) -> None:
     """Raise InputError where nothing can be written at `path`; ask before minutes go into its content.
 
-    Nothing is created: the nearest folder that exists is asked.
+    The nearest folder that exists is asked, by a file that is gone again at once; no folder is made.
     """
     folder = Path(path).absolute().parent
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
-    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        reason = "cannot be written to" if folder.is_dir() else "is no folder"
-        raise InputError(f"cannot write {path}: {folder} {reason}; choose another output folder")
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"cannot write {path}: {folder}: {reason}; choose another output folder") from None
 
 
 def sidecar_path(path: str | Path) -> Path:

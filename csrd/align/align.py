@@ -1,8 +1,6 @@
 """The align stage: one subject's PET and MR on one cropped grid, with sidecars, head mask and QC picture."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +10,7 @@ from csrd.align.derivatives import bids_uri, pet_sidecar, save_derivative
 from csrd.align.head import head_mask, mask_centre_mm
 from csrd.align.picture import registration_picture
 from csrd.align.register import crop, register
-from csrd.errors import InputError
+from csrd.errors import InputError, naming
 from csrd.files import inherited, write_json
 from csrd.resample import resample
 from csrd.volume import Volume
@@ -55,19 +53,19 @@ def align(
     reference = Volume.load(normal)
     pets = {drf: _same_grid(path, reference, normal) for drf, path in lows.items()}
     mr = None if t1w is None else Volume.load(t1w, unit="arbitrary")
-    with _naming(normal):
+    with naming(normal):
         head = head_mask(reference)
     if mr is None:
         matrix, centre = None, mask_centre_mm(head, reference.affine)
     else:
-        with _naming(f"{t1w} with {normal}"):
+        with naming(f"{t1w} with {normal}"):
             matrix = register(mr, reference if register_to == "normal" else pets[max(pets)], seed, threads)
         centre = _view_centre(mr, matrix)
     centre = _centre_inside(reference, shape, centre)
     _warn_of_cut_head(reference.like(head, "mask"), shape, centre, normal)
 
     box = crop(reference, shape, centre)
-    with _naming(normal):
+    with naming(normal):
         mask = head_mask(box)
     _write_pet(box, out.reference, normal, 1)
     for drf, pet in pets.items():
@@ -105,27 +103,18 @@ def align_mr(
     seed: int,
     threads: int = 1,
 ) -> None:
-    """Write a subject's MR on the voxels of a low dose that has no normal one beside it, and how it got there.
+    """Write a subject's MR on the voxels of a low dose without a normal one, and how it got there.
 
     The PET keeps its own grid. Raises InputError where an image is empty.
     """
     pet, mr = Volume.load(low), Volume.load(t1w, unit="arbitrary")
-    with _naming(f"{t1w} with {low}"):
+    with naming(f"{t1w} with {low}"):
         matrix = register(mr, pet, seed, threads)
         mask = head_mask(pet)
     on_pet = resample(mr, pet, matrix, order=3)
     save_derivative(on_pet, t1w_out, _mr_sidecar(t1w, matrix, {"SpatialReference": bids_uri(low)}))
     write_json(transform, _transform(matrix, t1w, low, seed))
     registration_picture(picture, pet, mask, on_pet)
-
-
-@contextmanager
-def _naming(what: str | Path) -> Iterator[None]:
-    """Put the file's name before what an InputError of the block says."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"{what}: {error}") from None
 
 
 def _write_pet(pet: Volume, path: str | Path, source: str | Path, drf: int) -> None:

@@ -63,6 +63,7 @@ def _row(root: Path, said: Row, has_splits: bool) -> tuple[Row, list[str]]:
         found.setdefault("pet" if drf == 1 else f"pet_drf{drf}", []).append(path)
     lows = any(column.startswith("pet_drf") for column in found)
     sidecar = inherited(found["pet"][0]) if found.get("pet") else {}
+    tracer = said.get("tracer") or _tracer(found, sidecar)
     if found["listmode"] and not lows:  # the dataset's own image of it is not needed
         found.pop("pet", None)
     elif lows and "pet" in found:  # both doses are there already
@@ -73,7 +74,7 @@ def _row(root: Path, said: Row, has_splits: bool) -> tuple[Row, list[str]]:
     row["injected_MBq"] = said.get("injected_MBq", "")
     if "pet" in found and row["injected_MBq"] in ("", "n/a") and (activity := activity_at_reference(sidecar)):
         row["injected_MBq"] = repr(activity)
-    row["tracer"] = said.get("tracer") or _tracer(found, sidecar)
+    row["tracer"] = tracer
     return row, list(_doubles(found, root))
 
 

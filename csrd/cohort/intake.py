@@ -57,7 +57,7 @@ def bring_t1w(source: Path, target: Path) -> None:
 def bring_images(
     normal: Path | None, lows: dict[int, Path], targets: dict[int, Path], unit: str | None
 ) -> None:
-    """Write the user's images of the normal dose (1) and low ones into `targets`, in Bq/mL or SUV, sidecars too.
+    """Write the user's images of the normal dose (1) and low ones into `targets`, in Bq/mL or SUV.
 
     Sidecars keep what the user's say; `unit` is that of images whose sidecar does not name one. Voxels below
     zero stay. Raises InputError for an image without uptake, in an unknown unit, or of a low dose that is not

@@ -184,7 +184,7 @@ def _problems_between(rows: list[Row], folder: Path, config: Config) -> Iterator
     if any(in_suv):
         lacking = [row for row, suv in zip(compared, in_suv, strict=True) if not suv and not _has_dose(row)]
         for row in lacking:
-            yield f"{cell(row, 'participant_id')} is not in SUV as others are; add its weight_kg and injected_MBq"
+            yield f"{cell(row, 'participant_id')} is not in SUV as others are; add weight_kg and injected_MBq"
 
 
 def _is_in_suv(row: Row, folder: Path, config: Config) -> bool:

@@ -1,10 +1,14 @@
 """Whole files, errors in one line, and draws that depend on nothing but their names."""
 
+import os
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from csrd.errors import InputError, plain_errors
-from csrd.files import read_json, sha256, whole_file, write_json
+from csrd.files import read_json, refuse_locked, sha256, whole_file, write_json
 from csrd.seeds import generator, key64
 
 
@@ -28,6 +32,32 @@ def test_what_cannot_be_written_is_said(tmp_path):
     (tmp_path / "a").write_text("a file, no folder")
     with pytest.raises(InputError, match="cannot write .*a/b.json: .*choose another output folder"):
         write_json(tmp_path / "a" / "b.json", {})
+
+
+@pytest.fixture
+def locked():
+    """Return a folder in which nobody may write, and be nobody meanwhile: root may write anywhere."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o555)
+    if root := os.geteuid() == 0:
+        os.seteuid(65534)
+    yield folder
+    if root:
+        os.seteuid(0)
+    folder.rmdir()
+
+
+def test_a_locked_folder_is_told_before_anything_is_computed(locked):
+    with pytest.raises(InputError, match="cannot write .*new/a.json: .*: Permission denied; choose another"):
+        refuse_locked(locked / "new" / "a.json")
+    with pytest.raises(InputError, match="cannot write .*a.json: Permission denied; .*another output folder"):
+        write_json(locked / "a.json", {})
+    assert not list(locked.iterdir())
+
+
+def test_an_open_folder_is_no_reason_to_stop(tmp_path):
+    refuse_locked(tmp_path / "new" / "folder" / "a.json")
+    assert not list(tmp_path.iterdir())
 
 
 def test_json_comes_back_or_is_refused(tmp_path):

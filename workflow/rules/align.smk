@@ -83,8 +83,11 @@ rule align_alone:
 
 
 rule describe_derivatives:
+    input:
+        sidecars=expand(f"{REFERENCE}.json", subject=COMPARED_SUBJECTS) + images_of_alone(".json"),
     output:
         description="<results>/derivatives/csrd/dataset_description.json",
+        readme="<results>/derivatives/csrd/README",
     log:
         "<logs>/describe_derivatives.log",
     benchmark:

@@ -351,6 +351,7 @@ rule report:
         truth="<results>/metrics/metrics_truth.csv" if SIMULATED else [],
         regions="<results>/metrics/regions.csv" if SIMULATED else [],
         agreement=rules.figure_regions.output.figure if SIMULATED else [],
+        sidecars=expand(f"{REFERENCE}.json", subject=COMPARED_SUBJECTS),
     output:
         page="<results>/report.html",
     log:

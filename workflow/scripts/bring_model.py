@@ -7,6 +7,4 @@ from csrd.errors import plain_errors
 with plain_errors(snakemake.log[0]):
     from csrd.methods.train import bring
 
-    bring(
-        snakemake.wildcards.method, Path(snakemake.input.model).parent, Path(snakemake.output.model).parent
-    )
+    bring(snakemake.wildcards.method, Path(snakemake.input.model).parent, Path(snakemake.output.model).parent)

@@ -28,4 +28,5 @@ with plain_errors(snakemake.log[0]):
         truth=given.truth or None,
         regions=given.regions or None,
         benchmarks=params.benchmarks,
+        sidecars=given.sidecars,
     )

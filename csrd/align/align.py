@@ -1,6 +1,7 @@
 """The align stage: one subject's PET and MR on one cropped grid, with sidecars, head mask and QC picture."""
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from csrd.align.register import crop, register
 from csrd.errors import InputError, naming
 from csrd.files import inherited, write_json
 from csrd.resample import resample
+from csrd.units import suv_per_bq_ml
 from csrd.volume import Volume
 
 CUT_HEAD_WARNING = 0.01
@@ -40,11 +42,13 @@ def align(
     register_to: str = "normal",
     seed: int,
     threads: int = 1,
+    facts: Mapping[str, object] | None = None,
 ) -> None:
     """Write a subject's derivatives: PET, MR and head mask on the same `shape` voxels of the PET grid.
 
     PET voxels are copied, never interpolated; the MR is registered to the normal dose (or, with `register_to`
     "low", to the lowest dose, as one would have to without a normal-dose scan) and resampled once.
+    `facts` are what is known of the subject: `tracer`, `weight_kg` and `activity_MBq` go into the sidecars.
     The box is centred on the MR's field of view, else on the head, and moved back inside the PET's.
     Raises InputError where the PET images differ in grid, an image is empty, or the one to register to lacks.
     """
@@ -67,9 +71,10 @@ def align(
     box = crop(reference, shape, centre)
     with naming(normal):
         mask = head_mask(box)
-    _write_pet(box, out.reference, normal, 1)
+    known = _known(facts or {})
+    _write_pet(box, out.reference, normal, 1, known)
     for drf, pet in pets.items():
-        _write_pet(crop(pet, shape, centre), out.lowdose[drf], lows[drf], drf)
+        _write_pet(crop(pet, shape, centre), out.lowdose[drf], lows[drf], drf, known)
     space = {"SpatialReference": bids_uri(out.reference)}
     _write_mask(box.like(mask, "mask"), out, space)
     mr_on_pet = None if mr is None else resample(mr, box, matrix, order=3)
@@ -117,9 +122,21 @@ def align_mr(
     registration_picture(picture, pet, mask, on_pet)
 
 
-def _write_pet(pet: Volume, path: str | Path, source: str | Path, drf: int) -> None:
+def _write_pet(
+    pet: Volume, path: str | Path, source: str | Path, drf: int, known: Mapping[str, object] | None = None
+) -> None:
     what = "normal-dose PET, the reference" if drf == 1 else f"PET at 1/{drf} of the dose"
-    save_derivative(pet, path, pet_sidecar(source, pet.unit, Description=what, DoseReductionFactor=drf))
+    said = {"Description": what, "DoseReductionFactor": drf, **(known or {})}
+    save_derivative(pet, path, pet_sidecar(source, pet.unit, **said))
+
+
+def _known(facts: Mapping[str, object]) -> dict[str, object]:
+    """Return the sidecar keys of what is known of a subject; no key for what is not."""
+    known = {"TracerName": facts["tracer"]} if facts.get("tracer") else {}
+    weight, activity = facts.get("weight_kg"), facts.get("activity_MBq")
+    if weight and activity:
+        known["SUVPerBqPerML"] = suv_per_bq_ml(weight, activity)
+    return known
 
 
 def _write_mask(mask: Volume, out: AlignOutputs, space: dict) -> None:

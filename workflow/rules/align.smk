@@ -9,6 +9,7 @@ rule align:
             allow_missing=True,
         ),
         t1w=f"{RAW}_T1w.nii.gz",
+        subject=f"{RAW}_subject.json",
     output:
         reference=f"{REFERENCE}.nii.gz",
         lows=expand(f"{LOW}.nii.gz", drf=settings.drfs, allow_missing=True),

@@ -33,12 +33,11 @@ class MethodSettings(Section):
 
     has_spread: ClassVar[bool] = False
     """Whether the method gives a standard deviation beside its image."""
-    wants_mr: ClassVar[bool] = True
-    """Whether the method needs an MR beside the PET."""
+    wants_mr: ClassVar[bool] = False
+    """Whether the method needs an MR beside the PET; its class says the same."""
 
 
 class Tv(MethodSettings):
-    wants_mr: ClassVar[bool] = False
     weights: Annotated[tuple[PositiveFloat, ...], Field(min_length=2)] = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
     """Weights tried on the training subjects, relative to the volume's robust maximum."""
 

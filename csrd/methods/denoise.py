@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+import csrd
 from csrd.align.derivatives import bids_uri, pet_sidecar, save_derivative
 from csrd.align.head import refuse_slab
 from csrd.errors import InputError, naming
@@ -17,7 +18,7 @@ from csrd.resample import resample
 from csrd.volume import Volume
 
 VOXEL_TOLERANCE = 0.03
-PACKAGES = ("csrd", "torch", "numpy")
+PACKAGES = ("torch", "numpy")
 NOT_PET = ("arbitrary", "label", "mask", "1/cm")  # units of the MR, of labels, masks and μ-maps
 
 
@@ -119,6 +120,10 @@ def story(
         "Denoising": denoiser.label,
         "Sources": [bids_uri(source) for source in sources],
         "ModelSha256": sha256(Path(model_dir) / MODEL_FILE),
-        "Versions": {"Python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+        "Versions": {
+            "Python": platform.python_version(),
+            "csrd": csrd.__version__,
+            **{name: version(name) for name in PACKAGES},
+        },
         **denoiser.facts(),
     }

@@ -68,7 +68,10 @@ def test_images_are_kept_with_what_is_known_of_them(study, tmp_path):
     assert normal.unit == low.unit == "Bq/mL" and normal.array.max() == pytest.approx(9e6)
     said = read_json(tmp_path / "recon" / "1.json")
     assert said == {"Units": "Bq/mL", "ReconMethodName": "FBP", "DoseReductionFactor": 1}
+    low = Volume.load(study / "low.nii.gz")
+    low.like(low.array - 100).save(study / "low.nii.gz")
     bring_images(None, {4: study / "low.nii.gz"}, targets, None)
+    assert Volume.load(targets[4]).array.min() == -100, "voxels below zero stay"
     assert read_json(tmp_path / "recon" / "4.json") == {"DoseReductionFactor": 4}, "no unit is made up"
 
 

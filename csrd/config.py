@@ -87,6 +87,7 @@ class Sampler(Section):
 class LearnedSettings(MethodSettings):
     """The block of a trained method."""
 
+    wants_mr: ClassVar[bool] = True
     mixed: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of training patches with noise of all the subject's doses, mixed to that of another dose."""
     mirror: bool = True

@@ -5,6 +5,7 @@ Everything heavy is imported inside the command that needs it, so that `csrd --h
 
 import json
 import os
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +26,12 @@ Configuration = Annotated[
 Threads = Annotated[int, typer.Option(min=1, help="Cores to use.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of every random draw.")]
 CORES = os.cpu_count() or 1
+
+
+class Device(StrEnum):
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
 
 
 def main() -> None:
@@ -167,12 +174,20 @@ def train(
 
 @app.command()
 def denoise(
-    low: Annotated[Path, typer.Argument(help="A low-dose image, aligned, or its folder of DICOM.")],
-    target: Annotated[Path, typer.Argument(help="The denoised image, .nii.gz; of DICOM a new folder.")],
+    low: Annotated[
+        Path,
+        typer.Argument(help="A low-dose image, scaled to the normal dose, on any grid, or its DICOM folder."),
+    ],
+    target: Annotated[
+        Path, typer.Argument(help="The denoised image, .nii.gz, on the same grid; of DICOM a new folder.")
+    ],
+    mr: Annotated[
+        Path | None,
+        typer.Option(help="The subject's T1w image or its DICOM folder; registered where on another grid."),
+    ] = None,
     model: Annotated[
         Path | None, typer.Option(help="The folder of a fitted method; else the model in the package.")
     ] = None,
-    mr: Annotated[Path | None, typer.Option(help="The T1w image on the same grid.")] = None,
     drf: Annotated[
         float | None,
         typer.Option(min=1, help="The dose reduction factor; else the sidecar's, else from its noise."),
@@ -185,31 +200,17 @@ def denoise(
         Path | None, typer.Option(help="csrd: where the standard deviation goes, .nii.gz.")
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="csrd: steps of the sampler.")] = None,
+    device: Annotated[Device, typer.Option(help="Where networks run.")] = Device.auto,
 ) -> None:
     """Denoise one image with a fitted method; without --model by CSR-D as it comes with the package."""
-    from csrd.align.derivatives import inherited
-    from csrd.dicom import as_nifti
-    from csrd.files import read_json
-    from csrd.methods.denoise import denoise
-    from csrd.methods.packaged import packaged
-
     if not low.exists():
         raise InputError(f"{low} does not exist; check the path")
+    from csrd.dicom import as_nifti
+    from csrd.methods.scan import denoise_file
+
+    choices = {"model": model, "drf": drf, "product": product, "samples": samples, "steps": steps}
     with as_nifti([low, mr], target) as ((low, mr), target):
-        drf = drf or inherited(low).get("DoseReductionFactor")
-        drf = int(drf) if drf is not None and float(drf).is_integer() else drf
-        model = model or packaged("csrd" if mr else "csrdnomr")
-        method = str(read_json(model / "model.json").get("method"))
-        choices = {"product": product, "samples": samples, "steps": steps}
-        denoise(
-            method,
-            model,
-            {drf: low},
-            mr,
-            {drf: target},
-            {drf: std} if std else None,
-            **{name: choice for name, choice in choices.items() if choice is not None},
-        )
+        denoise_file(low, target, mr=mr, std=std, device=device.value, **choices)
 
 
 @app.command()

@@ -33,6 +33,8 @@ class MethodSettings(Section):
 
     has_spread: ClassVar[bool] = False
     """Whether the method gives a standard deviation beside its image."""
+    wants_mr: ClassVar[bool] = False
+    """Whether the method needs an MR beside the PET; its class says the same."""
 
 
 class Tv(MethodSettings):
@@ -85,6 +87,7 @@ class Sampler(Section):
 class LearnedSettings(MethodSettings):
     """The block of a trained method."""
 
+    wants_mr: ClassVar[bool] = True
     mixed: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of training patches with noise of all the subject's doses, mixed to that of another dose."""
     mirror: bool = True
@@ -135,6 +138,8 @@ class Csrd(LearnedSettings):
 
 class CsrdNoMr(Csrd):
     """What differs from `csrd`."""
+
+    wants_mr: ClassVar[bool] = False
 
 
 class Unet(LearnedSettings):
@@ -270,6 +275,11 @@ class Config(Section):
     def learned_methods(self) -> tuple[str, ...]:
         """Return the methods in use that are trained step by step, and leave a record of it."""
         return tuple(method for method in self.fitted_methods if hasattr(getattr(self, method), "training"))
+
+    @property
+    def methods_without_mr(self) -> tuple[str, ...]:
+        """Return the fitted methods in use that need no MR."""
+        return tuple(method for method in self.fitted_methods if not getattr(self, method).wants_mr)
 
     @property
     def methods_with_spread(self) -> tuple[str, ...]:

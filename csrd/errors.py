@@ -16,6 +16,15 @@ class InputError(ValueError):
 
 
 @contextmanager
+def naming(what: str | Path) -> Iterator[None]:
+    """Put the file's name before what an InputError of the block says."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{what}: {error}") from None
+
+
+@contextmanager
 def plain_errors(log: str | Path | None = None) -> Iterator[None]:
     """Run the block with its output in `log`; turn an InputError into one line and exit status 1.
 

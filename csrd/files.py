@@ -4,6 +4,7 @@ import glob
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -67,21 +68,38 @@ def _flush(path: Path) -> None:
         os.fsync(stream.fileno())
 
 
-def check_writable(folder: str | Path) -> None:
-    """Check the rights to write into a folder, or into the one it would be made in.
-
-    Raises InputError where they lack.
-    """
-    folder = Path(folder).absolute()
-    nearest = next(path for path in (folder, *folder.parents) if path.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
-        raise InputError(f"{nearest} is no folder that you may write to; choose another results_dir")
-
-
 def write_json(path: str | Path, content: dict) -> None:
     """Write `content` as indented JSON, whole or not at all."""
     with whole_file(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+
+
+def refuse_locked(path: str | Path) -> None:
+    """Raise InputError where nothing can be written at `path`; ask before minutes go into its content.
+
+    The nearest folder that exists is asked, by a file that is gone again at once; no folder is made.
+    """
+    folder = Path(path).absolute().parent
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"cannot write {path}: {folder}: {reason}; choose another output folder") from None
+
+
+def sidecar_path(path: str | Path) -> Path:
+    """Return where the sidecar of a NIfTI file lies."""
+    path = Path(path)
+    return path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
+
+
+def inherited(path: str | Path) -> dict:
+    """Return what the sidecar of an image says, or nothing where it has none."""
+    path = sidecar_path(path)
+    return read_json(path) if path.exists() else {}
 
 
 def read_json(path: str | Path) -> dict:

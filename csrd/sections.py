@@ -42,6 +42,12 @@ class Section(BaseModel):
 class Cohort(Section):
     sheet: str | None = None
     """A table of your own subjects (see config/subjects.tsv); null: the virtual cohort."""
+    bids: str | None = None
+    """A BIDS dataset of your own subjects, instead of a sheet."""
+    units: Literal["Bq/mL", "kBq/mL", "SUV"] | None = None
+    """Unit of your own PET images whose JSON sidecar has no Units."""
+    models: str | None = None
+    """A folder of fitted methods, or packaged: those that come with CSR-D; null: methods are fitted."""
     train: PositiveInt = 5
     """Virtual subjects that methods are fitted on."""
     validation: Annotated[int, Field(ge=0)] = 1
@@ -52,6 +58,17 @@ class Cohort(Section):
     """A folder of T1w images to take the virtual anatomies from; null: the packaged template, deformed."""
     tracer: str = "config/tracers/DASB.tsv"
     """The virtual cohort's uptake by region; the file's name is the tracer's."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.sheet is not None and self.bids is not None:
+            raise ValueError("sheet and bids are both given; keep the one that names your subjects")
+        return self
+
+    @property
+    def virtual(self) -> bool:
+        """Return whether the subjects are simulated."""
+        return self.sheet is None and self.bids is None
 
 
 class Acquisition(Section):

@@ -4,6 +4,8 @@ import errno
 import gzip
 import math
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,38 +80,10 @@ class Volume:
         an image that the memory cannot hold.
         """
         path = Path(path)
-        try:
+        with _readable(path):
             image = nib.load(path)
-            if math.prod(image.shape) > MAX_VOXELS:
-                raise InputError(
-                    f"{path} has shape {image.shape}, more than {MAX_VOXELS} voxels; crop or resample it"
-                )
-            array = np.asanyarray(image.dataobj)
-        except InputError:
-            raise
-        except FileNotFoundError:
-            raise InputError(f"{path} does not exist; check the path") from None
-        except (
-            nib.filebasedimages.ImageFileError,
-            nib.spatialimages.HeaderDataError,
-            AttributeError,  # a surface or a table has no `dataobj`
-            gzip.BadGzipFile,
-            EOFError,
-            OSError,
-            ValueError,
-            zlib.error,
-        ) as error:
-            if getattr(error, "errno", None) == errno.ENOMEM:
-                raise MemoryError(f"{path} is larger than the memory") from None
-            raise InputError(
-                f"{path} is not a readable NIfTI image ({error}); convert or copy it again"
-            ) from None
-        while array.ndim > 3 and array.shape[-1] == 1:
-            array = array[..., 0]
-        if array.ndim != 3:
-            raise InputError(f"{path} has shape {array.shape}; give one 3D frame, e.g. the time average")
-        if not abs(np.linalg.det(image.affine[:3, :3])) > 0:  # NaN included
-            raise InputError(f"{path} has an affine that says no place in mm; write its sform anew")
+            shape = _one_frame(path, image)
+            array = np.asanyarray(image.dataobj).reshape(shape)
         noted = _noted_unit(image)
         unit = noted if unit is None else unit
         if unit not in ("label", "mask"):
@@ -120,6 +94,18 @@ class Volume:
                 "replace them, e.g. by 0"
             )
         return cls(array, image.affine, unit)
+
+    @classmethod
+    def grid_of(cls, path: str | Path) -> "Volume":
+        """Return the grid of an image, its voxels all 0 and without memory: only the header is read.
+
+        Raises InputError for a missing file, or a header that `load` would refuse.
+        """
+        path = Path(path)
+        with _readable(path):
+            image = nib.load(path)
+            shape = _one_frame(path, image)
+        return cls(np.broadcast_to(np.float32(0), shape), image.affine, _noted_unit(image))
 
     def save(self, path: str | Path) -> None:
         """Write the volume as NIfTI-1 (float32; booleans as uint8), whole or not at all."""
@@ -135,6 +121,46 @@ class Volume:
         image.header["descrip"] = (UNIT_PREFIX + self.unit).encode()[:79]
         with whole_file(path) as temporary:
             nib.save(image, temporary)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Say in one sentence what hinders the block from reading the image in `path`."""
+    try:
+        yield
+    except InputError:
+        raise
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist; check the path") from None
+    except (
+        nib.filebasedimages.ImageFileError,
+        nib.spatialimages.HeaderDataError,
+        AttributeError,  # a surface or a table has no `dataobj`
+        gzip.BadGzipFile,
+        EOFError,
+        OSError,
+        ValueError,
+        zlib.error,
+    ) as error:
+        if getattr(error, "errno", None) == errno.ENOMEM:
+            raise MemoryError(f"{path} is larger than the memory") from None
+        raise InputError(
+            f"{path} is not a readable NIfTI image ({error}); convert or copy it again"
+        ) from None
+
+
+def _one_frame(path: Path, image: nib.spatialimages.SpatialImage) -> tuple[int, int, int]:
+    """Return the shape of the only frame of an image that has a place in mm."""
+    shape = tuple(image.shape)
+    if math.prod(shape) > MAX_VOXELS:
+        raise InputError(f"{path} has shape {shape}, more than {MAX_VOXELS} voxels; crop or resample it")
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    if len(shape) != 3:
+        raise InputError(f"{path} has shape {shape}; give one 3D frame, e.g. the time average")
+    if not abs(np.linalg.det(image.affine[:3, :3])) > 0:  # NaN included
+        raise InputError(f"{path} has an affine that says no place in mm; write its sform anew")
+    return shape
 
 
 def _noted_unit(image: nib.spatialimages.SpatialImage) -> str:

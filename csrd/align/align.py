@@ -1,20 +1,20 @@
 """The align stage: one subject's PET and MR on one cropped grid, with sidecars, head mask and QC picture."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from csrd.align.derivatives import bids_uri, inherited, pet_sidecar, save_derivative
+from csrd.align.derivatives import bids_uri, pet_sidecar, save_derivative
 from csrd.align.head import head_mask, mask_centre_mm
 from csrd.align.picture import registration_picture
 from csrd.align.register import crop, register
-from csrd.errors import InputError
-from csrd.files import write_json
+from csrd.errors import InputError, naming
+from csrd.files import inherited, write_json
 from csrd.resample import resample
+from csrd.units import suv_per_bq_ml
 from csrd.volume import Volume
 
 CUT_HEAD_WARNING = 0.01
@@ -42,11 +42,13 @@ def align(
     register_to: str = "normal",
     seed: int,
     threads: int = 1,
+    facts: Mapping[str, object] | None = None,
 ) -> None:
     """Write a subject's derivatives: PET, MR and head mask on the same `shape` voxels of the PET grid.
 
     PET voxels are copied, never interpolated; the MR is registered to the normal dose (or, with `register_to`
     "low", to the lowest dose, as one would have to without a normal-dose scan) and resampled once.
+    `facts` are what is known of the subject: `tracer`, `weight_kg` and `activity_MBq` go into the sidecars.
     The box is centred on the MR's field of view, else on the head, and moved back inside the PET's.
     Raises InputError where the PET images differ in grid, an image is empty, or the one to register to lacks.
     """
@@ -55,23 +57,24 @@ def align(
     reference = Volume.load(normal)
     pets = {drf: _same_grid(path, reference, normal) for drf, path in lows.items()}
     mr = None if t1w is None else Volume.load(t1w, unit="arbitrary")
-    with _naming(normal):
+    with naming(normal):
         head = head_mask(reference)
     if mr is None:
         matrix, centre = None, mask_centre_mm(head, reference.affine)
     else:
-        with _naming(f"{t1w} with {normal}"):
+        with naming(f"{t1w} with {normal}"):
             matrix = register(mr, reference if register_to == "normal" else pets[max(pets)], seed, threads)
         centre = _view_centre(mr, matrix)
     centre = _centre_inside(reference, shape, centre)
     _warn_of_cut_head(reference.like(head, "mask"), shape, centre, normal)
 
     box = crop(reference, shape, centre)
-    with _naming(normal):
+    with naming(normal):
         mask = head_mask(box)
-    _write_pet(box, out.reference, normal, 1)
+    known = _known(facts or {})
+    _write_pet(box, out.reference, normal, 1, known)
     for drf, pet in pets.items():
-        _write_pet(crop(pet, shape, centre), out.lowdose[drf], lows[drf], drf)
+        _write_pet(crop(pet, shape, centre), out.lowdose[drf], lows[drf], drf, known)
     space = {"SpatialReference": bids_uri(out.reference)}
     _write_mask(box.like(mask, "mask"), out, space)
     mr_on_pet = None if mr is None else resample(mr, box, matrix, order=3)
@@ -95,18 +98,45 @@ def crop_like(pet: str | Path, reference: str | Path, out: str | Path, *, drf: i
     _write_pet(box, out, pet, drf)
 
 
-@contextmanager
-def _naming(what: str | Path) -> Iterator[None]:
-    """Put the file's name before what an InputError of the block says."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"{what}: {error}") from None
+def align_mr(
+    low: str | Path,
+    t1w: str | Path,
+    *,
+    t1w_out: str | Path,
+    transform: str | Path,
+    picture: str | Path,
+    seed: int,
+    threads: int = 1,
+) -> None:
+    """Write a subject's MR on the voxels of a low dose without a normal one, and how it got there.
+
+    The PET keeps its own grid. Raises InputError where an image is empty.
+    """
+    pet, mr = Volume.load(low), Volume.load(t1w, unit="arbitrary")
+    with naming(f"{t1w} with {low}"):
+        matrix = register(mr, pet, seed, threads)
+        mask = head_mask(pet)
+    on_pet = resample(mr, pet, matrix, order=3)
+    save_derivative(on_pet, t1w_out, _mr_sidecar(t1w, matrix, {"SpatialReference": bids_uri(low)}))
+    write_json(transform, _transform(matrix, t1w, low, seed))
+    registration_picture(picture, pet, mask, on_pet)
 
 
-def _write_pet(pet: Volume, path: str | Path, source: str | Path, drf: int) -> None:
+def _write_pet(
+    pet: Volume, path: str | Path, source: str | Path, drf: int, known: Mapping[str, object] | None = None
+) -> None:
     what = "normal-dose PET, the reference" if drf == 1 else f"PET at 1/{drf} of the dose"
-    save_derivative(pet, path, pet_sidecar(source, pet.unit, Description=what, DoseReductionFactor=drf))
+    said = {"Description": what, "DoseReductionFactor": drf, **(known or {})}
+    save_derivative(pet, path, pet_sidecar(source, pet.unit, **said))
+
+
+def _known(facts: Mapping[str, object]) -> dict[str, object]:
+    """Return the sidecar keys of what is known of a subject; no key for what is not."""
+    known = {"TracerName": facts["tracer"]} if facts.get("tracer") else {}
+    weight, activity = facts.get("weight_kg"), facts.get("activity_MBq")
+    if weight and activity:
+        known["SUVPerBqPerML"] = suv_per_bq_ml(weight, activity)
+    return known
 
 
 def _write_mask(mask: Volume, out: AlignOutputs, space: dict) -> None:

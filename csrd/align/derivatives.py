@@ -1,30 +1,32 @@
 """The derivative dataset's bookkeeping, as BIDS asks for it: JSON sidecars and the dataset's description."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import csrd
-from csrd.files import read_json, whole_file, write_json
+from csrd.files import inherited, read_json, sidecar_path, whole_file, write_json
 from csrd.volume import Volume
 
 BIDS_VERSION = "1.10.0"
+REQUIRED_OF_PET = (
+    *("Manufacturer", "ManufacturersModelName", "Units", "TracerName", "TracerRadionuclide"),
+    *("InjectedRadioactivity", "InjectedRadioactivityUnits", "InjectedMass", "InjectedMassUnits"),
+    *("SpecificRadioactivity", "SpecificRadioactivityUnits", "ModeOfAdministration", "TimeZero", "ScanStart"),
+    *("InjectionStart", "FrameTimesStart", "FrameDuration", "AcquisitionMode", "ImageDecayCorrected"),
+    *("ImageDecayCorrectionTime", "ReconMethodName", "ReconMethodParameterLabels"),
+    *("ReconFilterType", "AttenuationCorrection"),
+)
+"""What BIDS requires of every raw PET image; of a derivative it recommends them."""
+README = """Derivatives of CSR-D: PET images of the normal dose (desc-reference) and of low ones
+(rec-acstatDrf<factor>), as they are (desc-lowdose) and denoised (desc-<method>), and on the same grid the MR
+and the head's mask.
+"""
 
 
 def save_derivative(volume: Volume, path: str | Path, sidecar: dict) -> None:
     """Write a volume and, beside it, its JSON sidecar."""
     volume.save(path)
     write_json(sidecar_path(path), sidecar)
-
-
-def sidecar_path(path: str | Path) -> Path:
-    """Return where the sidecar of a NIfTI file lies."""
-    path = Path(path)
-    return path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
-
-
-def inherited(path: str | Path) -> dict:
-    """Return what the sidecar of an input image says, or nothing where it has none."""
-    path = sidecar_path(path)
-    return read_json(path) if path.exists() else {}
 
 
 def bids_uri(path: str | Path) -> str:
@@ -43,11 +45,28 @@ def bids_uri(path: str | Path) -> str:
 
 def pet_sidecar(source: str | Path, unit: str, **more: object) -> dict:
     """Return the sidecar of a PET image made from `source`, on whose own sidecar it builds."""
-    return {**inherited(source), "Units": unit, "SkullStripped": False, "Sources": [bids_uri(source)], **more}
+    said = {"SkullStripped": False, **inherited(source)}  # nothing is stripped here, but it may have been
+    if unit:
+        said["Units"] = unit
+    return {**said, "Sources": [bids_uri(source)], **more}
 
 
-def write_description(root: str | Path) -> None:
-    """Write ``dataset_description.json`` and ``.bidsignore`` into `root`, ``<results>/derivatives/csrd``."""
+def missing_keys(sidecars: Iterable[str | Path]) -> dict[str, int]:
+    """Return how many of the PET sidecars lack each of the `REQUIRED_OF_PET` keys, where any does."""
+    said = [read_json(path) for path in sidecars]
+    lacking = {key: sum(key not in content for content in said) for key in REQUIRED_OF_PET}
+    return {key: count for key, count in lacking.items() if count}
+
+
+def write_description(root: str | Path, sidecars: Iterable[str | Path] = ()) -> None:
+    """Write ``dataset_description.json``, ``README`` and ``.bidsignore`` into the derivatives' `root`.
+
+    The README says which keys that BIDS requires of PET the `sidecars` lack: none of them is made up.
+    """
+    sidecars = list(sidecars)
+    lacking = missing_keys(sidecars)
+    with whole_file(Path(root) / "README") as temporary:
+        temporary.write_text(README + _told(lacking, len(sidecars)))
     content = {
         "Name": "CSR-D: PET at normal and low doses, denoised",
         "BIDSVersion": BIDS_VERSION,
@@ -58,3 +77,13 @@ def write_description(root: str | Path) -> None:
     write_json(Path(root) / "dataset_description.json", content)
     with whole_file(Path(root) / ".bidsignore") as temporary:
         temporary.write_text("*_xfm.json\n")  # BIDS has no name for transforms yet
+
+
+def _told(lacking: dict[str, int], count: int) -> str:
+    """Return the README's paragraph about missing keys."""
+    if not lacking:
+        return ""
+    rows = (f"- {key}" + (f" ({n} of {count} images)" if n < count else "") for key, n in lacking.items())
+    return "\nBIDS requires these of raw PET; they were not given, and nothing was put in their place:\n" + (
+        "\n".join(rows) + "\n"
+    )

@@ -9,6 +9,7 @@ from csrd.volume import Volume
 
 SMOOTHING_MM = 4.0
 CLOSING_MM = 10.0
+LEAST_VOXELS = 4  # along every axis
 FLOOR_OF_OTSU = 0.5  # Otsu parts brain from scalp as readily as head from air; half of it keeps the scalp
 
 
@@ -17,8 +18,9 @@ def head_mask(pet: Volume) -> np.ndarray:
 
     Otsu's threshold on the square root (which evens Poisson noise out) of the smoothed image, halved;
     largest component, closed by 10 mm, holes filled.
-    Raises InputError where nothing is above zero.
+    Raises InputError where nothing is above zero, or the volume is but a few slices.
     """
+    refuse_slab(pet)
     smooth = np.sqrt(ndimage.gaussian_filter(pet.array.clip(0), SMOOTHING_MM / 2 / pet.voxel_mm))
     if not smooth.any():
         raise InputError("the PET image has no voxel above zero; check that it is the right file")
@@ -26,6 +28,13 @@ def head_mask(pet: Volume) -> np.ndarray:
         return np.ones(pet.shape, bool)
     mask = largest_component(smooth > FLOOR_OF_OTSU * threshold_otsu(smooth))
     return largest_component(_closed(mask, pet.voxel_mm))
+
+
+def refuse_slab(pet: Volume) -> None:
+    """Raise InputError for a volume of but a few slices."""
+    if min(pet.shape) < LEAST_VOXELS:
+        shape = " × ".join(map(str, pet.shape))
+        raise InputError(f"the PET image has {shape} voxels, too few to be a head; give the whole volume")
 
 
 def largest_component(mask: np.ndarray) -> np.ndarray:

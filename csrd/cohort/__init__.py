@@ -1,25 +1,32 @@
-"""Who takes part: the subjects of the user's sheet, or the numbered ones of the virtual cohort."""
+"""Who takes part: the user's own subjects, from a sheet or a BIDS dataset, or the virtual cohort's."""
 
 from collections.abc import Iterable
 from pathlib import Path
 
+from csrd.cohort.bids import read_bids
 from csrd.cohort.sheet import read_sheet
 from csrd.cohort.subject import SPLITS, Subject, virtual_subjects
 from csrd.config import Config
 
-__all__ = ["SPLITS", "Subject", "in_suv", "read_sheet", "subjects", "virtual_subjects"]
+__all__ = ["SPLITS", "Subject", "in_suv", "read_bids", "read_sheet", "subjects", "virtual_subjects"]
 
 
 def in_suv(cohort: Iterable[Subject]) -> bool:
-    """Return whether images can be compared in SUV: only if weight and activity of all are known."""
-    return all(subject.weight_kg and subject.injected_MBq for subject in cohort)
+    """Return whether images can be compared in SUV: they are, or weight and activity of all are known."""
+    return all(
+        subject.unit == "SUV" or (subject.weight_kg and subject.injected_MBq)
+        for subject in cohort
+        if subject.is_compared
+    )
 
 
 def subjects(config: Config) -> tuple[Subject, ...]:
-    """Return the cohort's subjects, in the order of the sheet or of their numbers.
+    """Return the cohort's subjects, in the order of the sheet, of the dataset or of their numbers.
 
-    Raises InputError where the sheet, a file it names, or a file of the virtual cohort does not fit.
+    Raises InputError where sheet or dataset, a file it names, or a file of the virtual cohort does not fit.
     """
-    if config.cohort.sheet is None:
+    if config.cohort.virtual:
         return virtual_subjects(config)
-    return read_sheet(Path(config.cohort.sheet), embedded=config.recon.engine == "embedded")
+    if config.cohort.bids is not None:
+        return read_bids(Path(config.cohort.bids), config)
+    return read_sheet(Path(config.cohort.sheet), config)

@@ -1,7 +1,8 @@
 """One participant, and the list of the virtual ones."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +23,13 @@ class Subject:
 
     `id` is sub-<letters and digits>, `tracer` letters and digits: both go into file names.
     A virtual subject has no list-mode file yet, and a T1w image only if one is to be its anatomy.
+    `pet` is the user's image of the normal dose, `lows` those of low ones by dose reduction factor, `unit`
+    theirs where it is known. A subject of whom there is nothing but a low dose belongs to no split ("").
     """
 
     id: str
     split: str
-    tracer: str
+    tracer: str | None
     listmode: Path | None = None
     header: Path | None = None
     t1w: Path | None = None
@@ -34,6 +37,14 @@ class Subject:
     normalisation: Path | None = None
     weight_kg: float | None = None
     injected_MBq: float | None = None
+    pet: Path | None = None
+    lows: Mapping[int, Path] = field(default_factory=dict)
+    unit: str | None = "Bq/mL"
+
+    @property
+    def is_compared(self) -> bool:
+        """Return whether there is, or will be, a normal dose to compare low ones with."""
+        return not self.lows or self.pet is not None
 
     @property
     def suffix(self) -> str:

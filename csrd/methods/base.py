@@ -52,6 +52,7 @@ class Method(ABC):
     label: ClassVar[str]
     learns_together: ClassVar[bool] = False
     """Whether `fit` shares its work where torchrun has started several processes."""
+    wants_mr: ClassVar[bool] = False
 
     @classmethod
     @abstractmethod
@@ -91,6 +92,19 @@ class Method(ABC):
         """
         if choices:
             raise InputError(f"{self.key} has no choice of {', '.join(choices)}; leave it out")
+
+    @property
+    def voxel_mm(self) -> np.ndarray | None:
+        """Return the voxel (3,), in mm of an upright volume, that it was fitted to; None: any is right."""
+        return None
+
+    def move(self, device: str) -> None:
+        """Compute on "cpu", on "cuda", or, with "auto", on a GPU if there is one.
+
+        Raises InputError where that cannot be.
+        """
+        if device == "cuda":
+            raise InputError(f"{self.key} computes on the CPU; leave the device out")
 
     def facts(self) -> dict:
         """Return what the sidecar of an image says about how it was made, beside the method's label."""

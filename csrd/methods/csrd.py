@@ -188,11 +188,10 @@ class Csrd(Learned):
 
     def facts(self) -> dict:
         return {
-            "WeightsSha256": self.model.get("weights_sha256"),
+            **super().facts(),
             "Product": f"share {self.share} of a sample" if self.product == "table" else self.product,
             "Samples": self.settings["samples"],
             "Sampler": self.settings["sampler"],
-            "Seed": self.settings["seed"],
         }
 
     @property

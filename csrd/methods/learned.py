@@ -108,7 +108,7 @@ class Learned(Method):
             raise InputError(
                 f"there is no training subject to fit {cls.key} on; set cohort.train to 1 or more"
             )
-        learned = cls.learn(training, settings)
+        learned = cls.learn(training, settings) | {"voxel_mm": training[0].low.voxel_mm.tolist()}
         scans = [cls.scan(pair, settings, learned) for pair in training]
         trained_by = {name: value for name, value in settings.items() if name not in cls.after_training}
         key = fingerprint({"method": cls.key, **trained_by}, list(_tensors(scans, validation, cls)))
@@ -178,6 +178,21 @@ class Learned(Method):
         network = cls.build(model["settings"])
         load_weights(Path(model_dir) / WEIGHTS_FILE, network)
         return cls(network, model)
+
+    @property
+    def voxel_mm(self) -> np.ndarray | None:
+        known = self.model["learned"].get("voxel_mm")
+        return None if known is None else np.array(known)
+
+    def move(self, device: str) -> None:
+        try:
+            self.device = pick_device(device)
+        except RuntimeError as error:
+            raise InputError(str(error)) from None
+        self.network = self.network.to(self.device)
+
+    def facts(self) -> dict:
+        return {"WeightsSha256": self.model.get("weights_sha256"), "Seed": self.settings["seed"]}
 
     @classmethod
     def scan(cls, pair: TrainingPair, settings: dict, learned: dict) -> Scan:

@@ -9,24 +9,12 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from csrd.errors import InputError, plain_errors
+from csrd.errors import plain_errors
 from csrd.files import read_json, sha256, write_json
 from csrd.methods.base import MODEL_FILE
 from csrd.methods.learned import WEIGHTS_FILE
+from csrd.pretrained import FOLDER, KEYS
 from csrd.train.checkpoint import save_weights
-
-FOLDER = Path(__file__).parent / "weights"
-KEYS = ("csrd", "csrdnomr")
-
-
-def packaged(key: str) -> Path:
-    """Return the folder of the packaged model of a method.
-
-    Raises InputError where none is packaged.
-    """
-    if key not in KEYS:
-        raise InputError(f"no model of {key} comes with the package; train one and name it with --model")
-    return FOLDER / key
 
 
 def publish(models: Path) -> None:

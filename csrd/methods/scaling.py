@@ -55,19 +55,22 @@ class DoseFromNoise:
 
     intercept: float
     slope: float
+    limit: float = 16.0
 
     def of(self, low: Volume) -> float:
-        """Return the estimated factor, at least 1."""
-        return max(1.0, float(np.exp(self.intercept + self.slope * np.log(noise_level(low)))))
+        """Return the estimated factor, from 1 to the `limit`, which is twice the highest that was seen."""
+        estimate = float(np.exp(self.intercept + self.slope * np.log(noise_level(low))))
+        return min(max(1.0, estimate), self.limit)
 
     @classmethod
     def fit(cls, pairs: list[TrainingPair]) -> "DoseFromNoise":
         """Return the line through the training pairs; the mean dose where they have one only."""
         drfs = np.log([pair.drf for pair in pairs])
+        limit = 2.0 * max(pair.drf for pair in pairs)
         if len(set(drfs)) == 1:
-            return cls(float(drfs[0]), 0.0)
+            return cls(float(drfs[0]), 0.0, limit)
         slope, intercept = np.polyfit(np.log([noise_level(pair.low) for pair in pairs]), drfs, 1)
-        return cls(float(intercept), float(slope))
+        return cls(float(intercept), float(slope), limit)
 
 
 def noise_level(low: Volume) -> float:

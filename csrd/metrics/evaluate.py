@@ -11,6 +11,7 @@ from csrd.files import whole_file
 from csrd.metrics import PROTOCOLS
 from csrd.metrics.metric import Metric, Reference
 from csrd.sections import Metrics
+from csrd.units import suv_per_bq_ml
 from csrd.volume import Volume
 
 KEYS = ["subject", "drf", "method"]
@@ -116,13 +117,10 @@ def write_csv(table: pd.DataFrame, path: str | Path) -> None:
 
 
 def _scale(weight_kg: float | None, activity_MBq: float | None) -> tuple[float, str]:  # noqa: N803
-    """Return the factor from Bq/mL and the unit it leads to. SUV = Bq/mL · g / Bq, with 1 mL as 1 g."""
+    """Return the factor from Bq/mL and the unit it leads to."""
     if weight_kg is None or activity_MBq is None:
         return KBQ_PER_BQ, "kBq/mL"
-    for name, value, unit in (("weight", weight_kg, "kg"), ("activity", activity_MBq, "MBq")):
-        if value <= 0:
-            raise InputError(f"the {name} is {value} {unit}; give it above zero, or leave it out for kBq/mL")
-    return weight_kg * 1e3 / (activity_MBq * 1e6), "SUV"
+    return suv_per_bq_ml(weight_kg, activity_MBq), "SUV"
 
 
 def _load(path: str | Path, scale: tuple[float, str]) -> Volume:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from csrd.align.derivatives import missing_keys
 from csrd.config import known_methods
 from csrd.files import whole_file
 from csrd.metrics import PROTOCOLS
@@ -75,13 +76,15 @@ def report(
     regions: str | Path | None = None,
     benchmarks: str | Path | None = None,
     run: Mapping | None = None,
+    sidecars: Iterable[str | Path] = (),
 ) -> None:
     """Write ``report.html``, which needs no other file.
 
     `settings` is the configuration, of which methods that are not in use are left out; `protocol` is the
     metrics' (`csrd.metrics.PROTOCOLS`), `coverage` the merged check of spreads, `truth` the metrics
     against the noise-free truth, `regions` the merged uptake by region, `benchmarks` the folder of the run's
-    benchmark files, `run` what stands in ``run.json`` beside the page.
+    benchmark files, `run` what stands in ``run.json`` beside the page, `sidecars` those of the normal
+    doses' images.
     """
     rows, units = read_csv(metrics), units or {}
     rows = rows[rows["drf"].isin(drfs) & rows["subject"].isin(test_subjects)]
@@ -116,6 +119,7 @@ def report(
         settings=list(flat({key: settings[key] for key in settings if key not in unused})),
         versions=versions(),
         run=run,
+        missing=list(missing_keys(sidecars)),
     )
     with whole_file(out) as temporary:
         temporary.write_text(page(title, body), encoding="utf-8")

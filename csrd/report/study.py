@@ -134,7 +134,7 @@ def study(folders: list[str | Path], out_dir: str | Path, settings: Config) -> p
     write_csv(rows.drop(columns="run"), out / "metrics.csv")
     methods, subjects = list(rows["method"].unique()), sorted(rows["subject"].unique())
     drfs, train_drfs = sorted(map(int, rows["drf"].unique())), list(settings.train_drfs)
-    simulated = settings.cohort.sheet is None
+    simulated = settings.cohort.virtual
     units = units_of(cohort.in_suv(cohort.subjects(settings)), settings.metrics.vgg)
     known = {"methods": methods, "test_subjects": subjects, "drfs": drfs}
     tables(

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from head_phantom import grid_points, rigid
 
-from csrd.align.align import AlignOutputs, align
-from csrd.align.derivatives import write_description
+from csrd.align.align import AlignOutputs, align, align_mr
+from csrd.align.derivatives import REQUIRED_OF_PET, missing_keys, write_description
 from csrd.align.head import head_mask
 from csrd.align.register import displacement_mm
 from csrd.errors import InputError
@@ -44,7 +44,8 @@ def test_everything_lands_on_one_grid(pet, make_mr, recon, tmp_path):
     mr.save(t1w)
     out = outputs(tmp_path)
     normal, lows = recon / "sub-01_drf-1_pet.nii.gz", {4: recon / "sub-01_drf-4_pet.nii.gz"}
-    align(normal, lows, t1w, out, shape=SHAPE, seed=3, threads=2)
+    facts = {"tracer": "DASB", "weight_kg": 60, "activity_MBq": 300}
+    align(normal, lows, t1w, out, shape=SHAPE, seed=3, threads=2, facts=facts)
 
     reference, low = Volume.load(out.reference), Volume.load(out.lowdose[4])
     mask, anatomy = Volume.load(out.head), Volume.load(out.t1w)
@@ -67,6 +68,7 @@ def test_everything_lands_on_one_grid(pet, make_mr, recon, tmp_path):
     assert said["Sources"] == ["bids:recon:sub-01/sub-01_drf-4_pet.nii.gz"]
     inherited = read_json(str(out.reference).replace(".nii.gz", ".json"))
     assert inherited["ReconMethodName"] == "OP-OSEM"
+    assert inherited["TracerName"] == "DASB" and inherited["SUVPerBqPerML"] == pytest.approx(2e-4)
     of_mr = read_json(str(out.t1w).replace(".nii.gz", ".json"))
     assert of_mr["SpatialReference"].startswith("bids::sub-01/pet/") and of_mr["SkullStripped"] is False
     assert out.picture.read_bytes().startswith(b"\x89PNG")
@@ -122,3 +124,35 @@ def test_the_dataset_describes_itself(tmp_path):
     said = read_json(tmp_path / "dataset_description.json")
     assert said["DatasetType"] == "derivative" and said["GeneratedBy"][0]["Name"] == "csrd"
     assert (tmp_path / ".bidsignore").read_text() == "*_xfm.json\n"
+    assert "were not given" not in (tmp_path / "README").read_text()
+
+
+def test_what_was_not_given_is_told_and_not_made_up(recon, tmp_path):
+    out = outputs(tmp_path)
+    align(recon / "sub-01_drf-1_pet.nii.gz", {}, None, out, shape=SHAPE, seed=3)
+    sidecar = tmp_path / "derivatives" / "csrd" / "sub-01" / "pet" / out.reference.name
+    sidecar = sidecar.with_name(sidecar.name.replace(".nii.gz", ".json"))
+    said = read_json(sidecar)
+    assert not {"TracerName", "SUVPerBqPerML", "Manufacturer", "InjectedMass"} & set(said)
+    full = tmp_path / "full.json"
+    full.write_text(json.dumps(dict.fromkeys(REQUIRED_OF_PET, 1)))
+    write_description(tmp_path, "A cohort", [sidecar, full])
+    readme = (tmp_path / "README").read_text()
+    assert "- Manufacturer (1 of 2 images)\n" in readme and "- ReconMethodName" not in readme
+    assert missing_keys([full]) == {}
+
+
+def test_an_mr_comes_to_a_low_dose_of_any_grid(pet, make_mr, tmp_path):
+    truth = rigid((5, -3, 4), (5, -8, 3))
+    make_mr(truth, (60, 66, 60), centred_affine((60, 66, 60), 3.3)).save(tmp_path / "t1w.nii.gz")
+    affine = pet.affine.copy()
+    affine[:3, 3] = (pet.affine @ [3, 0, 2, 1])[:3]
+    low = Volume(pet.array[3:, :-4, 2:], affine, "Bq/mL")
+    low.save(tmp_path / "low.nii.gz")
+    names = {"transform": "xfm.json", "t1w_out": "mr.nii.gz", "picture": "picture.png"}
+    out = {key: tmp_path / name for key, name in names.items()}
+    align_mr(tmp_path / "low.nii.gz", tmp_path / "t1w.nii.gz", seed=3, **out)
+    assert Volume.load(out["t1w_out"]).same_grid(low) and out["picture"].exists()
+    found = np.array(read_json(out["transform"])["RegistrationMatrix"])
+    points = grid_points(low.shape, low.affine)[head_mask(low)]
+    assert displacement_mm(found, truth, points).mean() < 1.5

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from csrd.cohort.intake import bring_mumap, bring_normalisation, bring_t1w, link_listmode
+from csrd.cohort.intake import bring_images, bring_mumap, bring_normalisation, bring_t1w, link_listmode
 from csrd.errors import InputError
+from csrd.files import read_json, write_json
 from csrd.volume import Volume
 
 
@@ -57,3 +58,30 @@ def test_normalisation(study, tmp_path):
     (study / "norm.npy").write_text("no numbers")
     with pytest.raises(InputError, match="not a readable .npy"):
         bring_normalisation(study / "norm.npy", target, "HRRT")
+
+
+def test_images_are_kept_with_what_is_known_of_them(study, tmp_path):
+    write_json(study / "pet.json", {"Units": "kBq/mL", "ReconMethodName": "FBP"})
+    targets = {drf: tmp_path / "recon" / f"{drf}.nii.gz" for drf in (1, 4)}
+    bring_images(study / "pet.nii.gz", {4: study / "low.nii.gz"}, targets, "kBq/mL")
+    normal, low = (Volume.load(targets[drf]) for drf in (1, 4))
+    assert normal.unit == low.unit == "Bq/mL" and normal.array.max() == pytest.approx(9e6)
+    said = read_json(tmp_path / "recon" / "1.json")
+    assert said == {"Units": "Bq/mL", "ReconMethodName": "FBP", "DoseReductionFactor": 1}
+    low = Volume.load(study / "low.nii.gz")
+    low.like(low.array - 100).save(study / "low.nii.gz")
+    bring_images(None, {4: study / "low.nii.gz"}, targets, None)
+    assert Volume.load(targets[4]).array.min() == -100, "voxels below zero stay"
+    assert read_json(tmp_path / "recon" / "4.json") == {"DoseReductionFactor": 4}, "no unit is made up"
+
+
+def test_a_low_dose_that_is_not_scaled_is_refused(study, tmp_path):
+    low = Volume.load(study / "low.nii.gz")
+    low.like(low.array / 4).save(study / "unscaled.nii.gz")
+    targets = {drf: tmp_path / "recon" / f"{drf}.nii.gz" for drf in (1, 4)}
+    with pytest.raises(InputError, match="unscaled.nii.gz sums to 0.2.* scale low doses to the normal one"):
+        bring_images(study / "pet.nii.gz", {4: study / "unscaled.nii.gz"}, targets, "Bq/mL")
+    with pytest.raises(InputError, match="has no uptake"):
+        low.like(-low.array).save(study / "negative.nii.gz")
+        bring_images(study / "negative.nii.gz", {4: study / "low.nii.gz"}, targets, "Bq/mL")
+    assert not (tmp_path / "recon").exists()

@@ -3,13 +3,15 @@
 import os
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from csrd.errors import InputError, plain_errors
-from csrd.files import check_writable, checksums, read_json, sha256, whole_file, write_json
+from csrd.files import checksums, read_json, refuse_locked, sha256, whole_file, write_json
 from csrd.seeds import generator, key64
 
 
@@ -55,17 +57,6 @@ def test_the_disk_has_the_content_before_the_name(tmp_path, monkeypatch):
     assert order == [False] and (tmp_path / "a").exists()
 
 
-def test_a_folder_that_may_not_be_written_to_is_said_before_anything_runs(tmp_path, monkeypatch):
-    check_writable(tmp_path / "not" / "yet")
-    assert not list(tmp_path.iterdir())
-    (tmp_path / "a").touch()
-    with pytest.raises(InputError, match="a is no folder that you may write to; choose another results_dir"):
-        check_writable(tmp_path / "a" / "results")
-    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)  # root may write anywhere
-    with pytest.raises(InputError, match="is no folder that you may write to"):
-        check_writable(tmp_path / "results")
-
-
 def test_checksums_tell_files_apart(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
     assert checksums([tmp_path / "a"]) == {
@@ -73,6 +64,32 @@ def test_checksums_tell_files_apart(tmp_path):
     }
     with pytest.raises(InputError, match="cannot read .*b .No such file"):
         checksums([tmp_path / "b"])
+
+
+@pytest.fixture
+def locked():
+    """Return a folder in which nobody may write, and be nobody meanwhile: root may write anywhere."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o555)
+    if root := os.geteuid() == 0:
+        os.seteuid(65534)
+    yield folder
+    if root:
+        os.seteuid(0)
+    folder.rmdir()
+
+
+def test_a_locked_folder_is_told_before_anything_is_computed(locked):
+    with pytest.raises(InputError, match="cannot write .*new/a.json: .*: Permission denied; choose another"):
+        refuse_locked(locked / "new" / "a.json")
+    with pytest.raises(InputError, match="cannot write .*a.json: Permission denied; .*another output folder"):
+        write_json(locked / "a.json", {})
+    assert not list(locked.iterdir())
+
+
+def test_an_open_folder_is_no_reason_to_stop(tmp_path):
+    refuse_locked(tmp_path / "new" / "folder" / "a.json")
+    assert not list(tmp_path.iterdir())
 
 
 def test_json_comes_back_or_is_refused(tmp_path):

@@ -64,6 +64,23 @@ def test_a_damaged_file_is_refused(tmp_path, how):
         Volume.load(damaged(tmp_path, how))
 
 
+def test_a_compressed_file_cut_short_is_refused(tmp_path):
+    path = nifti(tmp_path / "a.nii.gz", np.random.default_rng(0).random((9, 9, 9)))
+    path.write_bytes(path.read_bytes()[:-500])
+    assert Volume.grid_of(path).shape == (9, 9, 9), "its header is whole"
+    with pytest.raises(InputError, match="a.nii.gz is not a readable NIfTI image"):
+        Volume.load(path)
+
+
+def test_the_grid_alone(tmp_path):
+    path = nifti(tmp_path / "a.nii", np.ones((4, 5, 6, 1), np.float32))
+    assert Volume.grid_of(path).same_grid(Volume.load(path)) and not Volume.grid_of(path).array.any()
+    with pytest.raises(InputError, match="give one 3D frame"):
+        Volume.grid_of(nifti(tmp_path / "b.nii", np.ones((4, 5, 6, 2), np.float32)))
+    with pytest.raises(InputError, match="does not exist"):
+        Volume.grid_of(tmp_path / "none.nii")
+
+
 def test_what_is_no_image_is_refused(tmp_path):
     with pytest.raises(InputError, match="none.nii does not exist"):
         Volume.load(tmp_path / "none.nii")

@@ -13,9 +13,9 @@ from csrd.files import read_json, sha256
 from csrd.methods import method
 from csrd.methods.csrd import PRODUCTS, SHARES, SIGMA_DATA
 from csrd.methods.denoise import denoise
-from csrd.methods.packaged import packaged
 from csrd.methods.scaling import DoseFromNoise, Head, Spread, noise_level
 from csrd.methods.train import train
+from csrd.pretrained import packaged
 from csrd.volume import Volume
 from tests.methods.conftest import SHAPE, head
 

@@ -1,12 +1,14 @@
 import numpy as np
 import pytest
 
+from csrd.config import load
 from csrd.errors import InputError
 from csrd.files import read_json
 from csrd.methods import keys, method
 from csrd.methods.base import TrainingPair
 from csrd.methods.denoise import denoise
-from csrd.methods.train import train
+from csrd.methods.train import bring, train
+from csrd.pretrained import locate, packaged
 from csrd.volume import Volume, centred_affine
 
 SHAPE = (14, 13, 12)
@@ -24,6 +26,28 @@ def test_the_registry_follows_from_the_files():
         assert key.isalnum() and method(key).key == key and method(key).label
     with pytest.raises(InputError, match="no method 'median'; choose among .*tv"):
         method("median")
+
+
+def test_the_configuration_knows_which_methods_want_an_mr():
+    settings = load({})
+    for key in settings.fitted_methods:
+        assert getattr(settings, key).wants_mr == method(key).wants_mr, key
+
+
+def test_a_fitted_model_is_brought_whole_or_not_at_all(tmp_path):
+    bring("csrdnomr", packaged("csrdnomr"), tmp_path / "models" / "csrdnomr")
+    assert method("csrdnomr").load(tmp_path / "models" / "csrdnomr").voxel_mm.tolist() == [2.4375] * 3
+    with pytest.raises(InputError, match="is of csrdnomr, not of csrd"):
+        bring("csrd", packaged("csrdnomr"), tmp_path / "models" / "csrd")
+    assert not (tmp_path / "models" / "csrd").exists()
+
+
+def test_models_are_found_before_anything_runs(tmp_path):
+    assert locate("packaged", ["csrd"]) == {"csrd": packaged("csrd")}
+    with pytest.raises(InputError, match="and the package has no model of tv; take them out of methods"):
+        locate("packaged", ["csrd", "tv"])
+    with pytest.raises(InputError, match="cohort.models is nowhere, and nowhere has no model of csrd, tv"):
+        locate("nowhere", ["csrd", "tv"])
 
 
 def test_low_dose_changes_nothing(tmp_path):

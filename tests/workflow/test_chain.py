@@ -1,7 +1,10 @@
 """The whole way, run for real: virtual subjects to Table 1, then the same scans again as a user's own."""
 
+import json
 import re
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,6 +19,7 @@ SUBJECTS = ["sub-01", "sub-02", "sub-03"]
 TEST_SUBJECT = "sub-03"
 METHODS = ["lowdose", "tv", "unet", "restormer", "csrd", "csrdnomr"]
 CONFIG = "--configfile", "config/test.yaml"
+VALIDATOR = Path(sys.executable).with_name("bids-validator-deno")
 
 
 def test_table_and_report(results):
@@ -99,6 +103,21 @@ def test_files_are_where_the_house_says(results):
     assert not list(results.rglob("*_part[0-9]*")), "a part of a file was left"
 
 
+def assert_is_bids(folder: Path) -> None:
+    """Hold a folder of derivatives to the BIDS validator."""
+    done = subprocess.run([VALIDATOR, "--format", "json", folder], capture_output=True, text=True)
+    found = json.loads(done.stdout)["issues"]["issues"]
+    assert done.returncode == 0 and not [issue for issue in found if issue["severity"] == "error"], found
+    assert "README_FILE_MISSING" not in {issue["code"] for issue in found}
+
+
+def test_derivatives_are_bids(results):
+    assert_is_bids(results / "derivatives" / "csrd")
+    readme = (results / "derivatives" / "csrd" / "README").read_text()
+    assert "- InjectedMass\n" in readme and "- Units" not in readme, "only what was not given"
+    assert "InjectedMass" in (results / "report.html").read_text()
+
+
 def test_every_rule_left_a_log_and_a_benchmark(results):
     logs, benchmarks = (
         {path.relative_to(results / kind).with_suffix("") for path in (results / kind).rglob("*.*")}
@@ -145,4 +164,50 @@ def test_own_subjects_by_an_outside_command(results, snakemake, study):
     assert own.loc[(4, "lowdose"), "psnr"] == pytest.approx(virtual.loc[(4, "lowdose"), "psnr"], abs=0.1)
     assert re.search(r"MAE \(kBq/mL\)", (study / "results-own" / "tables" / "table1.md").read_text())
     assert (study / "results-own" / "raw" / "sub-Own1" / "sub-Own1_listmode.l64").is_symlink()
+    assert "Nothing to be done" in snakemake("--cores", "all", "--configfile", *files).stdout
+
+
+def test_own_images_and_a_lone_low_dose(results, snakemake, study):
+    """Images of two virtual scans as a user's own, and a third low dose alone, on a grid of its own."""
+    folder = study / "own-images"
+    for name in ("sub-01", "sub-03"):
+        for drf in (1, 4):
+            pet = Volume.load(results / "recon" / name / f"{name}_drf-{drf}_pet.nii.gz")
+            pet.save(folder / f"{name}_drf-{drf}.nii.gz")
+    low = Volume.load(folder / "sub-03_drf-4.nii.gz")
+    odd = Volume(low.array[3:-4, 2:, :-5], low.affine, "Bq/mL")
+    odd.save(folder / "odd.nii.gz")
+    (folder / "odd.json").write_text(json.dumps({"TracerName": "DASB", "Units": "Bq/mL"}))
+    mrs = {name: results / "raw" / name / f"{name}_T1w.nii.gz" for name in ("sub-01", "sub-03")}
+    rows = [
+        ["participant_id", "split", "pet", "pet_drf4", "t1w", "weight_kg", "injected_MBq"],
+        ["sub-Img1", "train", "sub-01_drf-1.nii.gz", "sub-01_drf-4.nii.gz", mrs["sub-01"], "60", "500"],
+        ["sub-Img3", "test", "sub-03_drf-1.nii.gz", "sub-03_drf-4.nii.gz", mrs["sub-03"], "70", "550"],
+        ["sub-Low3", "n/a", "n/a", "odd.nii.gz", mrs["sub-03"], "n/a", "n/a"],
+        ["sub-Low4", "n/a", "n/a", "odd.nii.gz", "n/a", "n/a", "n/a"],
+    ]
+    (folder / "subjects.tsv").write_text("".join("\t".join(map(str, row)) + "\n" for row in rows))
+    models, methods = results / "models", ["lowdose", "tv", "csrd", "csrdnomr"]
+    cohort = {"sheet": str(folder / "subjects.tsv"), "units": "Bq/mL", "models": str(models)}
+    own = {"results_dir": "results-images", "drfs": [4], "methods": methods, "cohort": cohort}
+    (study / "images.yaml").write_text(yaml.safe_dump(own))
+    files = "config/test.yaml", "images.yaml"
+    done = snakemake("--cores", "all", "--configfile", *files)
+    assert not re.search(r"^(thin|reconstruct|fit|acquire) ", done.stdout, re.MULTILINE)
+
+    out = study / "results-images"
+    table = (out / "tables" / "table1.md").read_text()
+    assert "MAE (SUV)" in table, "weight and activity are known of all that are compared"
+    metrics = pd.read_csv(out / "metrics" / "metrics.csv").set_index(["subject", "method"])
+    assert set(metrics.index) == {("sub-Img3", method) for method in methods}
+    virtual = pd.read_csv(results / "metrics" / "metrics.csv").set_index(["subject", "drf", "method"])
+    expected = virtual.loc[(TEST_SUBJECT, 4, "csrd"), "psnr"]
+    assert metrics.loc[("sub-Img3", "csrd"), "psnr"] == pytest.approx(expected, abs=0.2)
+    for name, made in (("sub-Low3", {"tv", "csrd", "csrdnomr"}), ("sub-Low4", {"tv", "csrdnomr"})):
+        pets = (out / "derivatives" / "csrd" / name / "pet").glob("*_pet.nii.gz")
+        images = {re.search("desc-(.*)_pet", path.name)[1]: Volume.load(path) for path in pets}
+        assert set(images) == made | {f"{method}Spread" for method in made - {"tv"}}
+        assert all(image.same_grid(odd) and image.unit == "Bq/mL" for image in images.values())
+    assert (out / "figures" / "registration" / "sub-Low3.png").exists()
+    assert_is_bids(out / "derivatives" / "csrd")
     assert "Nothing to be done" in snakemake("--cores", "all", "--configfile", *files).stdout

@@ -5,8 +5,11 @@ import sys
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+
+from csrd.volume import Volume
 
 RULES = {
     "simulate_anatomy": "subjects",
@@ -86,6 +89,14 @@ def test_outside_command_needs_no_sensitivity(snakemake):
             "metrics={vgg: vgg19, weights: nowhere}",
             "csrd: the VGG-19 weights are missing; run: csrd weights vgg19 nowhere",
         ),
+        (
+            "results_dir=/proc/results",
+            "csrd: cannot write /proc/results/report.html: /proc: ",
+        ),
+        (
+            "cohort={models: packaged}",
+            "csrd: cohort.models is packaged, and the package has no model of tv, unet",
+        ),
         ("cohort={t1w: nowhere}", "csrd: cohort.t1w is nowhere, which holds 0 NIfTI images for 8 subjects"),
     ],
 )
@@ -120,6 +131,31 @@ def test_the_profile_of_slurm(snakemake):
     profile = yaml.safe_load(path.read_text())
     assert set(profile["set-resources"]) <= set(jobs)
     assert "--signal=TERM@" in profile["set-resources"]["fit"]["slurm_extra"]
+
+
+def test_only_low_doses_and_the_packaged_models(snakemake, study):
+    """No normal dose, nothing to fit, no table: the images, the registration, and their description."""
+    pet = np.zeros((9, 9, 9), np.float32)
+    pet[2:7, 2:7, 2:7] = 1
+    Volume(pet, np.eye(4)).save(study / "lone" / "low.nii.gz")
+    (study / "lone" / "s.tsv").write_text(
+        "participant_id\tpet_drf6\tt1w\nsub-1\tlow.nii.gz\tlow.nii.gz\nsub-2\tlow.nii.gz\tn/a\n"
+    )
+    settings = "results_dir=results-lone", "methods=[lowdose, csrd, csrdnomr]"
+    cohort = "cohort={sheet: lone/s.tsv, models: packaged}"
+    plan = snakemake("--cores", "1", "-n", "--config", *settings, cohort).stdout
+    jobs = dict(re.findall(r"^(\w+) +(\d+)$", plan, flags=re.MULTILINE))
+    expected = {
+        "import_low_dose": 2,
+        "import_t1w": 1,
+        "bring_model": 2,
+        "align_alone": 1,
+        "denoise_alone_with_spread": 3,
+        "describe_derivatives": 1,
+        "all": 1,
+        "total": 11,
+    }
+    assert {rule: int(number) for rule, number in jobs.items()} == expected
 
 
 def test_lint(snakemake):

@@ -9,6 +9,7 @@ rule align:
             allow_missing=True,
         ),
         t1w=f"{RAW}_T1w.nii.gz",
+        subject=f"{RAW}_subject.json",
     output:
         reference=f"{REFERENCE}.nii.gz",
         lows=expand(f"{LOW}.nii.gz", drf=settings.drfs, allow_missing=True),
@@ -31,6 +32,8 @@ rule align:
         "<logs>/align/{subject}.log",
     benchmark:
         "<benchmarks>/align/{subject}.tsv"
+    wildcard_constraints:
+        subject=among(COMPARED_SUBJECTS),
     threads: 1  # the registration depends on the number of threads
     resources:
         mem_mb=growing(4000),
@@ -45,9 +48,47 @@ rule align:
         "../scripts/align.py"
 
 
+# The same for a subject of whom there is a low dose alone: the PET stays on its own grid.
+rule align_alone:
+    input:
+        low=lambda wildcards: expand(
+            f"{RECON}_drf-{{drf}}_pet.nii.gz", drf=ALONE[wildcards.subject].lows, **wildcards
+        ),
+        t1w=f"{RAW}_T1w.nii.gz",
+    output:
+        t1w=f"{ANAT}_space-pet_desc-preproc_T1w.nii.gz",
+        sidecar=f"{ANAT}_space-pet_desc-preproc_T1w.json",
+        transform=f"{ANAT}_from-T1w_to-pet_xfm.json",
+        picture=report(
+            "<results>/figures/registration/{subject}.png",
+            caption="../report/registration.rst",
+            category="Registration",
+            labels={"subject": "{subject}"},
+        ),
+    log:
+        "<logs>/align/{subject}.log",
+    benchmark:
+        "<benchmarks>/align/{subject}.tsv"
+    wildcard_constraints:
+        subject=among(ALONE),
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        seed=lookup(dpath="seed", within=config),
+    message:
+        "{wildcards.subject}: bring the MR onto the PET's grid"
+    script:
+        "../scripts/align_alone.py"
+
+
 rule describe_derivatives:
+    input:
+        sidecars=expand(f"{REFERENCE}.json", subject=COMPARED_SUBJECTS) + images_of_alone(".json"),
     output:
         description="<results>/derivatives/csrd/dataset_description.json",
+        readme="<results>/derivatives/csrd/README",
     log:
         "<logs>/describe_derivatives.log",
     benchmark:

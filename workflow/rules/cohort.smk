@@ -100,6 +100,49 @@ else:
         script:
             "../scripts/import_t1w.py"
 
+    rule import_images:
+        input:
+            normal=files_of("pet"),
+            lows=lambda wildcards: [subjects[wildcards.subject].lows[drf] for drf in settings.drfs],
+        output:
+            images=expand(f"{RECON}_drf-{{drf}}_pet.nii.gz", drf=[1, *settings.drfs], allow_missing=True),
+            sidecars=expand(f"{RECON}_drf-{{drf}}_pet.json", drf=[1, *settings.drfs], allow_missing=True),
+        log:
+            "<logs>/import_images/{subject}.log",
+        benchmark:
+            "<benchmarks>/import_images/{subject}.tsv"
+        wildcard_constraints:
+            subject=among(IMAGE_SUBJECTS),
+        threads: 1
+        resources:
+            mem_mb=4000,
+            runtime=10,
+        params:
+            drfs=lookup(dpath="drfs", within=config),
+            doses=[1, *settings.drfs],
+            unit=lookup(dpath="cohort/units", within=config),
+        message:
+            "{wildcards.subject}: bring in the reconstructed images"
+        script:
+            "../scripts/import_images.py"
+
+    use rule import_images as import_low_dose with:
+        input:
+            lows=lambda wildcards: ALONE[wildcards.subject].lows[int(wildcards.drf)],
+        output:
+            images=f"{RECON}_drf-{{drf}}_pet.nii.gz",
+            sidecars=f"{RECON}_drf-{{drf}}_pet.json",
+        log:
+            "<logs>/import_images/{subject}_drf-{drf}.log",
+        benchmark:
+            "<benchmarks>/import_images/{subject}_drf-{drf}.tsv"
+        wildcard_constraints:
+            subject=among(ALONE),
+        params:
+            drfs=lambda wildcards: [int(wildcards.drf)],
+            doses=lambda wildcards: [int(wildcards.drf)],
+            unit=lookup(dpath="cohort/units", within=config),
+
     rule import_corrections:
         input:
             mumap=files_of("mumap"),
@@ -124,7 +167,7 @@ else:
 # What a subject comes with, for the record of the run: the user's own files, or what the simulation made.
 rule hash_inputs:
     input:
-        SIMULATED_FILES if SIMULATED else [files_of(column) for column in FILE_COLUMNS],
+        SIMULATED_FILES if SIMULATED else own_files,
     output:
         record="<results>/raw/{subject}/{subject}_inputs.json",
     log:
@@ -133,8 +176,8 @@ rule hash_inputs:
         "<benchmarks>/hash_inputs/{subject}.tsv"
     threads: 1
     resources:
-        mem_mb=500,
-        runtime=60,
+        mem_mb=growing(500),
+        runtime=growing(60),
     message:
         "{wildcards.subject}: note the checksums of its files"
     script:

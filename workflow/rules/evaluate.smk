@@ -67,7 +67,7 @@ rule coverage:
     benchmark:
         "<benchmarks>/coverage/{subject}_{method}.tsv"
     wildcard_constraints:
-        method="|".join(settings.methods_with_spread) or NO_METHOD,
+        method=among(settings.methods_with_spread),
     threads: 1
     resources:
         mem_mb=growing(2000),

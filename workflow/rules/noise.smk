@@ -74,7 +74,7 @@ if SIMULATED:
         benchmark:
             "<benchmarks>/denoise_again/{subject}_drf-{drf}_{method}.tsv"
         wildcard_constraints:
-            method="|".join(settings.fitted_methods) or NO_METHOD,
+            method=among(settings.fitted_methods),
         threads: 1
         resources:
             mem_mb=4000,

@@ -1,10 +1,15 @@
 # Where the files of a subject stand, and what a rule needs to know about it.
-SIMULATED = settings.cohort.sheet is None
+SIMULATED = settings.cohort.virtual
 TRACER = next(iter(subjects.values())).tracer
+COMPARED_SUBJECTS = [name for name, subject in subjects.items() if subject.is_compared]
+LISTMODE_SUBJECTS = [name for name in COMPARED_SUBJECTS if not subjects[name].lows]
+IMAGE_SUBJECTS = [name for name in COMPARED_SUBJECTS if subjects[name].lows]
+ALONE = {name: subject for name, subject in subjects.items() if not subject.is_compared}  # only a low dose
+ALONE_WITH_MR = [name for name, subject in ALONE.items() if subject.t1w]
 RAW = "<results>/raw/{subject}/{subject}"
 RECON = "<results>/recon/{subject}/{subject}"
 ANAT = "<results>/derivatives/csrd/{subject}/anat/{subject}"
-PET = f"<results>/derivatives/csrd/{{subject}}/pet/{{subject}}_trc-{TRACER}"
+PET = "<results>/derivatives/csrd/{subject}/pet/{subject}" + (f"_trc-{TRACER}" if TRACER else "")
 REFERENCE = f"{PET}_rec-acstat_desc-reference_pet"
 LOW = f"{PET}_rec-acstatDrf{{drf}}_desc-lowdose_pet"
 DENOISED = f"{PET}_rec-acstatDrf{{drf}}_desc-{{method}}_pet"
@@ -15,10 +20,9 @@ SIMULATED_FILES = [
     f"{RAW}_{file}"
     for file in ("listmode.l64", "listmode.l64.hdr", "T1w.nii.gz", "mumap.nii.gz", "normalisation.npy")
 ]
-FILE_COLUMNS = ("listmode", "header", "t1w", "mumap", "normalisation")
 LOWEST = max(settings.drfs)
 COMPARED = "csrd" in settings.methods and len(settings.methods) > 1
-NO_METHOD = "[^a-zA-Z0-9]"  # constrains a rule to no method at all
+NONE = "[^a-zA-Z0-9]"  # constrains a wildcard to nothing at all
 
 
 def code_of(room):
@@ -29,6 +33,13 @@ def code_of(room):
 def files_of(column):
     """Return an input function: the user's own file of the subject, none where the sheet has n/a."""
     return lambda wildcards: getattr(subjects[wildcards.subject], column) or []
+
+
+def own_files(wildcards):
+    """Return every file that the user has of the subject."""
+    subject = subjects[wildcards.subject]
+    scan = subject.listmode, subject.header, subject.t1w, subject.mumap, subject.normalisation, subject.pet
+    return [path for path in (*scan, *subject.lows.values()) if path]
 
 
 def growing(amount):
@@ -55,3 +66,25 @@ def listmode_of(wildcards):
 def header_of(wildcards):
     """Return the Interfile header beside that file."""
     return f"{listmode_of(wildcards)}.hdr"
+
+
+def among(names):
+    """Return the pattern of a wildcard that is one of the names."""
+    return "|".join(names) or NONE
+
+
+def methods_for(name):
+    """Return the fitted methods that a low dose without a normal one can be denoised by."""
+    return settings.fitted_methods if subjects[name].t1w else settings.methods_without_mr
+
+
+def images_of_alone(*suffixes):
+    """Return what is made of low doses without a normal one."""
+    return [
+        f"{pattern}{suffix}".format(subject=name, drf=drf, method=method)
+        for name, subject in ALONE.items()
+        for drf in subject.lows
+        for method in methods_for(name)
+        for pattern in (DENOISED, *([SPREAD] if method in settings.methods_with_spread else []))
+        for suffix in suffixes
+    ]

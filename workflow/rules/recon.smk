@@ -60,6 +60,8 @@ rule reconstruct:
         "<logs>/reconstruct/{subject}_drf-{drf}.log",
     benchmark:
         "<benchmarks>/reconstruct/{subject}_drf-{drf}.tsv"
+    wildcard_constraints:
+        subject=among(LISTMODE_SUBJECTS),
     priority: 1  # thinned files are as large as the raw one: use them up before there are more
     threads: 4
     resources:

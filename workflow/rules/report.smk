@@ -272,7 +272,7 @@ rule figure_doses:
 rule figure_training:
     input:
         code=code_of("report"),
-        models=expand("<results>/models/{method}/model.json", method=settings.learned_methods),
+        models=expand("<results>/models/{method}/model.json", method=LEARNED_HERE),
     output:
         figure=report(
             "<results>/figures/training.png",
@@ -289,7 +289,7 @@ rule figure_training:
         mem_mb=growing(1000),
         runtime=growing(5),
     params:
-        methods=settings.learned_methods,
+        methods=LEARNED_HERE,
     message:
         "Draw the courses of training"
     script:
@@ -341,17 +341,24 @@ rule report:
             if settings.methods_with_spread
             else []
         ),
-        registration=expand("<results>/figures/registration/{subject}.png", subject=subjects),
+        registration=expand(
+            "<results>/figures/registration/{subject}.png", subject=[*COMPARED_SUBJECTS, *ALONE_WITH_MR]
+        ),
         dose_quality=rules.figure_doses.output.figure,
-        training=rules.figure_training.output.figure if settings.learned_methods else [],
+        training=rules.figure_training.output.figure if LEARNED_HERE else [],
         reliability=rules.figure_reliability.output.figure if settings.methods_with_spread else [],
         coverage="<results>/metrics/coverage.csv" if settings.methods_with_spread else [],
         truth="<results>/metrics/metrics_truth.csv" if SIMULATED else [],
         regions="<results>/metrics/regions.csv" if SIMULATED else [],
         agreement=rules.figure_regions.output.figure if SIMULATED else [],
         inputs=expand("<results>/raw/{subject}/{subject}_inputs.json", subject=subjects),
-        study=[settings.cohort.tracer] if SIMULATED else [settings.cohort.sheet],
+        study=(
+            [settings.cohort.tracer]
+            if SIMULATED
+            else [settings.cohort.sheet] if settings.cohort.sheet else []
+        ),
         models=expand("<results>/models/{method}/model.json", method=settings.fitted_methods),
+        sidecars=expand(f"{REFERENCE}.json", subject=COMPARED_SUBJECTS),
     output:
         page="<results>/report.html",
         run="<results>/run.json",
@@ -368,6 +375,7 @@ rule report:
         benchmarks=f"{settings.results_dir}/benchmarks",
         subjects=list(subjects),
         methods=settings.fitted_methods,
+        registered=[*COMPARED_SUBJECTS, *ALONE_WITH_MR],
         test_subjects=subjects_of("test"),
         simulated=SIMULATED,
         in_suv=cohort.in_suv(subjects.values()),

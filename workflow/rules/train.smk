@@ -1,4 +1,7 @@
 # Methods fitted on the training subjects, chosen on the validation ones, at the doses they may see.
+LEARNED_HERE = [] if models else settings.learned_methods
+
+
 rule fit:
     input:
         lows=expand(f"{LOW}.nii.gz", subject=subjects_of("train", "validation"), drf=settings.train_drfs),
@@ -12,7 +15,7 @@ rule fit:
     benchmark:
         "<benchmarks>/fit/{method}.tsv"
     wildcard_constraints:
-        method="|".join(settings.fitted_methods),
+        method=NONE if models else among(settings.fitted_methods),
     threads: 8
     resources:
         mem_mb=growing(8000),
@@ -26,3 +29,25 @@ rule fit:
         "{wildcards.method}: fit"
     script:
         "../scripts/fit.py"
+
+
+# Or methods that were fitted before: their own folders hold more than the card, as `fit`'s do.
+rule bring_model:
+    input:
+        model=lambda wildcards: models[wildcards.method] / "model.json",
+    output:
+        model="<results>/models/{method}/model.json",
+    log:
+        "<logs>/bring_model/{method}.log",
+    benchmark:
+        "<benchmarks>/bring_model/{method}.tsv"
+    wildcard_constraints:
+        method=among(models or []),
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    message:
+        "{wildcards.method}: bring in the fitted model"
+    script:
+        "../scripts/bring_model.py"

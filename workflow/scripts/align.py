@@ -4,6 +4,7 @@ from csrd.errors import plain_errors
 
 with plain_errors(snakemake.log[0]):
     from csrd.align.align import AlignOutputs, align
+    from csrd.files import read_json
 
     given, out, params = snakemake.input, snakemake.output, snakemake.params
     align(
@@ -22,4 +23,5 @@ with plain_errors(snakemake.log[0]):
         register_to=params.align["register_to"],
         seed=params.seed,
         threads=snakemake.threads,
+        facts=read_json(given.subject),
     )

@@ -7,4 +7,5 @@ from csrd.errors import plain_errors
 with plain_errors(snakemake.log[0]):
     from csrd.align.derivatives import write_description
 
-    write_description(Path(snakemake.output.description).parent)
+    folder = Path(snakemake.output.description).parent
+    write_description(folder, snakemake.input.sidecars)

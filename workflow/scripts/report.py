@@ -11,7 +11,7 @@ with plain_errors(snakemake.log[0]):
     kinds = [kind for kind in ("comparison", "errors", "spread") if given[kind]]
     by_subject = {kind: dict(zip(params.test_subjects, given[kind], strict=True)) for kind in kinds}
     whole = {kind: given[kind] or None for kind in ("dose_quality", "training", "reliability", "agreement")}
-    registration = dict(zip(params.subjects, given.registration, strict=True))
+    registration = dict(zip(params.registered, given.registration, strict=True))
     run = write_run(
         snakemake.output.run,
         settings,
@@ -39,4 +39,5 @@ with plain_errors(snakemake.log[0]):
         regions=given.regions or None,
         benchmarks=params.benchmarks,
         run=run,
+        sidecars=given.sidecars,
     )

@@ -1,0 +1,242 @@
+"""What the user says of each subject, whether in a sheet or a BIDS dataset, and all that is wrong with it."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from csrd.cohort.subject import SPLITS, Subject
+from csrd.config import Config
+from csrd.errors import InputError
+from csrd.files import inherited
+from csrd.units import pet_unit
+
+FILES = ("listmode", "header", "t1w", "mumap", "normalisation", "pet")
+NUMBERS = ("weight_kg", "injected_MBq")
+COLUMNS = ("participant_id", "split", "tracer", *FILES, *NUMBERS)
+LOW_DOSE = re.compile(r"pet_drf(\d+)")
+SUFFIXES = (".l64", ".l")
+NOT_AVAILABLE = "n/a"
+
+Row = dict[str, str]
+
+
+def subjects_of(source: Path, rows: list[tuple[int, Row]], folder: Path, config: Config) -> list[Subject]:
+    """Return the subjects of rows, each with its line in `source`; relative paths start at `folder`.
+
+    Cells by column; what a row does not have is absent, empty or n/a. Of images only headers are read.
+    Raises InputError with everything that is wrong, each with its line.
+    """
+    wrong = [f"line {line}: {text}" for line, row in rows for text in _problems(row, folder, config)]
+    wrong += _problems_between([row for _, row in rows], folder, config)
+    if wrong:
+        raise InputError(f"{source} has mistakes:\n  " + "\n  ".join(wrong))
+    return [_subject(row, folder, config) for _, row in rows]
+
+
+def is_column(name: str) -> bool:
+    """Return whether a sheet may have this column."""
+    return name in COLUMNS or LOW_DOSE.fullmatch(name) is not None
+
+
+def header_beside(listmode: Path) -> Path | None:
+    """Return the Interfile header that stands beside a list-mode file."""
+    candidates = listmode.with_name(f"{listmode.name}.hdr"), listmode.with_suffix(".hdr")
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def cell(row: Row, column: str) -> str | None:
+    """Return what stands in a column, None where there is nothing."""
+    text = row.get(column, "")
+    return None if text in ("", NOT_AVAILABLE) else text
+
+
+def low_doses(row: Row) -> dict[int, str]:
+    """Return the low-dose images of a row by their dose reduction factor."""
+    found = {int(match[1]): cell(row, name) for name in row if (match := LOW_DOSE.fullmatch(name))}
+    return {drf: path for drf, path in sorted(found.items()) if path is not None}
+
+
+def _only_low(row: Row) -> bool:
+    """Return whether all there is of a subject is a low dose, so that there is nothing to compare it with."""
+    return not cell(row, "listmode") and not cell(row, "pet") and bool(low_doses(row))
+
+
+def _problems(row: Row, folder: Path, config: Config) -> Iterator[str]:
+    """Yield what is wrong with one row."""
+    yield from _wrong_words(row)
+    yield from (
+        f"{column} is {folder / path}, which does not exist; check the path"
+        for column, path in _files(row).items()
+        if not (folder / path).exists()
+    )
+    if cell(row, "listmode") and (cell(row, "pet") or low_doses(row)):
+        yield "both listmode and images are given; keep the one that the scan is to start from"
+    elif cell(row, "listmode"):
+        yield from _wrong_listmode(row, folder, embedded=config.recon.engine == "embedded")
+    elif cell(row, "pet"):
+        yield from _wrong_images(row, folder, config)
+    elif low_doses(row):
+        yield from _wrong_lone_image(row, config)
+    else:
+        yield "listmode is n/a, and so is pet; name what the scan is to start from"
+    yield from _unreadable(row, folder)
+
+
+def _wrong_words(row: Row) -> Iterator[str]:
+    name, split, tracer = (cell(row, column) for column in ("participant_id", "split", "tracer"))
+    if name is None:
+        yield "participant_id is n/a; it is needed"
+    elif not re.fullmatch(r"sub-[A-Za-z0-9]+", name):
+        yield f"participant_id is {name!r}; write sub- and letters or digits"
+    if split is None and not _only_low(row):
+        yield "split is n/a; it is needed"
+    elif split is not None and split not in SPLITS:
+        yield f"split is {split!r}; write {', '.join(SPLITS)}"
+    if tracer is not None and not re.fullmatch(r"[A-Za-z0-9]+", tracer):
+        yield f"tracer is {tracer!r}; write letters or digits"
+    for column in NUMBERS:
+        if (number := cell(row, column)) is not None and not _is_positive(number):
+            yield f"{column} is {number!r}; write a number above 0, or n/a"
+
+
+def _wrong_listmode(row: Row, folder: Path, embedded: bool) -> Iterator[str]:
+    listmode = cell(row, "listmode")
+    if not cell(row, "t1w"):
+        yield "t1w is n/a; it is needed"
+    if embedded and not cell(row, "mumap"):
+        yield "mumap is n/a; the embedded reconstruction needs one"
+    if Path(listmode).suffix not in SUFFIXES:
+        yield f"listmode is {listmode}; its name must end in {' or '.join(SUFFIXES)}"
+    elif embedded and listmode.endswith(".l"):
+        yield f"listmode is {listmode}; the embedded reconstruction reads .l64 only"
+    if not cell(row, "header") and header_beside(folder / listmode) is None:
+        yield f"header is n/a, and {folder / listmode}.hdr does not exist; name the header"
+
+
+def _wrong_images(row: Row, folder: Path, config: Config) -> Iterator[str]:
+    """Yield what is wrong with a row that starts from reconstructed images of the normal and low doses."""
+    if not cell(row, "t1w"):
+        yield "t1w is n/a; it is needed"
+    lacking = [drf for drf in config.drfs if drf not in low_doses(row)]
+    if lacking:
+        columns = ", ".join(f"pet_drf{drf}" for drf in lacking)
+        yield f"{columns} n/a, but drfs asks for it; add the image, or take the dose out of drfs"
+    units = {}
+    for column, path in _images(row).items():
+        try:
+            units[column] = _unit(folder / path, config.cohort.units)
+        except InputError as error:
+            yield f"{column}: {error}"
+    if None in units.values():
+        unknown = ", ".join(column for column, unit in units.items() if unit is None)
+        yield f"the unit of {unknown} is not known; write Units into its .json sidecar, or set cohort.units"
+    elif len(set(units.values())) > 1:
+        said = ", ".join(f"{column} in {unit}" for column, unit in units.items())
+        yield f"the images' units differ ({said}); convert them to one"
+
+
+def _wrong_lone_image(row: Row, config: Config) -> Iterator[str]:
+    lows = low_doses(row)
+    if len(lows) > 1:
+        columns = ", ".join(f"pet_drf{drf}" for drf in lows)
+        yield f"{columns} are given without pet; add the normal dose, or keep one low dose to be denoised"
+    if cell(row, "split") in ("train", "validation"):
+        yield f"split is {cell(row, 'split')!r}, but there is no normal dose; add pet, or write n/a"
+    if not cell(row, "t1w") and not config.methods_without_mr:
+        methods = ", ".join(config.fitted_methods) or "none"
+        yield f"t1w is n/a, and no method in use ({methods}) does without; add csrdnomr to methods"
+
+
+def _unreadable(row: Row, folder: Path) -> Iterator[str]:
+    """Yield which images cannot be read, and which are not on the grid of `pet`."""
+    from csrd.volume import Volume  # nibabel takes a while, and a virtual cohort has no images
+
+    grids = {}
+    for column, path in _files(row).items():
+        if column not in ("listmode", "header", "normalisation") and (folder / path).exists():
+            try:
+                grids[column] = Volume.grid_of(folder / path)
+            except InputError as error:
+                yield f"{column}: {error}"
+    normal = grids.pop("pet", None)
+    for column, grid in grids.items():
+        if column.startswith("pet") and normal is not None and not grid.same_grid(normal):
+            yield f"{column} is not on the grid of pet; reconstruct both with the same matrix and voxel"
+
+
+def _problems_between(rows: list[Row], folder: Path, config: Config) -> Iterator[str]:
+    """Yield what is wrong with the rows together: doubles, a split without subjects, tracers, units."""
+    for column in ("participant_id", "listmode", "pet"):
+        counts = Counter(text for row in rows if (text := cell(row, column)))
+        doubles = [(value, count) for value, count in counts.items() if count > 1]
+        yield from (f"{column} {value} stands in {count} lines; keep one" for value, count in doubles)
+    compared = [row for row in rows if not _only_low(row)]
+    splits = {cell(row, "split") for row in compared}
+    if config.fitted_methods and config.cohort.models is None and "train" not in splits:
+        yield "no subject has split train; name at least one, or name fitted methods by cohort.models"
+    if "test" not in splits and len(compared) == len(rows):
+        yield "no subject has split test; name at least one"
+    tracers = sorted({cell(row, "tracer") or NOT_AVAILABLE for row in rows})
+    if len(tracers) > 1:
+        yield f"the subjects' tracers are {', '.join(tracers)}; one table is about one tracer"
+    in_suv = [_is_in_suv(row, folder, config) for row in compared]
+    if any(in_suv):
+        lacking = [row for row, suv in zip(compared, in_suv, strict=True) if not suv and not _has_dose(row)]
+        for row in lacking:
+            yield f"{cell(row, 'participant_id')} is not in SUV as others are; add weight_kg and injected_MBq"
+
+
+def _is_in_suv(row: Row, folder: Path, config: Config) -> bool:
+    path = cell(row, "pet")
+    try:
+        return path is not None and _unit(folder / path, config.cohort.units) == "SUV"
+    except InputError:
+        return False  # told with the row
+
+
+def _has_dose(row: Row) -> bool:
+    return bool(cell(row, "weight_kg") and cell(row, "injected_MBq"))
+
+
+def _unit(path: Path, otherwise: str | None) -> str | None:
+    """Return the unit of a PET image, from its sidecar or as the configuration says; None: not known."""
+    said = inherited(path).get("Units", otherwise)
+    return None if said is None else pet_unit(str(said))[0]
+
+
+def _images(row: Row) -> dict[str, str]:
+    """Return the PET images of a row by column."""
+    normal = {"pet": cell(row, "pet")} if cell(row, "pet") else {}
+    return normal | {f"pet_drf{drf}": path for drf, path in low_doses(row).items()}
+
+
+def _files(row: Row) -> dict[str, str]:
+    """Return all files of a row by column."""
+    return {column: path for column in FILES if (path := cell(row, column))} | _images(row)
+
+
+def _is_positive(text: str) -> bool:
+    try:
+        return 0 < float(text) < float("inf")
+    except ValueError:
+        return False
+
+
+def _subject(row: Row, folder: Path, config: Config) -> Subject:
+    """Return the subject of a row without mistakes."""
+    files = {column: folder / path if (path := cell(row, column)) else None for column in FILES}
+    if files["listmode"]:
+        files["header"] = files["header"] or header_beside(files["listmode"])
+    lows = {drf: folder / path for drf, path in low_doses(row).items()}
+    pet = files["pet"] or next(iter(lows.values()), None)
+    numbers = {column: float(text) if (text := cell(row, column)) else None for column in NUMBERS}
+    return Subject(
+        id=row["participant_id"],
+        split="" if _only_low(row) else row["split"],
+        tracer=cell(row, "tracer"),
+        lows=lows,
+        unit=_unit(pet, config.cohort.units) if pet else "Bq/mL",
+        **files,
+        **numbers,
+    )

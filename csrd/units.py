@@ -1,0 +1,33 @@
+"""Units of PET images: what sidecars call them, and the way to SUV."""
+
+from csrd.errors import InputError
+
+_NAMES = {
+    "bq/ml": ("Bq/mL", 1.0),
+    "bqml": ("Bq/mL", 1.0),  # DICOM's name
+    "kbq/ml": ("Bq/mL", 1e3),
+    "suv": ("SUV", 1.0),
+    "g/ml": ("SUV", 1.0),
+}
+
+
+def pet_unit(name: str) -> tuple[str, float]:
+    """Return the unit that images are kept in, "Bq/mL" or "SUV", and the factor to it from the one named.
+
+    Raises InputError for a unit that is no concentration.
+    """
+    known = _NAMES.get(name.strip().lower())
+    if known is None:
+        raise InputError(f"the unit {name!r} is not Bq/mL, kBq/mL or SUV; convert the image to one of them")
+    return known
+
+
+def suv_per_bq_ml(weight_kg: float, activity_MBq: float) -> float:  # noqa: N803
+    """Return the SUV of 1 Bq/mL: weight over activity, a gram of tissue taken as 1 mL.
+
+    Raises InputError for a value that is not above zero.
+    """
+    for name, value, unit in (("weight", weight_kg, "kg"), ("activity", activity_MBq, "MBq")):
+        if value <= 0:
+            raise InputError(f"the {name} is {value} {unit}; give it above zero, or leave it out for kBq/mL")
+    return weight_kg * 1e3 / (activity_MBq * 1e6)

@@ -1,0 +1,110 @@
+"""A BIDS dataset as a cohort: what is found where, and what is missing or there twice."""
+
+import json
+
+import numpy as np
+import pytest
+
+from csrd.cohort import in_suv, subjects
+from csrd.cohort.bids import activity_at_reference
+from csrd.config import load
+from csrd.errors import InputError
+from csrd.volume import Volume
+
+SIDECAR = {
+    "Units": "Bq/mL", "TracerName": "[11C]DASB", "TracerRadionuclide": "C11", "InjectedRadioactivity": 577.6,
+    "InjectedRadioactivityUnits": "MBq", "InjectionStart": 0, "ImageDecayCorrectionTime": 0,
+}  # fmt: skip
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    """Return a dataset: A with images of both doses, B with list-mode, C with a low dose alone."""
+    (tmp_path / "dataset_description.json").write_text("{}")
+    (tmp_path / "participants.tsv").write_text(
+        "participant_id\tweight\tsplit\nsub-A\t65\ttrain\nsub-B\t70\ttest\nsub-C\tn/a\tn/a\n"
+    )
+    image = np.zeros((6, 6, 6), np.float32)
+    image[2:4, 2:4, 2:4] = 1
+
+    def save(path, sidecar=None):
+        Volume(image, np.eye(4)).save(tmp_path / path)
+        if sidecar is not None:
+            (tmp_path / path.replace(".nii.gz", ".json")).write_text(json.dumps(sidecar))
+
+    for name in "AB":
+        save(f"sub-{name}/ses-1/anat/sub-{name}_ses-1_T1w.nii.gz")
+        save(f"sub-{name}/ses-1/pet/sub-{name}_ses-1_trc-DASB_pet.nii.gz", SIDECAR)
+    save("sub-A/ses-1/pet/sub-A_ses-1_trc-DASB_rec-acstatDrf4_pet.nii.gz", SIDECAR)
+    save("sub-C/pet/sub-C_trc-DASB_pet.nii.gz", {**SIDECAR, "DoseReductionFactor": 4})
+    source = tmp_path / "sourcedata" / "sub-B" / "ses-1"
+    save("sourcedata/sub-B/ses-1/sub-B_mumap.nii.gz")
+    (source / "scan.l64").touch()
+    (source / "scan.l64.hdr").touch()
+    return tmp_path
+
+
+def config(root, **cohort):
+    methods = ["lowdose", "csrdnomr"]
+    return load({"drfs": [4], "train_drfs": [4], "methods": methods, "cohort": {"bids": str(root), **cohort}})
+
+
+def test_every_depth_is_found(dataset):
+    images, listmode, alone = subjects(config(dataset))
+    assert images.pet.name == "sub-A_ses-1_trc-DASB_pet.nii.gz" and images.t1w.name.endswith("T1w.nii.gz")
+    assert images.lows[4].name == "sub-A_ses-1_trc-DASB_rec-acstatDrf4_pet.nii.gz" and images.unit == "Bq/mL"
+    assert (images.weight_kg, images.injected_MBq, images.tracer, images.split) == (
+        65,
+        577.6,
+        "DASB",
+        "train",
+    )
+    assert listmode.listmode.name == "scan.l64" and listmode.mumap.name == "sub-B_mumap.nii.gz"
+    assert listmode.pet is None, "the dataset's image of the same scan is not taken for one of its own"
+    assert list(alone.lows) == [4] and alone.split == "" and not alone.is_compared
+    assert not in_suv([images, listmode]) and in_suv([images])
+
+
+def test_mistakes_carry_the_line_of_participants(dataset):
+    (dataset / "sub-A/ses-1/pet/sub-A_ses-1_trc-DASB_rec-acstatDrf4_pet.json").write_text("{}")
+    (dataset / "sub-B/ses-1/anat/sub-B_ses-1_T1w.nii.gz").unlink()
+    with pytest.raises(InputError) as caught:
+        subjects(config(dataset))
+    said = str(caught.value)
+    assert "participants.tsv has mistakes" in said and "line 3: t1w is n/a; it is needed" in said
+    assert "line 2: the unit of pet_drf4 is not known" in said
+    image = (dataset / "sub-A/ses-1/anat/sub-A_ses-1_T1w.nii.gz").read_bytes()
+    (dataset / "sub-A/ses-1/anat/sub-A_ses-1_acq-2_T1w.nii.gz").write_bytes(image)
+    with pytest.raises(InputError, match="line 2: there are 2 files for t1w .*; keep one, or write a sheet"):
+        subjects(config(dataset))
+
+
+def test_without_splits_all_are_test_subjects(dataset):
+    (dataset / "participants.tsv").write_text("participant_id\nsub-A\n")
+    with pytest.raises(InputError, match="no subject has split train; .* cohort.models"):
+        subjects(config(dataset))
+    assert [subject.split for subject in subjects(config(dataset, models="packaged"))] == ["test"]
+
+
+def test_what_is_no_dataset(tmp_path):
+    with pytest.raises(InputError, match="is no BIDS dataset with dataset_description.json"):
+        subjects(config(tmp_path))
+    with pytest.raises(InputError, match="sheet and bids are both given"):
+        config(tmp_path, sheet="a.tsv")
+
+
+@pytest.mark.parametrize(
+    ("differs", "activity"),
+    [
+        ({}, 577.6),
+        ({"ImageDecayCorrectionTime": 1224}, 288.8),
+        ({"TracerRadionuclide": "11C", "ImageDecayCorrectionTime": 1224}, 288.8),
+        ({"TracerRadionuclide": "Xx", "ImageDecayCorrectionTime": 1224}, None),
+        ({"InjectedRadioactivityUnits": "kBq"}, 0.5776),
+        ({"InjectedRadioactivityUnits": "furlongs"}, None),
+        ({"InjectionStart": "n/a"}, None),
+        ({"ImageDecayCorrectionTime": None}, None),
+    ],
+)
+def test_activity_is_that_of_the_image_or_unknown(differs, activity):
+    assert activity_at_reference(SIDECAR | differs) == (activity and pytest.approx(activity))

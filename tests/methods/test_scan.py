@@ -1,0 +1,175 @@
+"""One scan of any kind denoised by one call: grid and unit come back, and what is wrong is said in a line."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter
+
+import csrd
+from csrd.errors import InputError
+from csrd.files import read_json, sha256
+from csrd.methods.scan import denoise, denoise_file
+from csrd.pretrained import packaged
+from csrd.volume import Volume, centred_affine
+from tests.align.head_phantom import grid_points, head, rigid, rotation
+
+SHAPE, VOXEL_MM, DRF = (44, 52, 47), 4.5, 6
+RESOLUTION_MM, FILTER_MM = 7.0, 5.0  # of the image, and of its noise
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+def normal_and_low(affine: np.ndarray, shape=SHAPE) -> tuple[Volume, Volume]:
+    """Return the phantom head on a grid, and the same with the noise of a low dose."""
+    sharp = head(grid_points(shape, affine), 0)
+    normal = gaussian_filter(sharp, RESOLUTION_MM / 2.355 / VOXEL_MM).astype(np.float32)
+    noise = gaussian_filter(np.random.default_rng(7).standard_normal(shape), FILTER_MM / 2.355 / VOXEL_MM)
+    noise *= np.sqrt(normal + 100) * 25 / noise.std()
+    return Volume(normal, affine, "Bq/mL"), Volume((normal + noise).astype(np.float32), affine, "Bq/mL")
+
+
+@pytest.fixture(scope="module")
+def pair() -> tuple[Volume, Volume]:
+    return normal_and_low(centred_affine(SHAPE, VOXEL_MM))
+
+
+@pytest.fixture(scope="module")
+def mr() -> Volume:
+    """Return the head's MR in another place, on oblique axes, one of them mirrored."""
+    shape, matrix = (60, 66, 70), rigid((7, -4, 5), (6, -9, 4))
+    affine = np.eye(4)
+    affine[:3, :3] = rotation(12, -7, 20) @ np.diag([-3.4, 3.2, 3.0])
+    affine[:3, 3] = np.array([6, -9, 4]) - affine[:3, :3] @ ((np.array(shape) - 1) / 2)
+    back = np.linalg.inv(matrix)
+    points = grid_points(shape, affine) @ back[:3, :3].T + back[:3, 3]
+    return Volume(head(points, 1).astype(np.float32), affine, "arbitrary")
+
+
+def error(image: Volume, normal: Volume) -> float:
+    inside = normal.array > 2e3
+    return float(np.sqrt(np.mean((image.array - normal.array)[inside] ** 2)))
+
+
+def test_the_package_offers_it():
+    assert csrd.denoise is denoise
+    with pytest.raises(AttributeError, match="no attribute 'denoised'"):
+        _ = csrd.denoised
+
+
+def test_a_scan_without_mr_and_dose(pair):
+    normal, low = pair
+    found = csrd.denoise(low, device="cpu")
+    assert low.array.min() < 0 <= found.image.array.min(), "voxels below zero are no reason to stop"
+    assert found.image.same_grid(low) and found.image.unit == "Bq/mL" and found.std is None
+    assert error(found.image, normal) < 0.8 * error(low, normal)
+    facts = found.facts
+    assert facts["Denoising"] == "CSRD w/o MR" and facts["DoseReductionFactorEstimated"]
+    assert facts["ModelSha256"] == sha256(packaged("csrdnomr") / "model.json") and facts["Seed"] == 2024
+    assert facts["WeightsSha256"] == sha256(packaged("csrdnomr") / "weights.safetensors")
+    assert facts["Versions"]["csrd"] == csrd.__version__ and facts["Sampler"]["steps"] == 3
+
+
+def test_an_oblique_mr_is_registered_and_resampled(pair, mr):
+    normal, low = pair
+    found = csrd.denoise(low, mr, drf=DRF)
+    assert found.facts["Denoising"] == "CSRD w MR" and found.facts["DoseReductionFactor"] == DRF
+    matrix, truth = np.array(found.facts["RegistrationMatrix"]), rigid((7, -4, 5), (6, -9, 4))
+    points = np.array([[x, y, z, 1.0] for x in (-50, 50) for y in (-60, 60) for z in (-40, 50)])
+    assert np.linalg.norm((points @ (matrix - truth).T)[:, :3], axis=1).mean() < VOXEL_MM / 2
+    assert error(found.image, normal) < 0.8 * error(low, normal)
+
+
+def test_integers_with_a_slope_and_a_frame_more(pair, tmp_path):
+    """A scanner's file: int16 with a slope, oblique axes, 4D with one frame. The same voxels come back."""
+    affine = np.eye(4)
+    affine[:3, :3] = rotation(8, 0, 10) @ np.diag([-VOXEL_MM, VOXEL_MM, VOXEL_MM])
+    affine[:3, 3] = -affine[:3, :3] @ ((np.array(SHAPE) - 1) / 2)
+    normal, low = normal_and_low(affine)
+    image = nib.Nifti1Image(low.array[..., None], affine)
+    image.header.set_data_dtype(np.int16)
+    nib.save(image, tmp_path / "low.nii")
+    stored = nib.load(tmp_path / "low.nii")
+    assert stored.header["scl_slope"] not in (0, 1) and stored.ndim == 4
+    out, std = tmp_path / "out.nii.gz", tmp_path / "std.nii.gz"
+    denoise_file(tmp_path / "low.nii", out, std=std, drf=DRF, samples=2, steps=1)
+    written = nib.load(out)
+    assert written.shape == SHAPE and written.get_data_dtype() == np.float32
+    np.testing.assert_allclose(written.affine, stored.affine, atol=1e-5)
+    assert error(Volume.load(out), normal) < 0.8 * error(Volume.load(tmp_path / "low.nii"), normal)
+    said = read_json(tmp_path / "out.json")
+    assert said["Samples"] == 2 and said["Sampler"]["steps"] == 1 and "Units" not in said, "no one said it"
+    assert Volume.load(std).array.max() > 0 and read_json(tmp_path / "std.json")["Description"].startswith(
+        "Stand"
+    )
+
+
+@pytest.mark.parametrize(
+    ("choices", "sentence"),
+    [
+        ({"samples": 3}, "samples is given, but no sample is drawn"),
+        ({"steps": 3, "product": "mean"}, "steps is given, but no sample is drawn"),
+        ({"product": "best"}, "no product 'best'"),
+        ({"product": "sample", "samples": 4}, "the product is one sample"),
+        ({"model": "nowhere"}, "nowhere/model.json does not exist"),
+    ],
+)
+def test_choices_that_make_no_sense(pair, choices, sentence):
+    with pytest.raises(InputError, match=sentence):
+        denoise(pair[1], drf=DRF, **choices)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_device_that_is_not_there(pair):
+    with pytest.raises(InputError, match="there is no CUDA device"):
+        denoise(pair[1], drf=DRF, device="cuda")
+
+
+def test_what_is_no_head(pair):
+    low = pair[1]
+    with pytest.raises(InputError, match="44 × 52 × 1 voxels, too few to be a head; give the whole volume"):
+        denoise(Volume(low.array[..., 23:24], low.affine, "Bq/mL"), drf=DRF)
+    with pytest.raises(InputError, match="no voxel above zero"):
+        denoise(low.like(-np.abs(low.array)), drf=DRF)
+    with pytest.raises(InputError, match="the low-dose image is no PET image"):
+        denoise(low.like(low.array, "arbitrary"), drf=DRF)
+    with pytest.raises(InputError, match="the MR: an image to be registered has no voxel above zero"):
+        denoise(low, Volume(np.zeros((9, 9, 9), np.float32), np.eye(4)), drf=DRF)
+
+
+def said_by_csrd(*arguments: object) -> str:
+    """Return the one line that the command says of a mistake."""
+    command = [Path(sys.executable).with_name("csrd"), "denoise", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
+    return done.stderr
+
+
+def test_a_file_cut_short(pair, tmp_path):
+    pair[1].save(tmp_path / "low.nii.gz")
+    whole = (tmp_path / "low.nii.gz").read_bytes()
+    (tmp_path / "low.nii.gz").write_bytes(whole[: len(whole) // 2])
+    line = said_by_csrd(tmp_path / "low.nii.gz", tmp_path / "out.nii.gz")
+    assert "low.nii.gz is not a readable NIfTI image" in line and line.endswith("convert or copy it again\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["low.nii.gz"], "nothing is half-written"
+
+
+def test_outputs_that_cannot_be(pair, tmp_path):
+    low = tmp_path / "low.nii.gz"
+    pair[1].save(low)
+    for out, sentence in (
+        (tmp_path / "out.txt", "name it with .nii.gz or .nii"),
+        (low, "is an input too"),
+        (low / "out.nii.gz", "Not a directory; choose another output folder"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            denoise_file(low, out)
+    with pytest.raises(InputError, match="for the image and for the standard deviation"):
+        denoise_file(low, tmp_path / "a.nii.gz", std=tmp_path / "a.nii.gz")

@@ -73,8 +73,8 @@ rule align_alone:
         subject=among(ALONE),
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=growing(4000),
+        runtime=growing(30),
     params:
         seed=lookup(dpath="seed", within=config),
     message:

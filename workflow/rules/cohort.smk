@@ -115,8 +115,8 @@ else:
             subject=among(IMAGE_SUBJECTS),
         threads: 1
         resources:
-            mem_mb=4000,
-            runtime=10,
+            mem_mb=growing(4000),
+            runtime=growing(10),
         params:
             drfs=lookup(dpath="drfs", within=config),
             doses=[1, *settings.drfs],

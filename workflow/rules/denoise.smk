@@ -62,8 +62,8 @@ rule denoise_alone:
         method=among(set(settings.fitted_methods) - set(settings.methods_with_spread)),
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=growing(4000),
+        runtime=growing(60),
     message:
         "{wildcards.subject}: denoise 1/{wildcards.drf} of the dose by {wildcards.method}"
     script:

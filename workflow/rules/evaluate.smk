@@ -117,8 +117,8 @@ if SIMULATED:
             "<benchmarks>/match_truth/{subject}.tsv"
         threads: 1
         resources:
-            mem_mb=2000,
-            runtime=10,
+            mem_mb=growing(2000),
+            runtime=growing(10),
         message:
             "{wildcards.subject}: bring the truth to the resolution of the normal dose"
         script:
@@ -182,8 +182,8 @@ if SIMULATED:
             "<benchmarks>/regions/{subject}.tsv"
         threads: 1
         resources:
-            mem_mb=2000,
-            runtime=10,
+            mem_mb=growing(2000),
+            runtime=growing(10),
         params:
             drfs=lookup(dpath="drfs", within=config),
             methods=lookup(dpath="methods", within=config),

@@ -52,8 +52,8 @@ if SIMULATED:
             "<benchmarks>/crop_again/{subject}_draw-{draw}_drf-{drf}.tsv"
         threads: 1
         resources:
-            mem_mb=2000,
-            runtime=10,
+            mem_mb=growing(2000),
+            runtime=growing(10),
         message:
             "{wildcards.subject}: bring draw {wildcards.draw} onto the common grid"
         script:
@@ -77,8 +77,8 @@ if SIMULATED:
             method=among(settings.fitted_methods),
         threads: 1
         resources:
-            mem_mb=4000,
-            runtime=60,
+            mem_mb=growing(4000),
+            runtime=growing(60),
         message:
             "{wildcards.subject}: denoise {input.lows} by {wildcards.method}"
         script:
@@ -117,8 +117,8 @@ if SIMULATED:
             "<benchmarks>/noise.tsv"
         threads: 1
         resources:
-            mem_mb=2000,
-            runtime=10,
+            mem_mb=growing(2000),
+            runtime=growing(10),
         params:
             subject=NOISE_SUBJECT,
             drf=LOWEST,

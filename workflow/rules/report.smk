@@ -104,8 +104,8 @@ if SIMULATED:
             "<benchmarks>/figure_regions.tsv"
         threads: 1
         resources:
-            mem_mb=1000,
-            runtime=5,
+            mem_mb=growing(1000),
+            runtime=growing(5),
         message:
             "Draw the uptake by region"
         script:

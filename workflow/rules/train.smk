@@ -45,8 +45,8 @@ rule bring_model:
         method=among(models or []),
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=growing(2000),
+        runtime=growing(10),
     message:
         "{wildcards.method}: bring in the fitted model"
     script:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from csrd import __version__
+from csrd.config import load
 from csrd.errors import InputError
 from csrd.files import sha256, whole_file
 from csrd.methods.base import MODEL_FILE, Method, TrainingPair
@@ -175,6 +176,11 @@ class Learned(Method):
         model = cls.read_model(model_dir)
         if not {"settings", "learned"} <= set(model):
             raise InputError(f"{Path(model_dir) / MODEL_FILE} lacks its settings; train the method again")
+        if lacking := load({}).of_method(cls.key).keys() - model["settings"].keys():
+            raise InputError(
+                f"{Path(model_dir) / MODEL_FILE} lacks the settings {', '.join(sorted(lacking))}: it was fitted "
+                f"by version {model.get('version')}; fit it again by this one"
+            )
         network = cls.build(model["settings"])
         load_weights(Path(model_dir) / WEIGHTS_FILE, network)
         return cls(network, model)

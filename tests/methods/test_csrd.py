@@ -201,6 +201,14 @@ def test_damaged_or_foreign_models_are_refused(model, tmp_path):
     with pytest.raises(InputError, match="is of another network"):
         method("csrd").load(tmp_path)
     copy()
+    content = read_json(tmp_path / "model.json")
+    del content["settings"]["samples"]
+    (tmp_path / "model.json").write_text(json.dumps(content))
+    with pytest.raises(
+        InputError, match="lacks the settings samples: it was fitted by version .*; fit it again"
+    ):
+        method("csrd").load(tmp_path)
+    copy()
     whole = (model / "weights.safetensors").read_bytes()
     (tmp_path / "weights.safetensors").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError, match="no readable weights"):

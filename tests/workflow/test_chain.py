@@ -187,7 +187,7 @@ def test_own_images_and_a_lone_low_dose(results, snakemake, study):
         ["sub-Low4", "n/a", "n/a", "odd.nii.gz", "n/a", "n/a", "n/a"],
     ]
     (folder / "subjects.tsv").write_text("".join("\t".join(map(str, row)) + "\n" for row in rows))
-    models, methods = results / "models", ["lowdose", "tv", "csrd", "csrdnomr"]
+    models, methods = results / "models", ["lowdose", "csrd", "csrdnomr"]
     cohort = {"sheet": str(folder / "subjects.tsv"), "units": "Bq/mL", "models": str(models)}
     own = {"results_dir": "results-images", "drfs": [4], "methods": methods, "cohort": cohort}
     (study / "images.yaml").write_text(yaml.safe_dump(own))
@@ -203,10 +203,10 @@ def test_own_images_and_a_lone_low_dose(results, snakemake, study):
     virtual = pd.read_csv(results / "metrics" / "metrics.csv").set_index(["subject", "drf", "method"])
     expected = virtual.loc[(TEST_SUBJECT, 4, "csrd"), "psnr"]
     assert metrics.loc[("sub-Img3", "csrd"), "psnr"] == pytest.approx(expected, abs=0.2)
-    for name, made in (("sub-Low3", {"tv", "csrd", "csrdnomr"}), ("sub-Low4", {"tv", "csrdnomr"})):
+    for name, made in (("sub-Low3", {"csrd", "csrdnomr"}), ("sub-Low4", {"csrdnomr"})):
         pets = (out / "derivatives" / "csrd" / name / "pet").glob("*_pet.nii.gz")
         images = {re.search("desc-(.*)_pet", path.name)[1]: Volume.load(path) for path in pets}
-        assert set(images) == made | {f"{method}Spread" for method in made - {"tv"}}
+        assert set(images) == made | {f"{method}Spread" for method in made}
         assert all(image.same_grid(odd) and image.unit == "Bq/mL" for image in images.values())
     assert (out / "figures" / "registration" / "sub-Low3.png").exists()
     assert_is_bids(out / "derivatives" / "csrd")

@@ -51,9 +51,7 @@ rule align:
 # The same for a subject of whom there is a low dose alone: the PET stays on its own grid.
 rule align_alone:
     input:
-        low=lambda wildcards: expand(
-            f"{RECON}_drf-{{drf}}_pet.nii.gz", drf=ALONE[wildcards.subject].lows, **wildcards
-        ),
+        low=lambda wildcards: f"{RECON}_drf-{next(iter(ALONE[wildcards.subject].lows))}_pet.nii.gz",
         t1w=f"{RAW}_T1w.nii.gz",
     output:
         t1w=f"{ANAT}_space-pet_desc-preproc_T1w.nii.gz",

@@ -128,9 +128,9 @@ else:
 
     use rule import_images as import_low_dose with:
         input:
-            lows=lambda wildcards: ALONE[wildcards.subject].lows[int(wildcards.drf)],
+            lows=lambda wildcards: [ALONE[wildcards.subject].lows[int(wildcards.drf)]],
         output:
-            images=f"{RECON}_drf-{{drf}}_pet.nii.gz",
+            images=[f"{RECON}_drf-{{drf}}_pet.nii.gz"],
             sidecars=f"{RECON}_drf-{{drf}}_pet.json",
         log:
             "<logs>/import_images/{subject}_drf-{drf}.log",

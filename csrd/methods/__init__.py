@@ -10,7 +10,7 @@ from pkgutil import iter_modules
 from csrd.errors import InputError
 from csrd.methods.base import Method, TrainingPair
 
-NOT_METHODS = {"base", "denoise", "learned", "packaged", "scaling", "scan", "slices", "train"}
+NOT_METHODS = {"base", "denoise", "learned", "packaged", "scaling", "scan", "slices", "together", "train"}
 
 __all__ = ["Method", "TrainingPair", "keys", "method"]
 

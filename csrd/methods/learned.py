@@ -177,9 +177,10 @@ class Learned(Method):
         if not {"settings", "learned"} <= set(model):
             raise InputError(f"{Path(model_dir) / MODEL_FILE} lacks its settings; train the method again")
         if lacking := load({}).of_method(cls.key).keys() - model["settings"].keys():
+            names, older = ", ".join(sorted(lacking)), model.get("version")
             raise InputError(
-                f"{Path(model_dir) / MODEL_FILE} lacks the settings {', '.join(sorted(lacking))}: it was fitted "
-                f"by version {model.get('version')}; fit it again by this one"
+                f"{Path(model_dir) / MODEL_FILE} lacks the settings {names}: "
+                f"it was fitted by version {older}; fit it again by this one"
             )
         network = cls.build(model["settings"])
         load_weights(Path(model_dir) / WEIGHTS_FILE, network)

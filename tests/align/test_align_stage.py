@@ -136,7 +136,7 @@ def test_what_was_not_given_is_told_and_not_made_up(recon, tmp_path):
     assert not {"TracerName", "SUVPerBqPerML", "Manufacturer", "InjectedMass"} & set(said)
     full = tmp_path / "full.json"
     full.write_text(json.dumps(dict.fromkeys(REQUIRED_OF_PET, 1)))
-    write_description(tmp_path, "A cohort", [sidecar, full])
+    write_description(tmp_path, [sidecar, full])
     readme = (tmp_path / "README").read_text()
     assert "- Manufacturer (1 of 2 images)\n" in readme and "- ReconMethodName" not in readme
     assert missing_keys([full]) == {}

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from csrd.cohort.sheet import COLUMNS, read_sheet
+from csrd.config import Config
 from csrd.errors import InputError
 from csrd.recon.command import _run, fill_in
 from csrd.recon.interfile_image import read_interfile
@@ -110,7 +111,7 @@ def test_a_name_stays_in_the_results_folder(tmp_path, name):
     row = dict.fromkeys(COLUMNS, "n/a") | {"participant_id": name}
     (tmp_path / "sheet.tsv").write_text("\t".join(COLUMNS) + "\n" + "\t".join(row.values()) + "\n")
     with pytest.raises(InputError, match="participant_id is .*; write sub- and letters or digits"):
-        read_sheet(tmp_path / "sheet.tsv")
+        read_sheet(tmp_path / "sheet.tsv", Config())
 
 
 def interfile(folder: Path, data: str, size) -> Path:

@@ -16,9 +16,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from conftest import REPOSITORY, SNAKEMAKE
 
 from csrd.files import read_json
+from tests.conftest import REPOSITORY, SNAKEMAKE
 
 pytestmark = pytest.mark.long
 

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY, SNAKEMAKE
+
+from tests.conftest import REPOSITORY, SNAKEMAKE
 
 Plan = Callable[..., Counter]
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from conftest import REPOSITORY, SNAKEMAKE
 
 from csrd.volume import Volume, centred_affine
+from tests.conftest import REPOSITORY, SNAKEMAKE
 
 GIB = 2**30
 SMALL, LARGE = (24, 24, 24), (4000, 4000, 1000)

@@ -8,11 +8,12 @@ from csrd.report.html import Cell, plain_table
 
 SHORT = 0.005  # of all time; a shorter rule is only in its stage's sum
 STAGES = {
-    "cohort": ("simulate_anatomy", "acquire", "import_listmode", "import_t1w", "import_corrections"),
+    "cohort": ("simulate_anatomy", "acquire", "import_listmode", "import_t1w", "import_corrections")
+    + ("import_images", "hash_inputs"),
     "thin": ("thin",),
     "recon": ("geometric_sensitivity", "subject_sensitivity", "reconstruct"),
     "align": ("align", "describe_derivatives"),
-    "train": ("fit",),
+    "train": ("fit", "bring_model"),
     "denoise": ("denoise",),
     "evaluate": ("evaluate", "coverage", "match_truth", "regions", "evaluate_truth", "merge_metrics")
     + ("merge_coverage", "merge_truth", "merge_regions"),

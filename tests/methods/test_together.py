@@ -53,8 +53,8 @@ def test_two_processes_write_the_model_of_one(on_disk, small, tmp_path):
     untrained = torch.cat([weight.flatten() for weight in network.parameters()])
     one, two = (load_file(tmp_path / name / "weights.safetensors") for name in ("one", "two"))
     one, two = (torch.cat([w[name].flatten() for name, _ in network.named_parameters()]) for w in (one, two))
-    # sums in another order, in bf16
-    assert (two - one).norm() < 0.05 * (one - untrained).norm()
+    # sums in another order, in bf16; half of each batch alone would lead somewhere else altogether
+    assert (two - one).norm() < 0.1 * (one - untrained).norm()
     assert read_json(tmp_path / "two" / "model.json")["training"]["step"] == 4
     state = next((tmp_path / ".two-training").glob("*"))
     assert "process" in (state / "lock").read_text(), "the first process held the state folder"

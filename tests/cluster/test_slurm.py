@@ -17,6 +17,7 @@ import pytest
 from safetensors import safe_open
 
 REPOSITORY = Path(__file__).parents[2]
+pytestmark = pytest.mark.long
 ONE_NODE = Path(__file__).with_name("one_node_slurm.sh")
 CANNOT = 3  # the script's status where it is no use to try
 PATIENCE_S = 1800

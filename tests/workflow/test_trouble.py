@@ -12,7 +12,7 @@ from csrd.volume import Volume, centred_affine
 from tests.conftest import REPOSITORY, SNAKEMAKE
 
 GIB = 2**30
-SMALL, LARGE = (24, 24, 24), (4000, 4000, 1000)
+SMALL, LARGE = (24, 24, 24), (800, 800, 800)
 T1W = Path("results-test/raw/sub-A/sub-A_T1w.nii.gz")
 
 
@@ -24,13 +24,14 @@ def folder(tmp_path) -> Path:
     columns = "participant_id split tracer listmode header t1w mumap normalisation weight_kg injected_MBq"
     rows = [columns.split()]
     for name, split in (("A", "train"), ("B", "test")):
-        for file in (f"{name}.l64", f"{name}.l64.hdr", "mumap.nii"):
+        for file in (f"{name}.l64", f"{name}.l64.hdr"):
             (tmp_path / file).touch()
         files = f"{name}.l64", "n/a", "t1w.nii", "mumap.nii", "n/a"
         rows.append([f"sub-{name}", split, "DASB", *files, "n/a", "n/a"])
     (tmp_path / "own.tsv").write_text("\n".join(map("\t".join, rows)) + "\n")
     noise = np.random.default_rng(0).random(SMALL, np.float32)
     Volume(noise, centred_affine(SMALL, 2.0), "arbitrary").save(tmp_path / "t1w.nii")
+    Volume(noise / 10, centred_affine(SMALL, 2.0), "1/cm").save(tmp_path / "mumap.nii")
     return tmp_path
 
 
@@ -63,13 +64,13 @@ def test_a_full_disk(folder):
 
 def test_too_little_memory(folder):
     header = nib.Nifti1Header()
-    header.set_data_dtype(np.float32)
+    header.set_data_dtype(np.float64)
     header.set_data_shape(LARGE)
     header.set_sform(np.eye(4), 1)
-    with open(folder / "t1w.nii", "wb") as stream:  # 60 GiB of nothing, which take no room on the disk
+    with open(folder / "t1w.nii", "wb") as stream:  # 4 GiB of nothing, which take no room on the disk
         stream.write(header.binaryblock + bytes(4))
-        stream.truncate(352 + 4 * int(np.prod(LARGE)))
-    done = bring_in(folder, resource.RLIMIT_AS, 8 * GIB)
+        stream.truncate(352 + 8 * int(np.prod(LARGE)))
+    done = bring_in(folder, resource.RLIMIT_AS, 4 * GIB)
     assert done.returncode != 0
     advice = "run fewer jobs at once (--cores), or use a larger machine"
     assert said(done) == [f"csrd: there was not enough memory; {advice}"], done.stdout
@@ -80,4 +81,4 @@ def test_results_that_may_not_be_written_to(folder):
     (folder / "results-test").touch()
     done = bring_in(folder)
     assert done.returncode != 0 and "Traceback" not in done.stdout
-    assert len(said(done)) == 1 and "choose another results_dir" in said(done)[0]
+    assert len(said(done)) == 1 and "Not a directory; choose another" in said(done)[0]

@@ -7,6 +7,7 @@ from csrd.metrics.metric import Metric, Reference
 from csrd.sections import Metrics
 
 LEVELS = 64
+ENTROPY = 8  # the place of f9 among the 13 features
 FLOOR = 0.01  # of a feature's mean magnitude; below it a reference value is no denominator
 
 
@@ -60,9 +61,11 @@ class HDist(Metric):
     def __init__(self, reference: Reference, settings: Metrics) -> None:
         super().__init__(reference, settings)
         self.texture = self._texture(reference.pet.array)
+        # one grey level, as at the tip of a head, is no texture: its correlations are undefined
+        self.texture[self.texture[:, ENTROPY] == 0] = np.nan
         if not np.isfinite(self.texture).any():
             raise InputError(
-                "no axial slice of the head mask has neighbouring voxels in every direction; make it anew"
+                "no axial slice of the head mask has neighbouring voxels of different values; make it anew"
             )
 
     def _texture(self, array: np.ndarray) -> np.ndarray:

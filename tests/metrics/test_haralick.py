@@ -97,3 +97,14 @@ def test_a_mask_without_neighbours_is_refused(reference):
     mask[::3, ::3] = True
     with pytest.raises(InputError, match="no axial slice of the head mask has neighbouring voxels"):
         HDist(Reference(reference.pet, mask), Metrics())
+
+
+def test_a_slice_of_one_grey_level_does_not_count(reference):
+    """Its features are 0 or undefined: any other value would be infinitely far from them."""
+    array = reference.pet.array.copy()
+    array[..., 1] = 0
+    flat = HDist(Reference(reference.pet.like(array), reference.mask), Metrics())
+    noise = np.random.default_rng(5).uniform(0, array.max() / 10, array.shape[:2])
+    changed = array.copy()
+    changed[..., 1] = noise
+    assert flat(reference.pet.like(changed)) == flat(reference.pet.like(array)) == 0

@@ -18,7 +18,7 @@ from torch import Tensor
 from csrd.errors import InputError
 from csrd.files import read_json, whole_file, write_json
 
-VERSION = 2
+VERSION = 3
 """Raised by hand when the same settings and data would train other weights: then every method retrains."""
 
 STATE, HISTORY, DONE, LOCK = "state.safetensors", "history.jsonl", "done.json", "lock"

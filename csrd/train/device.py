@@ -33,8 +33,10 @@ def precision(device: torch.device) -> AbstractContextManager:
 
 @cache
 def _has_bf16(kind: str) -> bool:
-    """Return whether bf16 pays: matrix units on a CPU, any recent GPU."""
-    return torch.cuda.is_bf16_supported(False) if kind == "cuda" else torch.cpu._is_amx_tile_supported()
+    """Return whether bf16 pays: matrix units (AMX) or AVX-512's dot products on a CPU, any recent GPU."""
+    if kind == "cuda":
+        return torch.cuda.is_bf16_supported(False)
+    return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
 
 
 @cache

@@ -66,9 +66,11 @@ def test_a_wrong_gradient_is_found_out(monkeypatch):
         assert not bf16_is_right("cpu")
 
 
-@pytest.mark.parametrize("has", [True, False])
-def test_bf16_is_used_where_the_hardware_has_it(monkeypatch, has):
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has)
+@pytest.mark.parametrize(("tiles", "dots"), [(True, False), (False, True), (False, False)])
+def test_bf16_is_used_where_the_hardware_has_it(monkeypatch, tiles, dots):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: tiles)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: dots)
+    has = tiles or dots
     layer, x = nn.Conv3d(1, 1, 1), torch.ones(1, 1, 2, 2, 2)
     for _ in range(2):  # a fresh context each time
         with precision(CPU):

@@ -36,6 +36,20 @@ class MethodSettings(Section):
     wants_mr: ClassVar[bool] = False
     """Whether the method needs an MR beside the PET; its class says the same."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _keep_the_methods_own_defaults(cls, values: Any) -> Any:
+        """Fill a block of which some keys are given: a training's steps alone leave its batch as it was."""
+        if not isinstance(values, Mapping):
+            return values
+        own = {name: field.default for name, field in cls.model_fields.items()}
+        filled = {
+            name: _merged(own[name].model_dump(), block)
+            for name, block in values.items()
+            if isinstance(block, Mapping) and isinstance(own.get(name), Section)
+        }
+        return {**values, **filled}
+
 
 class Tv(MethodSettings):
     weights: Annotated[tuple[PositiveFloat, ...], Field(min_length=2)] = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)

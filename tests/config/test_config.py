@@ -55,6 +55,13 @@ def test_paper_preset_is_the_papers_network_and_edms_defaults():
     assert paper.csrdnomr.model_dump() == paper.csrd.model_dump() != ours.csrd.model_dump()
 
 
+def test_a_block_keeps_the_methods_own_defaults():
+    config = load({"unet": {"training": {"steps": 5}}, "csrd": {"training": {"lr": 0.01}}})
+    assert config.unet.training == Config().unet.training.model_copy(update={"steps": 5})
+    assert config.csrd.training == Config().csrd.training.model_copy(update={"lr": 0.01})
+    assert config.csrdnomr.training == config.csrd.training
+
+
 def test_without_mr_is_like_with_it_but_for_what_differs():
     config = load({"csrd": {"patch": 24, "sampler": {"steps": 7}}, "csrdnomr": {"sampler": {"rho": 3}}})
     assert config.csrdnomr.patch == 24
@@ -121,7 +128,7 @@ def test_number_without_a_dot_is_a_number():
         ({"metrics": {"vgg": "vgg"}}, "metrics.vgg is 'vgg'; it must be 'vgg16' or 'vgg19'"),
         ({"metrics": {"lpips": True}}, "LPIPS was not calibrated for; set metrics.vgg: vgg19"),
         ({"restormer": {"channels": 20}}, "restormer.channels is 20; it must be a multiple of 8"),
-        ({"unet": {"training": {"lr": 0.1}}}, "lacks unet.training.steps; add it"),
+        ({"recon": {"command": {"run": COMMAND["run"]}}}, "lacks recon.command.scales_dose; add it"),
         ({"seed": "x", "results_dir": ""}, r"\(and 1 more\)"),
     ],
 )

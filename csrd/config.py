@@ -106,6 +106,8 @@ class LearnedSettings(MethodSettings):
     """Share of training patches with noise of all the subject's doses, mixed to that of another dose."""
     mirror: bool = True
     """Whether the image is the mean of what the network makes of the head and of its mirror image."""
+    shift: bool = True
+    """Whether it is also the mean over the head where it lies and a voxel further along every axis."""
 
 
 class Csrd(LearnedSettings):
@@ -171,7 +173,7 @@ class Restormer(LearnedSettings):
     """Transformer blocks after the decoder, at the finest level."""
     stem: Literal[1, 2] = 2
     """Pixels along both axes that are folded into channels; 1: none, as published."""
-    training: Training = Training(steps=720, batch=8, lr=0.002)
+    training: Training = Training(steps=1200, batch=8, lr=0.002)
 
 
 class Report(Section):

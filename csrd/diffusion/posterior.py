@@ -12,6 +12,7 @@ from csrd.diffusion.precondition import Denoiser
 from csrd.diffusion.sampler import Churn, heun
 from csrd.diffusion.tiles import Box, tiled
 from csrd.seeds import key64
+from csrd.train.patches import moved_up
 
 HALO = 16
 """Voxels, at least. Tiles equal the whole where the halo covers the receptive field. The default network's
@@ -30,17 +31,20 @@ class Posterior:
         *,
         precision: Callable[[], AbstractContextManager],
         mirrored: Tensor | None = None,
+        moves: tuple[int, ...] = (0,),
         tile: int | None = None,
     ) -> None:
         """Bind a denoiser to `conditions` (C, X, Y, Z), on its device, and to the log of the drf.
 
-        `mirrored` are the conditions of the scan with X the other way round: `mean` is that of both views.
+        `mean` is that of several views: of `conditions` and, where given, of `mirrored`, which are those
+        of the scan with X the other way round; of each moved up by each of `moves` voxels along every axis.
+        A network that works on coarser grids too says something a little different of every view.
         `tile` is the edge of the tiles in voxels; None: the whole volume where it fits into memory.
         """
         self.denoiser, self.seed, self.precision = denoiser.eval(), seed, precision
         self.shape = tuple(conditions.shape[1:])
         self.conditions = grown(conditions, denoiser.network.factor)[None]
-        self.mirrored = None if mirrored is None else grown(mirrored, denoiser.network.factor)[None]
+        self.given, self.mirrored, self.moves = conditions, mirrored, moves
         self.dose = torch.tensor([dose], dtype=torch.float32, device=conditions.device)
         self._mean: Tensor | None = None
         self.tile = tile or tile_that_fits(
@@ -51,9 +55,10 @@ class Posterior:
     def mean(self) -> Tensor:
         """Return E[r | conditions] as the network was trained to say it when shown no residual."""
         if self._mean is None:
-            self._mean = self._blank(self.conditions)
+            views = [self._seen(self.given, by) for by in self.moves]
             if self.mirrored is not None:
-                self._mean = (self._mean + self._blank(self.mirrored).flip(0)) / 2
+                views += [self._seen(self.mirrored, by).flip(0) for by in self.moves]
+            self._mean = torch.stack(views).mean(0)
         return self._mean
 
     @torch.no_grad()
@@ -73,10 +78,11 @@ class Posterior:
         denoise, fresh = partial(self._denoise, conditions=self.conditions), partial(self._noise, number)
         return self._cropped(heun(denoise, self._noise(number), sigmas, churn, fresh, centre))
 
-    def _blank(self, conditions: Tensor) -> Tensor:
-        return self._cropped(
-            self._denoise(torch.zeros_like(conditions[:, :1]), self.denoiser.blank, conditions)
-        )
+    def _seen(self, conditions: Tensor, by: int) -> Tensor:
+        """Return the mean that conditions (C, X, Y, Z) tell when moved up by so many voxels."""
+        moved = grown(moved_up(conditions[None], by)[0], self.denoiser.network.factor)[None]
+        mean = self._denoise(torch.zeros_like(moved[:, :1]), self.denoiser.blank, moved)
+        return mean[0, 0][tuple(slice(by, by + n) for n in self.shape)].float()
 
     def _denoise(self, r: Tensor, sigma: float, conditions: Tensor) -> Tensor:
         """Return D(r; σ, conditions) of the grown volume (1, 1, X, Y, Z), tile by tile where it must be."""

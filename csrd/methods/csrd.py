@@ -159,6 +159,7 @@ class Csrd(Learned):
             seed,
             precision=partial(precision, self.device),
             mirrored=self._mirrored(conditions),
+            moves=self.moves,
         )
         sampler, blank = self.settings["sampler"], self.settings["blank"] > 0
         levels = noise_levels(*(sampler[name] for name in ("steps", "sigma_min", "sigma_max", "rho")))

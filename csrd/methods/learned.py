@@ -187,6 +187,11 @@ class Learned(Method):
         return cls(network, model)
 
     @property
+    def moves(self) -> tuple[int, ...]:
+        """Return by how many voxels the scan is moved up in the views of which the image is the mean."""
+        return (0, 1) if self.settings["shift"] else (0,)
+
+    @property
     def voxel_mm(self) -> np.ndarray | None:
         known = self.model["learned"].get("voxel_mm")
         return None if known is None else np.array(known)

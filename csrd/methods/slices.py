@@ -15,7 +15,7 @@ from csrd.methods.base import TrainingPair
 from csrd.methods.learned import Learned, validation_errors
 from csrd.methods.scaling import Head
 from csrd.train.device import precision
-from csrd.train.patches import Batch, Patches, Scan
+from csrd.train.patches import Batch, Patches, Scan, moved_up
 from csrd.volume import Volume
 
 AXIAL_SLICE = (None, None, 1)  # voxels of a training patch, of an upright volume
@@ -90,19 +90,20 @@ class SliceMethod(Learned):
     @torch.no_grad()
     def denoised(self, low: np.ndarray, slices: Tensor, scale: float) -> np.ndarray:
         """Return an upright low dose (X, Y, Z) without its residual, nowhere negative, in its unit."""
-        residual = self._residual(slices)
+        views = [self._residual(slices, by) for by in self.moves]
         if self.settings["mirror"]:
-            residual = (residual + self._residual(slices.flip(2)).flip(0)) / 2
+            views += [self._residual(slices.flip(2), by).flip(0) for by in self.moves]
+        residual = torch.stack(views).mean(0)
         return np.maximum(low - residual.cpu().numpy() * np.float32(scale), 0)
 
-    def _residual(self, slices: Tensor) -> Tensor:
-        """Return what the network says of all slices (Z, C, X, Y): (X, Y, Z)."""
+    def _residual(self, slices: Tensor, by: int) -> Tensor:
+        """Return what the network says of all slices (Z, C, X, Y), moved by so many pixels: (X, Y, Z)."""
         with precision(self.device):
             parts = [
-                residual_of(self.network, part.to(self.device), self.factor)
+                residual_of(self.network, moved_up(part.to(self.device), by), self.factor)
                 for part in slices.split(APPLY_BATCH)
             ]
-        return torch.cat(parts)[:, 0].permute(1, 2, 0)
+        return torch.cat(parts)[:, 0, by:, by:].permute(1, 2, 0)
 
 
 def residual_of(network: nn.Module, slices: Tensor, factor: int) -> Tensor:

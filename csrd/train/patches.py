@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from csrd.seeds import key64
 
@@ -154,6 +154,11 @@ def mirrored(inputs: Tensor, axis: int = 0, *, coordinates: bool) -> Tensor:
     if coordinates:
         inputs[axis - 3] *= -1
     return inputs
+
+
+def moved_up(x: Tensor, by: int) -> Tensor:
+    """Return x (B, C, …) with the first voxels of every axis of space repeated `by` times more."""
+    return nn.functional.pad(x, [by, 0] * (x.dim() - 2), mode="replicate") if by else x
 
 
 def coordinates(

@@ -66,6 +66,19 @@ def test_with_a_mirror_the_mean_is_of_both_views(small_edm2):
     assert not torch.equal(*start)
 
 
+def test_moved_views_are_of_the_same_voxels(small_edm2):
+    denoiser, shape = Denoiser(small_edm2, 0.5), (8, 6, 7)
+    conditions = torch.rand(2, *shape, generator=torch.Generator().manual_seed(3))
+    made = partial(Posterior, denoiser, dose=math.log(4), seed=1, precision=nullcontext)
+    further = torch.nn.functional.pad(conditions[None], (1, 0) * 3, mode="replicate")[0]
+    there, moved = made(conditions).mean(), made(further).mean()[1:, 1:, 1:]
+    torch.testing.assert_close(made(conditions, moves=(0, 1)).mean(), (there + moved) / 2)
+    assert (there - moved).abs().max() > 1e-2
+    both = made(conditions, mirrored=conditions.flip(1), moves=(0, 1))
+    back = made(conditions.flip(1), moves=(0, 1)).mean().flip(0)
+    torch.testing.assert_close(both.mean(), ((there + moved) / 2 + back) / 2)
+
+
 def test_growing_repeats_the_last_voxels():
     x = torch.rand(2, 5, 8, 3)
     y = grown(x, 4)

@@ -17,7 +17,7 @@ from csrd.volume import Volume, centred_affine
 
 SHAPE = (21, 26, 9)
 TRAINING = Training(steps=8, batch=2, lr=0.002).model_dump()
-COMMON = {"mixed": 0.3, "mirror": True, "training": TRAINING, "seed": 1}
+COMMON = {"mixed": 0.3, "mirror": True, "shift": True, "training": TRAINING, "seed": 1}
 SETTINGS = {
     "unet": {"channels": 4, **COMMON},
     "restormer": {
@@ -155,7 +155,7 @@ def test_slices_are_axial_and_the_residual_is_subtracted():
         factor = 1
 
     low = head(1, 0.3)
-    out = Stub(SliceMean(), {"settings": {"mirror": False}}).apply(low, low, 4)
+    out = Stub(SliceMean(), {"settings": {"mirror": False, "shift": False}}).apply(low, low, 4)
     expected = np.maximum(low.array - low.array.mean((0, 1)), 0)
     np.testing.assert_allclose(out.array, expected, rtol=1e-2, atol=50)  # the CPU's network may be in bf16
 
@@ -189,6 +189,21 @@ def test_a_mirrored_head_gives_the_mirrored_image(key):
         image, other = method_.apply(low, mr, 4).array, method_.apply(*mirrored, 4).array
         difference[mirror] = abs(other[::-1] - image).max() / image.max()
     assert difference[True] < 1e-5 < 1e-3 < difference[False]
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_moved_head_is_one_of_the_views(key):
+    low, mr = head(1, 0.3), head(0)
+    slices, scale = untrained(key).seen(low, mr)
+    further = torch.nn.functional.pad(slices, (1, 0, 1, 0), mode="replicate")
+    one, array = untrained(key), np.full(SHAPE, 1e6, np.float32)  # nowhere near the cut at zero
+    beyond = np.full((SHAPE[0] + 1, SHAPE[1] + 1, SHAPE[2]), 1e6, np.float32)
+    one.settings = {**one.settings, "mirror": False, "shift": False}
+    there, moved = one.denoised(array, slices, scale), one.denoised(beyond, further, scale)[1:, 1:]
+    one.settings = {**one.settings, "shift": True}
+    both = 1e6 - one.denoised(array, slices, scale)
+    np.testing.assert_allclose(both, 1e6 - (there + moved) / 2, atol=1)
+    assert abs(there - moved).max() > 10
 
 
 @pytest.mark.parametrize("key", KEYS)

@@ -256,14 +256,18 @@ def report(found: Records, by_dose: bool) -> Iterator[str]:
     """Yield Markdown tables of posterior means and of samples, and how far apart seeds are."""
     images = {image for of_row in found.values() for record in of_row for image in record.get("mean", ())}
     doses = sorted({dose(image) for image in images})
-    ladder = [key for key in found if key not in {key for key, *_ in VARIANTS}]
+    variants = {key for key, *_ in VARIANTS}
+    ladder = {key: of_row for key, of_row in found.items() if key not in variants}
+    changed = {key: of_row for key, of_row in found.items() if key in variants | {LADDER[-1][0]}}
     for at in [[drf] for drf in doses] if by_dose else [doses]:
         yield f"Posterior mean at {listed(at)} ×, each row changing the one above it:"
-        yield means_table({key: found[key] for key in ladder}, at)
-        yield f"Posterior mean at {listed(at)} ×, each row changing the default:"
-        yield means_table({key: found[key] for key in found if key not in ladder or key == LADDER[-1][0]}, at)
-    yield "One sample, each row changing the one above it:"
-    yield samples_table({key: found[key] for key in ladder})
+        yield means_table(ladder, at)
+        if variants & set(found):
+            yield f"Posterior mean at {listed(at)} ×, each row changing the default:"
+            yield means_table(changed, at)
+    if any(record.get("sample") for of_row in ladder.values() for record in of_row):
+        yield "One sample, each row changing the one above it:"
+        yield samples_table(ladder)
     for key, of_row in found.items():
         if len(of_row) > 1:
             psnr = [np.mean(values([record], "mean", "psnr", doses)) for record in of_row]
@@ -310,10 +314,13 @@ def samples_table(found: Records) -> str:
 
 
 def cells(of_row: list[dict], product: str, doses: list[int]) -> list[str]:
-    """Return each metric's mean over images and seeds; MAE with four digits, as its unit is the images'."""
+    """Return each metric's mean over images and seeds; MAE is in the images' unit, Bq/mL or SUV."""
     found = {key: values(of_row, product, key, doses) for key in CRITERIA}
-    formats = {key: f".{METRICS[key].decimals}f" for key in CRITERIA} | {"mae": ".4g"}
-    return [format(np.mean(found[key]), formats[key]) if found[key] else "" for key in CRITERIA]
+    means = {key: np.mean(items) for key, items in found.items() if items}
+    decimals = {key: METRICS[key].decimals for key in CRITERIA}
+    if means.get("mae", 0) > 100:
+        decimals["mae"] = 0
+    return [f"{means[key]:,.{decimals[key]}f}" if key in means else "" for key in CRITERIA]
 
 
 def values(of_row: list[dict], product: str, key: str, doses: list[int]) -> list[float]:

@@ -44,7 +44,7 @@ from csrd.volume import Volume
 
 WARM, MEASURED = 4, 16  # steps before a row's training that are not timed, and that are
 SMALL = 32  # voxels along a patch by which the paper's step is estimated
-UNTRAINED = ("sampler", "samples", "mirror")  # settings that change images, but no weight
+UNTRAINED = ("sampler", "samples", "mirror", "shift")  # settings that change images, but no weight
 
 Records = dict[str, list[dict]]
 """What the file holds by row, a record a seed."""
@@ -160,8 +160,9 @@ class Ablation:
                 drawn, both_s = timed(lambda: method.drawn(pair.low, pair.mr, pair.drf, 1))  # noqa: B023
                 image = drawn.image(drawn.samples[0])
                 samples[name(pair)] = self.compared(pair, image) | {"s": both_s - mean_s}
-        twice = method.settings["mirror"] and method.settings["blank"] > 0
-        count = [2 if twice else 1, evaluations(method.settings["sampler"]["steps"])]
+        settings = method.settings
+        views = (1 + settings["mirror"]) * (1 + settings["shift"]) if settings["blank"] > 0 else 1
+        count = [views, evaluations(settings["sampler"]["steps"])]
         return {"mean": means, "sample": samples, "evaluations": count}
 
     def compared(self, pair: TrainingPair, image: Volume) -> dict[str, float]:

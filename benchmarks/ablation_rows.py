@@ -32,6 +32,7 @@ LADDER: tuple[tuple[str, str, dict[str, Any]], ...] = (
      {f"training.{key}": KEEP for key in ("lr", "beta2", "ramp", "decay")}),
     ("dose", "the network is told the dose", {"dose": KEEP}),
     ("mirror", "the mean over head and mirror image", {"mirror": KEEP}),
+    ("shift", "and over either a voxel further", {"shift": KEEP}),
     ("default", "noise at mixed doses", {"mixed": KEEP}),
 )  # fmt: skip
 """Name, idea and settings of each row; each changes the row before it, the first one the paper's preset."""

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from scipy.ndimage import gaussian_filter
 
+from csrd.files import write_json
 from csrd.pretrained import packaged
 from csrd.scanner.geometry import Scanner, hrrt, mmr
 from csrd.seeds import generator
@@ -19,12 +20,12 @@ from tests.conftest import REPOSITORY
 
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", flags=re.MULTILINE | re.DOTALL)
-SHAPE, VOXEL_MM = (24, 28, 26), 4.0
+SHAPE, VOXEL_MM = (24, 28, 26), 2.4375  # the voxels that the packaged models know
 SUBJECTS = ("sub-01", "sub-02", "sub-06")
 DRFS = (4,)  # config/test.yaml's train_drfs
 SMALLER = {
-    "recon": {"voxel_mm": 6, "matrix": [24, 28, 24], "subsets": 4, "iterations": 1, "subject_lines": 100_000},
-    "align": {"shape": [20, 24, 20]},
+    "recon": {"voxel_mm": VOXEL_MM, "matrix": SHAPE, "subsets": 4, "iterations": 1, "subject_lines": 100_000},
+    "align": {"shape": (20, 24, 20)},
 }
 
 
@@ -71,16 +72,16 @@ def desk(tmp_path_factory) -> Path:
     for subject in SUBJECTS:
         save_derivatives(folder / "results" / "derivatives" / "csrd" / subject, normal, low, anatomy)
     settings = yaml.safe_load((REPOSITORY / "config" / "test.yaml").read_text())
-    (folder / "mine.yaml").write_text(yaml.safe_dump(settings | SMALLER))
+    write_json(folder / "mine.yaml", settings | SMALLER)  # which YAML is too
     for model in ("results/models/csrd", "models/csrd"):
         shutil.copytree(packaged("csrd"), folder / model)
     return folder
 
 
 def images() -> tuple[Volume, Volume, Volume]:
-    """Return a head of half the size at the normal dose, at a low one, and in the MR, on one grid."""
+    """Return a small head at the normal dose, at a low one, and in the MR, on one grid."""
     affine = centred_affine(SHAPE, VOXEL_MM)
-    points = 2 * grid_points(SHAPE, affine)
+    points = 3.3 * grid_points(SHAPE, affine)
     normal = gaussian_filter(head(points, 0), 0.7)
     noise = gaussian_filter(generator(1, "docs").standard_normal(SHAPE), 0.5)
     low = normal + noise * np.sqrt(normal.clip(0) + 100) * 25 / noise.std()
@@ -89,9 +90,9 @@ def images() -> tuple[Volume, Volume, Volume]:
 
 
 def scan(scanner: Scanner, activity: Volume, mumap: Volume, path: Path) -> None:
-    """Write the list-mode of a second of a thousandth of the dose."""
+    """Write the list-mode of a second of a hundredth of the dose."""
     lasting = Acquisition(duration_s=1, half_life_s=1224, branching=0.9976, randoms_fraction=0.2)
-    weak = activity.like(activity.array * np.float32(1e-3))
+    weak = activity.like(activity.array * np.float32(1e-2))
     acquire(weak, mumap, np.ones(scanner.crystals, np.float32), scanner, lasting, path, 1, "docs")
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from snakemake.cli import get_argument_parser, parse_args
 
@@ -55,6 +56,12 @@ NO_CONFIGURATION = {
 OTHER_OPTIONS = {"--signal", "--hypothesis-profile", "--editable"}  # sbatch's, pytest's, pip's
 SECTIONS = ("cohort", "acquisition", "thin", "recon", "align", "metrics", "noise", "report")
 FILES = ".csv", ".html", ".smk", ".py"  # that are named like sections
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """A command that was told to use all cores leaves torch so; its threads then wait for each other."""
+    torch.set_num_threads(1)
 
 
 def options(command) -> set[str]:

@@ -56,7 +56,7 @@ def pages(site) -> dict[Path, Page]:
 
 
 def test_every_page_is_there(pages):
-    written = {page.with_suffix(".html").name for page in PAGES if page.parent.name == "docs"}
+    written = {page.with_suffix(".html").name for page in PAGES if page.parent == REPOSITORY / "docs"}
     assert {path.name for path in pages} == written
     assert all(name in pages[path].links for path in pages for name in written - {path.name}), (
         "in the navigation"

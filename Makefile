@@ -3,6 +3,7 @@ PYTHON ?= python3
 CORES ?= all
 CONFIG ?= config/config.yaml
 SEEDS ?= 2024 2025 2026
+COMMANDS ?= docs/commands.md
 BIN := .venv/bin
 CODE := csrd tests benchmarks workflow
 # Debian parts the venv module from python3; an administrator gets it without being asked
@@ -12,7 +13,7 @@ INSTALL_VENV = { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y
 SLURM = snakemake-executor-plugin-slurm snakemake-executor-plugin-slurm-jobstep
 INSTALL_SLURM = $(BIN)/pip install --quiet --no-deps --constraint constraints.txt $(SLURM)
 
-.PHONY: table1 noise study slurm test test-all lint format constraints clean
+.PHONY: table1 noise study slurm test test-all docs commands lint format constraints clean
 
 table1: .venv/installed
 	@test -f "$(CONFIG)" || { echo "$(CONFIG) does not exist; name a configuration: make table1 CONFIG=mine.yaml"; exit 1; }
@@ -40,6 +41,17 @@ test: .venv/installed-dev
 # Everything, the long tests too: interruptions, the cluster.
 test-all: .venv/installed-dev
 	$(BIN)/python -m pytest -m ""
+
+# The pages of docs/ as a site. Its search needs a server, the rest of it none.
+docs: commands
+	$(BIN)/zensical build --strict --clean
+	@echo "open site/index.html, or run $(BIN)/python -m http.server --directory site, which has the search too"
+
+# The page about the command line, from the command line; without the summaries that typer cuts short.
+commands: .venv/installed-dev
+	$(BIN)/typer csrd.cli utils docs --name csrd --title "The command line" --output $(COMMANDS).part > /dev/null
+	sed '/^\*\*Commands\*\*/,/^## /{/^## /!d;}' $(COMMANDS).part > $(COMMANDS)
+	@rm $(COMMANDS).part
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check $(CODE)
@@ -78,4 +90,4 @@ constraints: .venv/installed-dev
 
 # The environment and what tests left; results are yours to delete.
 clean:
-	rm -rf .venv results-test .pytest_cache .ruff_cache .hypothesis csrd.egg-info
+	rm -rf .venv results-test site .cache .pytest_cache .ruff_cache .hypothesis csrd.egg-info

@@ -6,6 +6,7 @@ Mean and largest displacement over the brain between the transform that was foun
 one, before (no registration) and after. Ends with status 1 if a subject's mean is 1 mm or more.
 """
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -31,7 +32,9 @@ def errors(results: Path, subject: str) -> tuple[float, float, float]:
 
 
 def main() -> None:
-    results = Path(sys.argv[1] if len(sys.argv) > 1 else "results")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("results", type=Path, nargs="?", default="results")
+    results = parser.parse_args().results
     subjects = sorted(path.name for path in (results / "raw").glob("sub-*") if (path / "truth").is_dir())
     if not subjects:
         sys.exit(f"{results} holds no virtual subjects; name the results folder of a finished run")

@@ -23,7 +23,7 @@ app = typer.Typer(
 Configuration = Annotated[
     Path | None, typer.Option("--config", help="What differs from the defaults, as YAML.")
 ]
-Threads = Annotated[int, typer.Option(min=1, help="Cores to use.")]
+Threads = Annotated[int, typer.Option(min=1, help="Cores to use.", show_default="all")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of every random draw.")]
 CORES = os.cpu_count() or 1
 

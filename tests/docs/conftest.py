@@ -1,0 +1,107 @@
+"""What the documentation says one can type, and a folder with the files that it names."""
+
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from scipy.ndimage import gaussian_filter
+
+from csrd.files import write_json
+from csrd.pretrained import packaged
+from csrd.scanner.geometry import Scanner, hrrt, mmr
+from csrd.seeds import generator
+from csrd.virtual.acquire import Acquisition, acquire
+from csrd.volume import Volume, centred_affine
+from tests.align.head_phantom import grid_points, head
+from tests.conftest import REPOSITORY
+
+PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```", flags=re.MULTILINE | re.DOTALL)
+SHAPE, VOXEL_MM = (24, 28, 26), 2.4375  # the voxels that the packaged models know
+SUBJECTS = ("sub-01", "sub-02", "sub-06")
+DRFS = (4,)  # config/test.yaml's train_drfs
+SMALLER = {
+    "recon": {"voxel_mm": VOXEL_MM, "matrix": SHAPE, "subsets": 4, "iterations": 1, "subject_lines": 100_000},
+    "align": {"shape": (20, 24, 20)},
+}
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    """Return the page and the text of every fenced block of a language."""
+    return [
+        (page.name, text)
+        for page in PAGES
+        for found, text in FENCE.findall(page.read_text())
+        if found == language
+    ]
+
+
+def lines() -> list[str]:
+    """Return every line of the pages' shell blocks once, without its comment and its line breaks."""
+    text = "\n".join(text for _, text in blocks("sh")).replace("\\\n", " ")
+    return list(dict.fromkeys(" ".join(line.split("  #")[0].split()) for line in text.splitlines() if line))
+
+
+def spans() -> list[str]:
+    """Return what stands in code type within the pages' sentences, once each."""
+    texts = [FENCE.sub("", page.read_text()) for page in PAGES]
+    return list(dict.fromkeys(span for text in texts for span in re.findall(r"`([^`\n]+)`", text)))
+
+
+@pytest.fixture(scope="session")
+def desk(tmp_path_factory) -> Path:
+    """Return a folder with small files of all the names that the commands in the documentation give."""
+    folder = tmp_path_factory.mktemp("desk")
+    normal, low, anatomy = images()
+    for name, volume in {
+        "normal": normal,
+        "low": low,
+        "quarter": low,
+        "clean": low,
+        "t1w": anatomy,
+        "mask": normal.like(normal.array > 500, "mask"),
+        "mu": normal.like((normal.array > 500) * np.float32(0.096), "1/cm"),
+    }.items():
+        volume.save(folder / f"{name}.nii.gz")
+    for scanner, name in ((hrrt(), "scan.l64"), (hrrt(), "quarter.l64"), (mmr(), "sample.l")):
+        scan(scanner, normal, Volume.load(folder / "mu.nii.gz"), folder / name)
+    np.save(folder / "eff.npy", np.ones(hrrt().crystals, np.float32))
+    for subject in SUBJECTS:
+        save_derivatives(folder / "results" / "derivatives" / "csrd" / subject, normal, low, anatomy)
+    settings = yaml.safe_load((REPOSITORY / "config" / "test.yaml").read_text())
+    write_json(folder / "mine.yaml", settings | SMALLER)  # which YAML is too
+    for model in ("results/models/csrd", "models/csrd"):
+        shutil.copytree(packaged("csrd"), folder / model)
+    return folder
+
+
+def images() -> tuple[Volume, Volume, Volume]:
+    """Return a small head at the normal dose, at a low one, and in the MR, on one grid."""
+    affine = centred_affine(SHAPE, VOXEL_MM)
+    points = 3.3 * grid_points(SHAPE, affine)
+    normal = gaussian_filter(head(points, 0), 0.7)
+    noise = gaussian_filter(generator(1, "docs").standard_normal(SHAPE), 0.5)
+    low = normal + noise * np.sqrt(normal.clip(0) + 100) * 25 / noise.std()
+    pets = (Volume(array.astype(np.float32), affine, "Bq/mL") for array in (normal, low))
+    return *pets, Volume(head(points, 1).astype(np.float32), affine, "arbitrary")
+
+
+def scan(scanner: Scanner, activity: Volume, mumap: Volume, path: Path) -> None:
+    """Write the list-mode of a second of a hundredth of the dose."""
+    lasting = Acquisition(duration_s=1, half_life_s=1224, branching=0.9976, randoms_fraction=0.2)
+    weak = activity.like(activity.array * np.float32(1e-2))
+    acquire(weak, mumap, np.ones(scanner.crystals, np.float32), scanner, lasting, path, 1, "docs")
+
+
+def save_derivatives(folder: Path, normal: Volume, low: Volume, anatomy: Volume) -> None:
+    """Save one aligned subject as the workflow would."""
+    name = folder.name
+    normal.save(folder / "pet" / f"{name}_trc-DASB_rec-acstat_desc-reference_pet.nii.gz")
+    for drf in DRFS:
+        low.save(folder / "pet" / f"{name}_trc-DASB_rec-acstatDrf{drf}_desc-lowdose_pet.nii.gz")
+    anatomy.save(folder / "anat" / f"{name}_space-pet_desc-preproc_T1w.nii.gz")
+    mask = normal.like(normal.array > 500, "mask")
+    mask.save(folder / "anat" / f"{name}_space-pet_desc-head_mask.nii.gz")

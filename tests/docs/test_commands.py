@@ -43,7 +43,10 @@ NOT_CARRIED_OUT = {
     "dicom_low/": "takes a series of a whole head; tests/ground/test_dicom.py has slices",
 }
 """What lines of `csrd` hold that are parsed and no more, and why."""
-LOOKED_AT = "csrd ", "make ", "snakemake ", ".venv/bin/snakemake ", ".venv/bin/python -c", "cp -r "
+LOOKED_AT = (
+    *("csrd ", "make ", "snakemake ", ".venv/bin/snakemake ", ".venv/bin/python -c", "cp -r "),
+    "python benchmarks/",
+)
 PLANNED = "config/paper.yaml -n", "config/recon/stir.yaml"  # seconds each; all are parsed
 CSRD = [line for line in lines() if line.startswith("csrd ")]
 SNAKEMAKES = [line for line in lines() if "snakemake " in line.split("--")[0]]
@@ -228,9 +231,17 @@ def test_extras_are_there():
     assert named and named <= project["optional-dependencies"].keys()
 
 
-@pytest.mark.parametrize("script", sorted(REPOSITORY.glob("benchmarks/*.py")), ids=lambda path: path.stem)
+BENCHMARKS = [path for path in sorted(REPOSITORY.glob("benchmarks/*.py")) if "__main__" in path.read_text()]
+
+
+@pytest.mark.parametrize("script", BENCHMARKS, ids=lambda path: path.stem)
 def test_a_benchmark_says_what_it_takes(script, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(script.parent)  # as python does for a script
     monkeypatch.setattr(sys, "argv", [str(script), "--help"])
     with pytest.raises(SystemExit) as ended:
         runpy.run_path(str(script), run_name="__main__")
-    assert ended.value.code == 0 and "usage:" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert ended.value.code == 0 and "usage:" in said
+    asked = {word for line in [*lines(), *spans()] if f"benchmarks/{script.name}" in line
+             for word in shlex.split(line, comments=True) if word.startswith("--")}  # fmt: skip
+    assert all(option in said for option in asked), asked

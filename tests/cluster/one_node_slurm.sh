@@ -29,8 +29,8 @@ fi
 [ "$(id -u)" = 0 ] || { echo "only root can start a SLURM" >&2; exit 3; }
 if ! command -v slurmctld > /dev/null || ! command -v munged > /dev/null; then
   command -v apt-get > /dev/null || { echo "there is no apt-get to install SLURM with" >&2; exit 3; }
-  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
-      apt-get install -y -qq --no-install-recommends slurm-wlm munge; } > /dev/null 2>&1 ||
+  { timeout 120 apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+      timeout 300 apt-get install -y -qq --no-install-recommends slurm-wlm munge; } > /dev/null 2>&1 ||
     { echo "Debian's packages slurm-wlm and munge cannot be installed" >&2; exit 3; }
 fi
 

@@ -35,7 +35,7 @@ slurm: .venv/installed
 	$(INSTALL_SLURM)
 
 test: .venv/installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --durations=25
 
 # The SLURM profile on a SLURM of one node, which it starts (Debian, root), or the reason why it was not tested.
 # Twice quiet, or pytest would close with another count than that of `make test`, which a log is searched for.

@@ -17,6 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pandas as pd
+import torch
 import yaml
 
 from csrd import cohort
@@ -117,6 +118,7 @@ def in_place(place: Place, given: argparse.Namespace, settings: Config, methods:
             if given.steps:
                 asked["training"]["steps"] = given.steps
             train(key, pairs, asked, folder / key, threads=place.threads)
+        torch.set_num_threads(1)  # as the rules that denoise and evaluate have it
         fitted = {key: method(key).load(folder / key) for key in methods}
         tables = []
         for subject in (name for name, s in subjects.items() if s.split == "test"):

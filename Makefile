@@ -13,7 +13,7 @@ INSTALL_VENV = { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y
 SLURM = snakemake-executor-plugin-slurm snakemake-executor-plugin-slurm-jobstep
 INSTALL_SLURM = $(BIN)/pip install --quiet --no-deps --constraint constraints.txt $(SLURM)
 
-.PHONY: table1 noise study slurm test test-all docs commands lint format constraints clean
+.PHONY: table1 noise study slurm test test-cluster test-all docs commands lint audit format constraints clean
 
 table1: .venv/installed
 	@test -f "$(CONFIG)" || { echo "$(CONFIG) does not exist; name a configuration: make table1 CONFIG=mine.yaml"; exit 1; }
@@ -36,7 +36,12 @@ slurm: .venv/installed
 	$(INSTALL_SLURM)
 
 test: .venv/installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --durations=25
+
+# The SLURM profile on a SLURM of one node, which it starts (Debian, root), or the reason why it was not tested.
+# Twice quiet, or pytest would close with another count than that of `make test`, which a log is searched for.
+test-cluster: .venv/installed-dev
+	$(BIN)/python -m pytest -q -m long -rps tests/cluster
 
 # Everything, the long tests too: interruptions, the cluster.
 test-all: .venv/installed-dev
@@ -59,6 +64,11 @@ lint: .venv/installed-dev
 	$(BIN)/snakefmt --check workflow
 	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml csrd benchmarks workflow/scripts
 	$(BIN)/python -m pytest tests/workflow/test_plan.py -k lint
+
+# Known weaknesses in the pinned versions, from the internet; fails where it cannot be asked.
+audit: .venv/bin/pip
+	test -x .venv/audit/bin/pip-audit || { $(PYTHON) -m venv .venv/audit && .venv/audit/bin/pip install --quiet pip-audit; }
+	.venv/audit/bin/pip-audit --strict --requirement constraints.txt --no-deps --disable-pip
 
 format: .venv/installed-dev
 	$(BIN)/ruff check --fix $(CODE)

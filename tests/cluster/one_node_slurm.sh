@@ -29,8 +29,8 @@ fi
 [ "$(id -u)" = 0 ] || { echo "only root can start a SLURM" >&2; exit 3; }
 if ! command -v slurmctld > /dev/null || ! command -v munged > /dev/null; then
   command -v apt-get > /dev/null || { echo "there is no apt-get to install SLURM with" >&2; exit 3; }
-  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
-      apt-get install -y -qq --no-install-recommends slurm-wlm munge; } > /dev/null 2>&1 ||
+  { timeout 120 apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+      timeout 300 apt-get install -y -qq --no-install-recommends slurm-wlm munge; } > /dev/null 2>&1 ||
     { echo "Debian's packages slurm-wlm and munge cannot be installed" >&2; exit 3; }
 fi
 
@@ -67,7 +67,7 @@ SlurmdSpoolDir=$state/d
 SlurmctldLogFile=$state/slurmctld.log
 SlurmdLogFile=$state/slurmd.log
 GresTypes=gpu
-NodeName=$host NodeAddr=127.0.0.1 CPUs=$(nproc) RealMemory=$memory Gres=gpu:1 State=UNKNOWN
+NodeName=$host NodeAddr=127.0.0.1 CPUs=$(env -u OMP_NUM_THREADS nproc) RealMemory=$memory Gres=gpu:1 State=UNKNOWN
 PartitionName=cpu Nodes=$host Default=YES MaxTime=2-00:00:00 State=UP
 PartitionName=gpu Nodes=$host MaxTime=1-00:00:00 State=UP
 CONF

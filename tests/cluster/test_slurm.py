@@ -1,5 +1,7 @@
 """The SLURM profile on a SLURM of one node: two trainings are ended midway, and the table is the local run's.
 
+    make test-cluster
+
 Skipped, with the reason, where SLURM cannot be started: no root, no packages, or a real cluster's machine.
 """
 
@@ -16,10 +18,13 @@ from pathlib import Path
 import pytest
 from safetensors import safe_open
 
+from csrd.train.checkpoint import LOCK
+
 REPOSITORY = Path(__file__).parents[2]
 pytestmark = pytest.mark.long
 ONE_NODE = Path(__file__).with_name("one_node_slurm.sh")
 CANNOT = 3  # the script's status where it is no use to try
+SKIPPED = "THE SLURM PROFILE WAS NOT TESTED"  # loud: the log of a long run is read from afar
 PATIENCE_S = 1800
 # one thread each, as in the local run: the node is small, and weights depend on the threads of a training
 THREADS = [
@@ -36,10 +41,10 @@ ARGUMENTS = [
 @pytest.fixture(scope="module")
 def slurm():
     """Start SLURM, and end it."""
-    pytest.importorskip("snakemake_executor_plugin_slurm", reason="no SLURM test: the executor is missing")
+    pytest.importorskip("snakemake_executor_plugin_slurm", reason=f"{SKIPPED}: no executor; make slurm")
     up = subprocess.run([ONE_NODE, "up"], capture_output=True, text=True)
     if up.returncode == CANNOT:
-        pytest.skip(f"no SLURM test: {up.stderr.strip()}")
+        pytest.skip(f"{SKIPPED}: {up.stderr.strip()}")
     assert up.returncode == 0, up.stderr
     yield
     subprocess.run([ONE_NODE, "down"], check=True)
@@ -81,8 +86,7 @@ def interrupt(run: subprocess.Popen, models: Path, method: str, command: str) ->
     """End a method's training in the middle by `command`; return what its job had asked for."""
     folder = models / f".{method}-training"
     wait_for(run, lambda: any(lines(history) for history in folder.glob("*/history.jsonl")))
-    (lock,) = folder.glob("*/lock")
-    trainer = int(re.match(r"process (\d+)", lock.read_text())[1])
+    trainer = int(re.match(r"process (\d+)", (folder / LOCK).read_text())[1])
     os.kill(trainer, signal.SIGSTOP)  # SLURM wakes it up again before it tells it to end
     (job,) = (job for job in queue() if job["comment"] == f"rule_fit_wildcards_{method}")
     subprocess.run([*command.split(), job["id"]], check=True)

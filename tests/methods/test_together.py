@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from csrd.files import read_json, write_json
 from csrd.methods import method
 from csrd.methods.base import TrainingPair
 from csrd.methods.train import train
+from csrd.train.checkpoint import LOCK
 
 IMAGES = "low", "normal", "mr", "mask"
 PATIENCE_S = 120
@@ -56,8 +58,9 @@ def test_two_processes_write_the_model_of_one(on_disk, small, tmp_path):
     # sums in another order, in bf16; half of each batch alone would lead somewhere else altogether
     assert (two - one).norm() < 0.1 * (one - untrained).norm()
     assert read_json(tmp_path / "two" / "model.json")["training"]["step"] == 4
-    state = next((tmp_path / ".two-training").glob("*"))
-    assert "process" in (state / "lock").read_text(), "the first process held the state folder"
+    holder = (tmp_path / ".two-training" / LOCK).read_text()
+    assert re.match(r"process \d+ on ", holder), "the first process held the state folder"
+    assert not holder.startswith(f"process {os.getpid()} "), "the job itself does not train"
 
 
 def test_their_mistake_is_one_sentence(on_disk, small, tmp_path):

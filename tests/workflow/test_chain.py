@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file
 
 from csrd.align.register import displacement_mm
 from csrd.files import read_json
@@ -128,6 +130,23 @@ def test_every_rule_left_a_log_and_a_benchmark(results):
 
 def test_second_run_has_nothing_to_do(results, snakemake):
     assert "Nothing to be done" in snakemake("--cores", "all", *CONFIG).stdout
+
+
+def test_the_gpu_resource_is_how_many_processes_train_together(results, snakemake, study):
+    """Two, on the same aligned images: the sums have another order, the weights are close."""
+    together = study / "results-together"
+    together.mkdir()
+    for name in ("raw", "recon", "derivatives", "figures"):
+        (together / name).symlink_to(results / name)
+    model = Path("models", "csrdnomr", "weights.safetensors")
+    target = f"results-together/{model.with_name('model.json')}"
+    how = "--allowed-rules", "fit", "--set-resources", "fit:gpu=2", "--resources", "gpu=2"
+    done = snakemake(target, "--cores", "2", *how, *CONFIG, "--config", "results_dir=results-together")
+    assert re.findall(r"^Job \d+: (.*)$", done.stdout, flags=re.MULTILINE) == ["csrdnomr: fit"]
+    one, two = (load_file(folder / model) for folder in (results, together))
+    assert any(not torch.equal(two[name], one[name]) for name in one), "one process trained"
+    for name in one:
+        assert (two[name] - one[name]).norm() < 0.1 * one[name].norm(), name
 
 
 def test_own_subjects_by_an_outside_command(results, snakemake, study):

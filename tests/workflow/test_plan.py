@@ -52,6 +52,15 @@ def test_plan(snakemake, configfile, subjects, tests, drfs):
     assert {rule: int(jobs[rule]) for rule in RULES} == {rule: expected[key] for rule, key in RULES.items()}
 
 
+def test_a_plan_waits_for_no_heavy_library(snakemake, monkeypatch):
+    """`benchmarks/plan.py` measures how long a plan takes; torch alone would double it."""
+    monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")
+    said = snakemake("-n", "--cores", "1", "--config", "results_dir=results-plan").stdout
+    loaded = set(re.findall(r"^import time:.*\| +([\w.]+)$", said, flags=re.MULTILINE))
+    assert {"csrd.config", "csrd.cohort"} <= loaded
+    assert not loaded & {"torch", "scipy", "numba", "nibabel", "matplotlib", "ants", "skimage", "safetensors"}
+
+
 def test_methods_with_a_spread_are_checked(snakemake):
     settings = "results_dir=results-plan", "methods=[lowdose, tv, csrd, csrdnomr]"
     plan = snakemake("--cores", "1", "-n", "--configfile", "config/test.yaml", "--config", *settings).stdout

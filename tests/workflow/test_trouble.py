@@ -1,5 +1,7 @@
 """A full disk, too little memory: one sentence, nothing half-written taken for whole, a restart works."""
 
+import os
+import re
 import resource
 import subprocess
 from pathlib import Path
@@ -35,12 +37,16 @@ def folder(tmp_path) -> Path:
     return tmp_path
 
 
-def bring_in(folder: Path, *limit: int) -> subprocess.CompletedProcess:
-    """Have the workflow bring in a T1w image, every process under a limit of the kernel's."""
+def bring_in(folder: Path, *limit: int, path: Path | str = "") -> subprocess.CompletedProcess:
+    """Have the workflow bring in a T1w image, every process under a limit of the kernel's.
+
+    `path` is where Python looks for modules first.
+    """
     files = "--cores", "1", "--configfile", "config/test.yaml", "--config", "cohort={sheet: own.tsv}"
     return subprocess.run(
         [SNAKEMAKE, str(T1W), *files],
         cwd=folder,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(path), os.environ.get("PYTHONPATH", "")])},
         preexec_fn=lambda: resource.setrlimit(limit[0], (limit[1], limit[1])) if limit else None,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -75,6 +81,30 @@ def test_too_little_memory(folder):
     advice = "run fewer jobs at once (--cores), or use a larger machine"
     assert said(done) == [f"csrd: there was not enough memory; {advice}"], done.stdout
     assert not list((folder / T1W).parent.glob("*"))
+    noise = np.random.default_rng(0).random(SMALL, np.float32)
+    Volume(noise, np.eye(4), "arbitrary").save(folder / "t1w.nii")  # what there is memory for
+    done = bring_in(folder, resource.RLIMIT_AS, 4 * GIB)
+    assert done.returncode == 0 and Volume.load(folder / T1W).shape == SMALL, done.stdout
+
+
+KILLED = """
+import os, signal, sys
+if any("/.snakemake/scripts/" in word for word in sys.orig_argv):
+    os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_worker_that_the_kernel_kills(folder, tmp_path):
+    """As for its memory; here when its file is written and not yet renamed."""
+    (tmp_path / "path").mkdir()
+    (tmp_path / "path" / "sitecustomize.py").write_text(KILLED)
+    done = bring_in(folder, path=tmp_path / "path")
+    assert done.returncode != 0 and re.search(r"import_t1w.py' died with .*SIGKILL", done.stdout), done.stdout
+    left = [path.name for path in (folder / T1W).parent.glob("*")]
+    assert len(left) == 1 and "_part" in left[0], left
+    done = bring_in(folder)
+    assert done.returncode == 0 and Volume.load(folder / T1W).shape == SMALL, done.stdout
+    assert not list((folder / T1W).parent.glob("*_part*"))
 
 
 def test_results_that_may_not_be_written_to(folder):

@@ -83,7 +83,7 @@ def recon(
     """Reconstruct one list-mode file, in Bq/mL and scaled to the normal dose."""
     from csrd.align.derivatives import save_derivative
     from csrd.listmode import open_listmode
-    from csrd.listmode.formats import header_beside
+    from csrd.listmode.interfile import header_beside
     from csrd.listmode.thin import drf_of
     from csrd.recon.engines import ScanFiles, reconstruct
 

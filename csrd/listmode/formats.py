@@ -8,7 +8,7 @@ from csrd.listmode.base import ListMode
 from csrd.listmode.events import DELAYED, PROMPT, SKIPPED, no_counts
 from csrd.listmode.hrrt import HrrtListMode
 from csrd.listmode.hrrt_packets import count_packets
-from csrd.listmode.interfile import InterfileHeader, header_path, is_file
+from csrd.listmode.interfile import InterfileHeader, header_beside, header_path, is_file
 from csrd.listmode.petlink import PetlinkListMode
 from csrd.listmode.words import whole_words, word_chunks
 
@@ -42,12 +42,6 @@ def _data_and_header(path: Path) -> tuple[Path, Path]:
         beside = header_path(path)
         raise InputError(f"{path} has no header beside it; list-mode has its Interfile header at {beside}")
     return path, header
-
-
-def header_beside(path: Path) -> Path | None:
-    """Return the header that stands beside a list-mode file: scan.l64.hdr or scan.hdr, if any."""
-    candidates = header_path(path), path.with_suffix(".hdr")
-    return next((candidate for candidate in candidates if candidate.is_file()), None)
 
 
 def _data_of(header_file: Path) -> Path:

@@ -10,7 +10,6 @@ from scipy.ndimage import gaussian_filter
 from csrd.errors import InputError
 from csrd.listmode import open_listmode
 from csrd.listmode.base import ListMode
-from csrd.listmode.events import TIME_TAG
 from csrd.listmode.thin import FACTOR, drf_of
 from csrd.recon.corrections import attenuation_factors, randoms_rates
 from csrd.recon.osem import osem
@@ -39,14 +38,16 @@ class Timing:
     def of(cls, listmode: ListMode) -> "Timing":
         """Return the timing named in a list-mode header.
 
-        A file that ends early has the duration of its time tags instead. Raises InputError for a key that is
-        missing or no positive number.
+        A file that ends early, or a format whose header names no duration, has that of its data instead.
+        Raises InputError for a key that is missing or no positive number.
         """
         keys = listmode.timing_keys
-        duration_s = _positive(listmode, keys.duration_s)
-        tagged_s = int(listmode.counts()[TIME_TAG]) * listmode.tag_interval_ms / 1000
+        covered_s = listmode.survey().covered_s
+        duration_s = _positive(listmode, keys.duration_s) if keys.duration_s else covered_s
+        if not 0 < duration_s < math.inf:
+            raise InputError(f"{listmode.path} has no block of events that lasts; check that the scan was run")
         return cls(
-            duration_s=tagged_s if 0 < tagged_s < ENDS_EARLY * duration_s else duration_s,
+            duration_s=covered_s if 0 < covered_s < ENDS_EARLY * duration_s else duration_s,
             half_life_s=_positive(listmode, keys.half_life_s),
             branching=_positive(listmode, keys.branching),
             live=1 / _positive(listmode, keys.dead_time, default="1"),
@@ -141,7 +142,7 @@ def _positive(listmode: ListMode, key: str, default: str = "") -> float:
         value = math.nan
     if not 0 < value < math.inf:
         raise InputError(
-            f"the header of {listmode.path} has {key!r} := {text!r}; give a positive number there"
+            f"the header of {listmode.path} has {key!r} := {text!r}; {listmode.remedy}"
         )
     return value
 

@@ -80,7 +80,7 @@ class ListMode(ABC):
     def write_thinned(
         self, target: Path, keep: Keep, notes: Mapping[str, object]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Write what a thinning keeps as a file of the same format, whole or not at all, `notes` in its header.
+        """Write what a thinning keeps in the same format, `notes` in its header, whole or not at all.
 
         Return all counts and the kept ones, (KINDS,) int64. Prompts and delayeds are drawn by `keep`, indexed
         in the file's order; everything else stays.

@@ -10,18 +10,23 @@ from csrd.listmode.hrrt import HrrtListMode
 from csrd.listmode.hrrt_packets import count_packets
 from csrd.listmode.interfile import InterfileHeader, header_beside, header_path, is_file
 from csrd.listmode.petlink import PetlinkListMode
+from csrd.listmode.petsird import PetsirdListMode, is_petsird
 from csrd.listmode.words import whole_words, word_chunks
 
-SUPPORTED = "csrd reads HRRT (.l64) and Siemens PETLINK 32-bit (.l) list-mode"
+SUPPORTED = "csrd reads HRRT (.l64) and Siemens PETLINK 32-bit (.l) list-mode, and PETSIRD (.petsird)"
+PETSIRD_SUFFIX = ".petsird"
 LISTMODE_WORDS = ("listmode", "coincidencelist")  # what a header may call the data's format
 
 
 def open_listmode(path: str | Path) -> ListMode:
     """Return a list-mode file, given its path or its header's.
 
-    The header says the format, and the first packets must look like it. Raises InputError for a file or
-    header that is missing, empty, cut within a word, or of another system or kind.
+    PETSIRD tells itself by its first bytes. Of the others the header says the format, and the first packets
+    must look like it. Raises InputError for a file or header that is missing, empty, cut within a word, or of
+    another system or kind.
     """
+    if Path(path).suffix.lower() == PETSIRD_SUFFIX or is_petsird(Path(path)):
+        return PetsirdListMode.open(Path(path))
     data, header_file = _data_and_header(Path(path))
     whole_words(data)
     header = InterfileHeader.read(header_file)

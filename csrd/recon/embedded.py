@@ -14,7 +14,7 @@ from csrd.listmode.thin import FACTOR, drf_of
 from csrd.recon.corrections import attenuation_factors, randoms_rates
 from csrd.recon.osem import osem
 from csrd.scanner.geometry import Scanner
-from csrd.scanner.response import line_factors
+from csrd.scanner.response import detection_factors
 from csrd.sections import Recon
 from csrd.seeds import generator
 from csrd.volume import Volume
@@ -45,7 +45,9 @@ class Timing:
         covered_s = listmode.survey().covered_s
         duration_s = _positive(listmode, keys.duration_s) if keys.duration_s else covered_s
         if not 0 < duration_s < math.inf:
-            raise InputError(f"{listmode.path} has no block of events that lasts; check that the scan was run")
+            raise InputError(
+                f"{listmode.path} has no block of events that lasts; check that the scan was run"
+            )
         return cls(
             duration_s=covered_s if 0 < covered_s < ENDS_EARLY * duration_s else duration_s,
             half_life_s=_positive(listmode, keys.half_life_s),
@@ -118,7 +120,7 @@ def detection(crystals: np.ndarray, mumap: Volume, efficiencies: np.ndarray, sca
     for first in range(0, len(crystals), EVENTS_AT_A_TIME):
         part = slice(first, first + EVENTS_AT_A_TIME)
         a, b = crystals[part].T
-        factors[part] = line_factors(scanner, crystals[part]) * efficiencies[a] * efficiencies[b]
+        factors[part] = detection_factors(scanner, crystals[part]) * efficiencies[a] * efficiencies[b]
         factors[part] *= attenuation_factors(mumap, positions[a], positions[b])
     return factors
 
@@ -141,9 +143,7 @@ def _positive(listmode: ListMode, key: str, default: str = "") -> float:
     except ValueError:
         value = math.nan
     if not 0 < value < math.inf:
-        raise InputError(
-            f"the header of {listmode.path} has {key!r} := {text!r}; {listmode.remedy}"
-        )
+        raise InputError(f"the header of {listmode.path} has {key!r} := {text!r}; {listmode.remedy}")
     return value
 
 

@@ -112,7 +112,7 @@ def test_the_file_is_the_package_s_and_covers_the_scan(scan):
 
 
 def test_measured_efficiencies_of_module_pairs_stand_for_computed_ones(scan, images, tmp_path):
-    """Tables that hold the computed factors, in a unit of their own, change the image by their sampling only."""
+    """Tables that hold the computed factors, in another unit, change the image by their sampling only."""
     information = scanner_information()
     scanner = scanner_of_scan(open_listmode(scan.listmode))
     grid = open_listmode(scan.listmode).grid

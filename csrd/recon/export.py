@@ -6,6 +6,7 @@ lists each crystal's centre and outward normal, six float32. Facts: CASToR's and
 neither program was run here.
 """
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ def export(listmode_path: Path, target: Path, normalisation: Path | None = None)
         raise InputError(f"{target} names no format to write; end it in .Cdh (CASToR) or .lmDat (YRT-PET)")
     listmode = open_listmode(listmode_path)
     scanner = scanner_of_scan(listmode)
-    name = "csrd_" + scanner.name.replace(" ", "_")
+    name = "csrd_" + re.sub(r"[^A-Za-z0-9-]+", "_", scanner.name)  # a PETSIRD file names its scanner itself
     if target.suffix == ".lmDat":
         with whole_file(target) as part:
             counts = _write_records(part, listmode, YRT)

@@ -179,15 +179,13 @@ class PetsirdListMode(ListMode):
         Event blocks count as time tags, the others as other tags. A file that ends early is taken as far as
         its blocks are whole.
         """
-        counts, covered_ms, end = no_counts(), 0, self.places.body
+        counts, covered_ms = no_counts(), 0
         with self._window() as window:
             for block in self._blocks(window):
                 _tally(block, counts)
                 if block.kind == EVENT_BLOCK:
                     covered_ms += block.stop_ms - block.start_ms
-                end = block.end
-            unread = window.size - end - self._has_end(window, end)
-        return Survey(counts, covered_ms / 1000, unread)
+            return Survey(counts, covered_ms / 1000, window.left)
 
     def blocks(self, events: int = EVENTS_AT_A_TIME) -> Iterator[EventBlock]:
         """Yield the prompts and delayeds, at most `events` at a time, each block its own arrays.
@@ -252,7 +250,8 @@ class PetsirdListMode(ListMode):
     def _blocks(self, window: Window) -> Iterator[Block]:
         """Yield the whole time blocks in order; the window may be used in between.
 
-        Raises InputError where a block is damaged. One that ends with the file ends the blocks.
+        The window then stands behind the mark of their end. Raises InputError where a block is damaged; one
+        that ends with the file ends the blocks, and the window stands behind the last whole one.
         """
         steps, place = _steps(), self.places.body
         try:
@@ -264,14 +263,9 @@ class PetsirdListMode(ListMode):
                     yield block
                     window.seek(place)
         except CutShort:
-            return
+            window.seek(place)
         except Impossible as error:
             raise _damaged(self.path, window, error) from None
-
-    def _has_end(self, window: Window, place: int) -> int:
-        """Return how many bytes mark the end of the time blocks there: 1, or 0 where the file ends early."""
-        window.seek(place)
-        return int(window.left > 0 and window.byte() == 0)
 
     def _check_movement(self, window: Window, block: Block, bed: np.ndarray | None) -> np.ndarray | None:
         """Raise InputError where the gantry is not in its place, or the bed in another than before."""

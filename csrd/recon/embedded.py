@@ -95,7 +95,12 @@ def reconstruct(
     if scatter is not None:
         assert scatter.shape == expected.shape, f"scatter of {scatter.shape} for {len(expected)} prompts"
         expected += scatter[order]
-    additive = expected / (exposure * detection(prompts, mumap, efficiencies, scanner))
+    factors = detection(prompts, mumap, efficiencies, scanner)
+    if not (seen := factors > 0).all():  # a crystal said to be dead: nothing on its lines can be explained
+        if not seen.any():
+            raise InputError(f"{listmode_path} has prompts on dead lines only; check the efficiencies")
+        prompts, expected, factors = prompts[seen], expected[seen], factors[seen]
+    additive = expected / (exposure * factors)
     image = osem(
         prompts,
         additive.astype(np.float32),

@@ -3,21 +3,19 @@
 A file is a preamble (``yardl``, the version of the encoding, the schema), a header with the scanner's
 geometry and efficiencies and the exam, and time blocks: of events, of signals, of movements, of dead time,
 of singles. The header is read by the package ``petsird``, once its structure has been stepped over (`yardl`),
-the events by `petsird_events`; docs/formats.md has it byte by byte. Thinning copies bytes: whatever is no
-drawn prompt or delayed stays as it is.
+the time blocks by `petsird_blocks`; docs/formats.md has it byte by byte. Thinning copies bytes: whatever is
+no drawn prompt or delayed stays as it is.
 """
 
 import io
-import json
 import re
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import petsird
@@ -27,65 +25,36 @@ from csrd.files import whole_file
 from csrd.listmode.base import EVENTS_AT_A_TIME, ListMode, Survey, TimingKeys
 from csrd.listmode.draw import Keep
 from csrd.listmode.events import DELAYED, OTHER_TAG, PROMPT, TIME_TAG, EventBlock, no_counts
-from csrd.listmode.petsird_events import (
-    CUT_SHORT,
-    EVENT_VARINTS,
-    SOUND,
-    UINT32_MAX,
-    check_events,
-    compact_events,
-    count_kept,
-    decode_events,
+from csrd.listmode.petsird_blocks import (
+    BED_BLOCK,
+    EVENT_BLOCK,
+    GANTRY_BLOCK,
+    SCHEMA,
+    Block,
+    Places,
+    copy_bytes,
+    decoded_bins,
+    encoded_varint,
+    header_places,
+    module_pair_tables,
+    read_block,
+    write_kept,
 )
+from csrd.listmode.petsird_events import UINT32_MAX, count_kept
 from csrd.listmode.petsird_grid import Grid
 from csrd.listmode.words import opened, whole_bytes
-from csrd.listmode.yardl import CutShort, Impossible, Window, stepper
+from csrd.listmode.yardl import CutShort, Impossible, Window
 from csrd.nuclides import NUCLIDES, nuclide_named
 
 MAGIC = b"yardl"
 ENCODING = 1
 MAX_SCHEMA_BYTES = 1 << 20
 MAX_HEADER_BYTES = 1 << 28
-SCHEMA = petsird.PETSIRDReaderBase.schema
-EVENT_BLOCK, SIGNAL_BLOCK, BED_BLOCK, GANTRY_BLOCK, DEAD_TIME_BLOCK, SINGLES_BLOCK = range(6)
 # What the package raises for a header whose structure is sound and whose values are not
 UNREADABLE = (ValueError, RuntimeError, EOFError, TypeError, LookupError, ArithmeticError, MemoryError)
 UNREADABLE += (AttributeError, struct.error)
 NOTES = re.compile(r"\s*\[CSR-D: ([^\]]*)\]")
 IDENTITY = np.eye(3, 4)
-
-
-@dataclass(frozen=True)
-class EventList:
-    """Where a list of coincidences between two types of modules lies in the file."""
-
-    prompt: bool
-    types: tuple[int, int]
-    head: int  # the place of its length
-    begin: int  # of its first event
-    end: int
-    events: int
-
-
-@dataclass(frozen=True)
-class Block:
-    """Where a time block lies in the file; `lists` of an event block, in the file's order."""
-
-    kind: int
-    begin: int  # the place of the byte that says what it is
-    end: int
-    start_ms: int
-    stop_ms: int
-    lists: tuple[EventList, ...] = ()
-
-
-@dataclass(frozen=True)
-class Places:
-    """Where in the file the header has the efficiencies' description, those of module pairs, and its end."""
-
-    description: slice
-    pairs: slice
-    body: int
 
 
 @dataclass(frozen=True)
@@ -96,7 +65,7 @@ class PetsirdListMode(ListMode):
     """
 
     record: petsird.Header
-    places: "Places"
+    places: Places
 
     format = "PETSIRD"
     timing_keys = TimingKeys(
@@ -129,7 +98,7 @@ class PetsirdListMode(ListMode):
             window = Window(stream, size)
             try:
                 _check_preamble(path, window)
-                places = _places(window)
+                places = header_places(window)
                 if places.body > MAX_HEADER_BYTES:
                     raise InputError(
                         f"{path} has a header of {places.body} bytes, more than {MAX_HEADER_BYTES}; "
@@ -166,7 +135,7 @@ class PetsirdListMode(ListMode):
         """
         with self._window() as window:
             window.seek(self.places.pairs.start)
-            return Grid.of(self.record.scanner, self.path, _module_pairs(window))
+            return Grid.of(self.record.scanner, self.path, module_pair_tables(window))
 
     @cached_property
     def bins(self) -> tuple[int, ...]:
@@ -199,7 +168,7 @@ class PetsirdListMode(ListMode):
                 if block.kind in (BED_BLOCK, GANTRY_BLOCK):
                     bed = self._check_movement(window, block, bed)
                 for part in block.lists:
-                    for bins in _decoded(window, part, events):
+                    for bins in decoded_bins(window, part, events):
                         crystals = grid.crystal_of_bin[bins]
                         crystals = np.sort(crystals[grid.coincide(crystals)], axis=1).astype(np.uint32)
                         number = len(crystals)
@@ -218,9 +187,9 @@ class PetsirdListMode(ListMode):
         counts, kept = no_counts(), no_counts()
         with self._window() as window, whole_file(target) as part, open(part, "wb") as out:
             said = _described(self.record.scanner.detection_efficiencies.method_description, notes).encode()
-            _copy(window, 0, self.places.description.start, out)
+            copy_bytes(window, 0, self.places.description.start, out)
             out.write(encoded_varint(len(said)) + said)
-            _copy(window, self.places.description.stop, self.places.body, out)
+            copy_bytes(window, self.places.description.stop, self.places.body, out)
             for block in self._blocks(window):
                 first = int(counts[PROMPT] + counts[DELAYED])
                 _tally(block, counts)
@@ -230,11 +199,11 @@ class PetsirdListMode(ListMode):
                 for events in block.lists:
                     stay = count_kept(first, events.events, keep.key, keep.limit)
                     kept[PROMPT if events.prompt else DELAYED] += stay
-                    _copy(window, copied, events.head, out)
+                    copy_bytes(window, copied, events.head, out)
                     out.write(encoded_varint(stay))
-                    _write_kept(window, events, first, keep, out)
+                    write_kept(window, events, first, keep, out)
                     first, copied = first + events.events, events.end
-                _copy(window, copied, block.end, out)
+                copy_bytes(window, copied, block.end, out)
             out.write(b"\x00")
         return counts, kept
 
@@ -253,12 +222,12 @@ class PetsirdListMode(ListMode):
         The window then stands behind the mark of their end. Raises InputError where a block is damaged; one
         that ends with the file ends the blocks, and the window stands behind the last whole one.
         """
-        steps, place = _steps(), self.places.body
+        place = self.places.body
         try:
             window.seek(place)
             while number := window.varint():
                 for _ in range(number):
-                    block = _block(window, steps, self.bins)
+                    block = read_block(window, self.bins)
                     place = block.end
                     yield block
                     window.seek(place)
@@ -307,79 +276,10 @@ def detection_bins(scanner: petsird.ScannerInformation) -> tuple[int, ...]:
     )
 
 
-def encoded_varint(value: int) -> bytes:
-    """Return an unsigned integer as a varint."""
-    out = bytearray()
-    while value >= 0x80:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*out, value])
-
-
-def encoded_file_head(record: petsird.Header) -> bytes:
-    """Return the preamble and the header of a file, up to its first time block."""
-    stream = io.BytesIO()
-    writer = petsird.BinaryPETSIRDWriter(stream)
-    writer.write_header(record)
-    writer.write_time_blocks([])
-    writer.close()
-    return stream.getvalue()[:-1]  # without the mark of the end
-
-
 def _described(said: str, notes: Mapping[str, object]) -> str:
     """Return the description of the efficiencies with the notes in it, in the place of former ones."""
     listed = "; ".join(f"{key} := {value}" for key, value in notes.items())
     return f"{NOTES.sub('', said)} [CSR-D: {listed}]".lstrip()
-
-
-@cache
-def _steps() -> dict:
-    """Return how to step over the fields of records, by name, and the kinds of time block, by number."""
-    schema = json.loads(SCHEMA)
-    step = stepper(schema)
-    types = {entry["name"]: entry for entry in schema["types"]}
-    records = ("Header", "ScannerInformation", "DetectionEfficiencies", "EventTimeBlock")
-    fields = {
-        record: {field["name"]: step(field["type"]) for field in types[record]["fields"]}
-        for record in records
-    }
-    cases = types["TimeBlock"]["type"]
-    names = [case["tag"] for case in cases]
-    assert names[EVENT_BLOCK] == "EventTimeBlock" and names[BED_BLOCK] == "BedMovementTimeBlock", names
-    assert list(fields["ScannerInformation"])[-1] == "detectionEfficiencies", "last before the exam"
-    assert list(fields["DetectionEfficiencies"])[-1] == "modulePairEfficienciesVectors", "last of these"
-    return fields | {"kinds": [step(case["type"]) for case in cases]}
-
-
-def _places(window: Window) -> Places:
-    """Return the places in the header that begins here; the window then stands behind it."""
-    steps, at = _steps(), {}
-    for name, step in steps["ScannerInformation"].items():
-        if name != "detectionEfficiencies":
-            step(window)
-    for name, step in steps["DetectionEfficiencies"].items():
-        begin = window.place
-        step(window)
-        at[name] = slice(begin, window.place)
-    steps["Header"]["exam"](window)
-    return Places(at["methodDescription"], at["modulePairEfficienciesVectors"], window.place)
-
-
-def _module_pairs(window: Window) -> list[np.ndarray]:
-    """Return the tables that begin here of the first type of modules with itself, one a symmetry group.
-
-    Raises InputError, by way of `Grid`, where rows of a table differ in length: then it is empty.
-    """
-    if window.varint() == 0 or window.varint() == 0:
-        return []
-    tables = []
-    for _ in range(window.length()):
-        rows = [window.read(4 * window.varint()) for _ in range(window.length())]
-        window.varint()  # the group's number, which is its place in the list
-        even = len({len(row) for row in rows}) == 1
-        table = np.frombuffer(b"".join(rows), "<f4") if even else np.empty(0, np.float32)
-        tables.append(table.reshape(len(rows), -1) if table.size else np.empty((0, 0), np.float32))
-    return tables
 
 
 def _check_preamble(path: Path, window: Window) -> None:
@@ -449,105 +349,6 @@ def _facts(record: petsird.Header) -> dict[str, str]:
         facts |= {"radionuclide": named, "half-life (s)": f"{nuclide.half_life_s:g}"}
         facts["branching fraction"] = f"{nuclide.branching:g}"
     return facts
-
-
-def _block(window: Window, steps: dict, bins: tuple[int, ...]) -> Block:
-    """Return the time block that begins here; the window then stands behind it."""
-    begin = window.place
-    kind = window.byte()
-    if kind >= len(steps["kinds"]):
-        raise Impossible(f"a time block of kind {kind}")
-    if kind != EVENT_BLOCK:
-        start, stop = _interval(window)
-        window.seek(begin + 1)
-        steps["kinds"][kind](window)
-        return Block(kind, begin, window.place, start, stop)
-    start, stop = _interval(window)
-    if stop < start:
-        raise Impossible(f"a time block from {start} to {stop} ms")
-    steps["EventTimeBlock"]["singleEvents"](window)
-    lists = (*_lists(window, True, bins), *_lists(window, False, bins))
-    steps["EventTimeBlock"]["tripleEvents"](window)
-    steps["EventTimeBlock"]["quadrupleEvents"](window)
-    return Block(kind, begin, window.place, start, stop, lists)
-
-
-def _interval(window: Window) -> tuple[int, int]:
-    """Return the start and stop of a time block in ms."""
-    times = window.varint(), window.varint()
-    if max(times) > UINT32_MAX:
-        raise Impossible(f"a time of {max(times)} ms")
-    return times
-
-
-def _lists(window: Window, prompt: bool, bins: tuple[int, ...]) -> Iterator[EventList]:
-    """Yield the lists of coincidences of an event block, by the types of their modules.
-
-    There is a row for each type, and in it a list for each type up to it. The package's own example writes
-    more rows than it has types (0.12), which is let pass: as many as there are pairs of types.
-    """
-    types = len(bins)
-    rows = window.length()
-    if rows > types * (types + 1) // 2:
-        raise Impossible(f"coincidences of {rows} types of modules, of which there are {types}")
-    for row in range(rows):
-        columns = window.length()
-        if columns > types:
-            raise Impossible(f"coincidences of {columns} types of modules, of which there are {types}")
-        for column in range(columns):
-            head = window.place
-            events = window.length(EVENT_VARINTS)
-            begin = window.place
-            _check_list(window, events, bins[min(row, types - 1)], bins[column])
-            yield EventList(prompt, (row, column), head, begin, window.place, events)
-
-
-def _check_list(window: Window, left: int, bins_a: int, bins_b: int) -> None:
-    """Step over a list of events; raise CutShort or Impossible where they are not sound."""
-    while left:
-        window.fill()
-        arguments = window.buffer, window.at, window.end, window.at_last
-        window.at, done, state = check_events(*arguments, left, bins_a, bins_b)
-        if state == CUT_SHORT:
-            raise CutShort
-        if state != SOUND:
-            raise Impossible("an event of crystals that the scanner does not have")
-        left -= done
-
-
-def _decoded(window: Window, part: EventList, events: int) -> Iterator[np.ndarray]:
-    """Yield the detection bins (N, 2) of a list that was checked, at most `events` at a time."""
-    place, left = part.begin, part.events
-    while left:
-        window.seek(place)
-        window.fill()
-        bins = np.empty((min(left, events), 2), np.int64)
-        arguments = window.buffer, window.at, window.end, window.at_last
-        window.at, done = decode_events(*arguments, len(bins), bins)
-        place, left = window.place, left - done
-        yield bins[:done]
-
-
-def _write_kept(window: Window, part: EventList, first: int, keep: Keep, out: BinaryIO) -> None:
-    """Write the events of a list that a thinning keeps."""
-    window.seek(part.begin)
-    left, kept = part.events, np.empty(len(window.buffer), np.uint8)
-    while left:
-        window.fill()
-        arguments = window.buffer, window.at, window.end, window.at_last
-        window.at, done, size = compact_events(*arguments, left, first, keep.key, keep.limit, kept)
-        out.write(memoryview(kept[:size]))
-        first, left = first + done, left - done
-
-
-def _copy(window: Window, begin: int, end: int, out: BinaryIO) -> None:
-    """Write the bytes of the file between two places."""
-    window.seek(begin)
-    while window.place < end:
-        window.fill()
-        part = window.buffer[window.at : min(window.end, window.at + end - window.place)]
-        out.write(memoryview(part))
-        window.at += len(part)
 
 
 def _tally(block: Block, counts: np.ndarray) -> None:

@@ -1,5 +1,6 @@
 """PETSIRD written: events of a scanner as its header describes it, in time blocks of equal length."""
 
+import io
 from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
@@ -9,7 +10,7 @@ import petsird
 
 from csrd.files import whole_file
 from csrd.listmode.hrrt import Segment
-from csrd.listmode.petsird import EVENT_BLOCK, encoded_file_head, encoded_varint
+from csrd.listmode.petsird_blocks import EVENT_BLOCK, encoded_varint
 from csrd.listmode.petsird_events import MAX_EVENT_BYTES, encode_events
 from csrd.listmode.petsird_grid import Grid
 
@@ -31,7 +32,7 @@ def write_petsird(
     path = Path(path)
     bins = Grid.of(record.scanner, path, []).bin_of_crystal()
     with whole_file(path) as part, open(part, "wb") as stream:
-        stream.write(encoded_file_head(record))
+        stream.write(_file_head(record))
         clock, waiting = 0, NOTHING
         for crystals, prompt, time_ms in segments:
             assert not len(time_ms) or time_ms[-1] < duration_ms, f"{time_ms[-1]} ms of {duration_ms} ms"
@@ -58,3 +59,13 @@ def _write_block(stream: BinaryIO, start_ms: int, stop_ms: int, waiting: Segment
         stream.write(memoryview(out[:size]))
     stream.write(b"\x00\x00")  # no triples, no quadruples
     return stop_ms, tuple(column[due:] for column in waiting)
+
+
+def _file_head(record: petsird.Header) -> bytes:
+    """Return the preamble and the header of a file, up to its first time block."""
+    stream = io.BytesIO()
+    writer = petsird.BinaryPETSIRDWriter(stream)
+    writer.write_header(record)
+    writer.write_time_blocks([])
+    writer.close()
+    return stream.getvalue()[:-1]  # without the mark of the end

@@ -7,7 +7,7 @@ import pytest
 from csrd.errors import InputError
 from csrd.listmode import open_listmode, thin, write_petsird
 from csrd.listmode.draw import Keep, is_kept
-from csrd.listmode.petsird import SCHEMA, encoded_varint
+from csrd.listmode.petsird_blocks import SCHEMA, encoded_varint
 from csrd.listmode.thin import drf_of
 from csrd.recon.embedded import Timing
 from csrd.seeds import generator

@@ -51,7 +51,9 @@ def info(file: Annotated[Path, typer.Argument(help="A list-mode file, or its hea
 @app.command()
 def thin(
     source: Annotated[Path, typer.Argument(help="The list-mode file of the whole dose.")],
-    target: Annotated[Path, typer.Argument(help="The thinned file; its header is written beside it.")],
+    target: Annotated[
+        Path, typer.Argument(help="The thinned file; a header of its own is written beside it.")
+    ],
     drf: Annotated[float, typer.Option(help="Dose reduction factor: 4 keeps a quarter of the events.")],
     seed: Seed = 1,
     nested: Annotated[
@@ -66,7 +68,9 @@ def thin(
 
 @app.command()
 def recon(
-    listmode: Annotated[Path, typer.Argument(help="A list-mode file, with its header beside it.")],
+    listmode: Annotated[
+        Path, typer.Argument(help="A list-mode file; its header, if the format has one, beside it.")
+    ],
     target: Annotated[Path, typer.Argument(help="The image, .nii.gz; its sidecar is written beside it.")],
     mumap: Annotated[Path | None, typer.Option(help="μ-map in 1/cm, in scanner coordinates.")] = None,
     normalisation: Annotated[Path | None, typer.Option(help="Crystal efficiencies, .npy.")] = None,
@@ -83,7 +87,7 @@ def recon(
     """Reconstruct one list-mode file, in Bq/mL and scaled to the normal dose."""
     from csrd.align.derivatives import save_derivative
     from csrd.listmode import open_listmode
-    from csrd.listmode.formats import header_beside
+    from csrd.listmode.interfile import header_beside
     from csrd.listmode.thin import drf_of
     from csrd.recon.engines import ScanFiles, reconstruct
 

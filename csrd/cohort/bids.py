@@ -13,11 +13,10 @@ from csrd.cohort.subject import Subject
 from csrd.config import Config
 from csrd.errors import InputError
 from csrd.files import inherited
+from csrd.nuclides import NUCLIDES, nuclide_named
 
 DOSE_IN_NAME = re.compile(r"_rec-[A-Za-z0-9]*?[Dd]rf(\d+)(?:_|$)")
 MBQ = {"bq": 1e-6, "kbq": 1e-3, "mbq": 1.0, "gbq": 1e3}
-# Half-lives in s, of what TracerRadionuclide may name: only for activities at another time than the injection
-HALF_LIFE_S = {"C11": 1224.0, "F18": 6586.2, "O15": 122.24, "N13": 597.9, "GA68": 4057.7, "CU64": 45_723.6}
 
 
 def read_bids(root: Path, config: Config) -> tuple[Subject, ...]:
@@ -90,9 +89,8 @@ def activity_at_reference(sidecar: dict) -> float | None:
         return None
     if reference == start:
         return activity * factor
-    nuclide = re.sub(r"[^A-Z0-9]", "", str(sidecar.get("TracerRadionuclide", "")).upper())
-    swapped = re.sub(r"^(\d+)([A-Z]+)$", r"\2\1", nuclide)
-    half_life = sidecar.get("RadionuclideHalfLife") or HALF_LIFE_S.get(swapped)
+    nuclide = NUCLIDES.get(nuclide_named(str(sidecar.get("TracerRadionuclide", ""))))
+    half_life = sidecar.get("RadionuclideHalfLife") or (nuclide and nuclide.half_life_s)
     return activity * factor * 2 ** ((start - reference) / half_life) if half_life else None
 
 

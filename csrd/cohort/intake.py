@@ -8,7 +8,7 @@ from csrd.errors import InputError
 from csrd.files import inherited, sidecar_path, whole_file, write_json
 from csrd.listmode import InterfileHeader, open_listmode
 from csrd.listmode.interfile import header_path
-from csrd.scanner.geometry import scanner_of
+from csrd.scanner.geometry import Scanner
 from csrd.scanner.normalisation import read_efficiencies
 from csrd.units import pet_unit
 from csrd.volume import Volume
@@ -18,14 +18,16 @@ MU_LIMIT = 0.5  # 1/cm; bone has 0.17, so more is no μ-map at 511 keV in 1/cm
 MU_HEAD = 0.05  # 1/cm; water has 0.096, so a map that stays below it is in 1/mm or empty
 
 
-def link_listmode(source: Path, header: Path, target: Path) -> None:
-    """Make `target` a link to the list-mode file, and copy its header beside it.
+def link_listmode(source: Path, header: Path | None, target: Path) -> None:
+    """Make `target` a link to the list-mode file, and copy its header beside it, where it has one.
 
     Raises InputError where they are no list-mode.
     """
-    content = InterfileHeader.read(header).encode()
-    with whole_file(header_path(target)) as temporary:
-        temporary.write_bytes(content)
+    if header is not None:
+        content = InterfileHeader.read(header).encode()
+        with whole_file(header_path(target)) as temporary:
+            temporary.write_bytes(content)
+    target.parent.mkdir(parents=True, exist_ok=True)
     target.unlink(missing_ok=True)
     target.symlink_to(source.absolute())
     open_listmode(target)
@@ -90,11 +92,11 @@ def _pet(path: Path, unit: str | None) -> Volume:
     return volume.like(volume.array * np.float32(factor), known)
 
 
-def bring_normalisation(source: Path | None, target: Path, scanner: str) -> None:
-    """Write the user's crystal efficiencies as `target`, all 1 where there is no `source`.
+def bring_normalisation(source: Path | None, target: Path, scanner: Scanner) -> None:
+    """Write the user's crystal efficiencies as `target`; without `source` the scan's own, or all 1.
 
     Raises InputError where they are not one number of at least 0 for each crystal of the scanner.
     """
-    efficiencies = read_efficiencies(source, scanner_of(scanner))
+    efficiencies = read_efficiencies(source, scanner)
     with whole_file(target) as temporary:
         np.save(temporary, efficiencies)

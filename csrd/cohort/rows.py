@@ -15,7 +15,8 @@ FILES = ("listmode", "header", "t1w", "mumap", "normalisation", "pet")
 NUMBERS = ("weight_kg", "injected_MBq")
 COLUMNS = ("participant_id", "split", "tracer", *FILES, *NUMBERS)
 LOW_DOSE = re.compile(r"pet_drf(\d+)")
-SUFFIXES = (".l64", ".l")
+PETSIRD = ".petsird"
+SUFFIXES = (".l64", ".l", PETSIRD)
 NOT_AVAILABLE = "n/a"
 
 Row = dict[str, str]
@@ -107,10 +108,13 @@ def _wrong_listmode(row: Row, folder: Path, embedded: bool) -> Iterator[str]:
     if embedded and not cell(row, "mumap"):
         yield "mumap is n/a; the embedded reconstruction needs one"
     if Path(listmode).suffix not in SUFFIXES:
-        yield f"listmode is {listmode}; its name must end in {' or '.join(SUFFIXES)}"
+        yield f"listmode is {listmode}; its name must end in {', '.join(SUFFIXES)}"
     elif embedded and listmode.endswith(".l"):
-        yield f"listmode is {listmode}; the embedded reconstruction reads .l64 only"
-    if not cell(row, "header") and header_beside(folder / listmode) is None:
+        yield f"listmode is {listmode}; the embedded reconstruction reads .l64 and {PETSIRD} only"
+    if listmode.endswith(PETSIRD):
+        if cell(row, "header"):
+            yield f"header is {cell(row, 'header')}, but PETSIRD carries its own; write n/a"
+    elif not cell(row, "header") and header_beside(folder / listmode) is None:
         yield f"header is n/a, and {folder / listmode}.hdr does not exist; name the header"
 
 
@@ -226,7 +230,7 @@ def _is_positive(text: str) -> bool:
 def _subject(row: Row, folder: Path, config: Config) -> Subject:
     """Return the subject of a row without mistakes."""
     files = {column: folder / path if (path := cell(row, column)) else None for column in FILES}
-    if files["listmode"]:
+    if files["listmode"] and files["listmode"].suffix != PETSIRD:
         files["header"] = files["header"] or header_beside(files["listmode"])
     lows = {drf: folder / path for drf, path in low_doses(row).items()}
     pet = files["pet"] or next(iter(lows.values()), None)

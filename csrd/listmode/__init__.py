@@ -6,6 +6,8 @@ from csrd.listmode.formats import open_listmode
 from csrd.listmode.hrrt import HrrtListMode, write_hrrt
 from csrd.listmode.interfile import InterfileHeader
 from csrd.listmode.petlink import PetlinkListMode, write_petlink
+from csrd.listmode.petsird import PetsirdListMode
+from csrd.listmode.petsird_writer import write_petsird
 from csrd.listmode.thin import thin
 
 __all__ = [
@@ -15,10 +17,12 @@ __all__ = [
     "InterfileHeader",
     "ListMode",
     "PetlinkListMode",
+    "PetsirdListMode",
     "open_listmode",
     "thin",
     "write_hrrt",
     "write_petlink",
+    "write_petsird",
 ]
 
 # What a scan of a scanner, by its name, is written as: its format, and the function that writes it.

@@ -1,7 +1,7 @@
-"""What every list-mode format can do; a format's own file says how its packets look."""
+"""What every list-mode format can do; a format's own file says how its data look."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -9,38 +9,44 @@ from typing import ClassVar
 import numpy as np
 
 from csrd.listmode.draw import Keep
-from csrd.listmode.events import TIME_TAG, EventBlock, no_counts, tally
-from csrd.listmode.interfile import InterfileHeader
-from csrd.listmode.words import CHUNK_WORDS, WORD_BYTES, chunk_count, whole_words, word_chunks
-from csrd.progress import progress
+from csrd.listmode.events import EventBlock, tally
 
-SHOW_PROGRESS_WORDS = 1 << 26  # 256 MiB: below it one is done before a bar is read
+EVENTS_AT_A_TIME = 1 << 18
 
 
 @dataclass(frozen=True)
 class TimingKeys:
-    """What a format's header calls the scan's timing; durations and half-lives are in s."""
+    """What a format's header calls the scan's timing; durations and half-lives are in s.
 
-    duration_s: str = "image duration"
+    Without a key for the duration it is what the data themselves cover.
+    """
+
+    duration_s: str | None = "image duration"
     half_life_s: str = "isotope halflife"
     branching: str = "branching factor"
     dead_time: str = "Dead time correction factor"
 
 
 @dataclass(frozen=True)
+class Survey:
+    """What one pass over a file finds: counts (KINDS,) int64 by kind, and the seconds that the data cover."""
+
+    counts: np.ndarray
+    covered_s: float
+    unread_bytes: int = 0  # at the end, in nothing that is whole
+
+
+@dataclass(frozen=True)
 class ListMode(ABC):
-    """A list-mode file and its header; nothing of the data is held in memory."""
+    """A list-mode file; nothing of its events is held in memory. `header` is what it says of the scan."""
 
     path: Path
-    header: InterfileHeader
+    header: Mapping[str, str]
 
     format: ClassVar[str]
     timing_keys: ClassVar[TimingKeys] = TimingKeys()
     notable: ClassVar[tuple[str, ...]]  # the header's keys that `info` shows
-    packet_words: ClassVar[int]
-    chunk_words: ClassVar[int] = CHUNK_WORDS
-    count: ClassVar[Callable]  # (words, counts): adds the packets of each kind to counts
-    compact: ClassVar[Callable]  # (words, key, limit, out, counts, kept) -> words kept, written to out
+    remedy: ClassVar[str] = "give a positive number there"  # where the header lacks a number
 
     @property
     @abstractmethod
@@ -48,57 +54,48 @@ class ListMode(ABC):
         """Return the scanner's name."""
 
     @property
-    def tag_interval_ms(self) -> float:
-        """Return the time between two time tags in ms."""
-        return 1.0
+    @abstractmethod
+    def bytes(self) -> int:
+        """Return the size of the data; raises InputError where they cannot be read."""
+
+    @classmethod
+    @abstractmethod
+    def files_at(cls, path: Path) -> tuple[Path, ...]:
+        """Return the files that list-mode of this format consists of at a path, whether they exist or not."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Return the files that this one consists of."""
+        return self.files_at(self.path)
 
     @abstractmethod
-    def blocks(self, packets: int = CHUNK_WORDS) -> Iterator[EventBlock]:
-        """Yield the prompts and delayeds of at most `packets` packets at a time."""
+    def survey(self) -> Survey:
+        """Return what the file holds, counted in one pass."""
 
-    def counts(self) -> np.ndarray:
-        """Return the number of packets of each kind, (KINDS,) int64."""
-        counts = no_counts()
-        for words in self._chunks("read"):
-            self.count(words, counts)
-        return counts
+    @abstractmethod
+    def blocks(self, events: int = EVENTS_AT_A_TIME) -> Iterator[EventBlock]:
+        """Yield the prompts and delayeds in the file's order, no block longer than `events`."""
 
-    def thin(self, target: str | Path, keep: Keep) -> tuple[np.ndarray, np.ndarray]:
-        """Write the packets that a thinning keeps; return all counts and the kept ones, (KINDS,) int64.
+    @abstractmethod
+    def write_thinned(
+        self, target: Path, keep: Keep, notes: Mapping[str, object]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Write what a thinning keeps in the same format, `notes` in its header, whole or not at all.
 
-        Kept are every tag and transmission event, whose number has nothing to do with the injected dose,
-        and the prompts and delayeds drawn by `keep`, indexed in the file's order. Words in no valid
-        packet are left out, so that the result is in sync from its first word to its last.
+        Return all counts and the kept ones, (KINDS,) int64. Prompts and delayeds are drawn by `keep`, indexed
+        in the file's order; everything else stays.
         """
-        counts, kept = no_counts(), no_counts()
-        out = np.empty(self.chunk_words + 1, dtype="<u4")
-        with open(target, "wb") as stream:
-            for words in self._chunks("thin"):
-                size = self.compact(words, keep.key, keep.limit, out, counts, kept)
-                stream.write(memoryview(out[:size]))
-        return counts, kept
 
     def info(self) -> dict:
-        """Return what the file holds: format, scanner, counts, duration in s, notable header values.
-
-        The duration is the number of time tags times their interval: a lost or damaged tag costs its
-        own interval only.
-        """
-        counts = self.counts()
+        """Return what the file holds: format, scanner, counts, duration in s, notable header values."""
+        size, survey = self.bytes, self.survey()
         return {
             "format": self.format,
             "scanner": self.scanner,
             "path": str(self.path),
-            "bytes": whole_words(self.path) * WORD_BYTES,
-            **tally(counts),
-            "duration_s": int(counts[TIME_TAG]) * self.tag_interval_ms / 1000,
+            "bytes": size,
+            **tally(survey.counts),
+            **({"unread_bytes": survey.unread_bytes} if survey.unread_bytes else {}),
+            "duration_s": survey.covered_s,
             "header": {key: self.header[key] for key in self.notable if key in self.header},
         }
-
-    def _chunks(self, verb: str) -> Iterator[np.ndarray]:
-        """Return the file's words in chunks; a long file shows its progress."""
-        words = whole_words(self.path)
-        chunks = word_chunks(self.path, self.packet_words == 2, self.chunk_words)
-        if words < SHOW_PROGRESS_WORDS:
-            return chunks
-        return progress(chunks, f"{verb} {self.path.name}", chunk_count(words, self.chunk_words))

@@ -8,20 +8,25 @@ from csrd.listmode.base import ListMode
 from csrd.listmode.events import DELAYED, PROMPT, SKIPPED, no_counts
 from csrd.listmode.hrrt import HrrtListMode
 from csrd.listmode.hrrt_packets import count_packets
-from csrd.listmode.interfile import InterfileHeader, header_path, is_file
+from csrd.listmode.interfile import InterfileHeader, header_beside, header_path, is_file
 from csrd.listmode.petlink import PetlinkListMode
+from csrd.listmode.petsird import PetsirdListMode, is_petsird
 from csrd.listmode.words import whole_words, word_chunks
 
-SUPPORTED = "csrd reads HRRT (.l64) and Siemens PETLINK 32-bit (.l) list-mode"
+SUPPORTED = "csrd reads HRRT (.l64) and Siemens PETLINK 32-bit (.l) list-mode, and PETSIRD (.petsird)"
+PETSIRD_SUFFIX = ".petsird"
 LISTMODE_WORDS = ("listmode", "coincidencelist")  # what a header may call the data's format
 
 
 def open_listmode(path: str | Path) -> ListMode:
     """Return a list-mode file, given its path or its header's.
 
-    The header says the format, and the first packets must look like it. Raises InputError for a file or
-    header that is missing, empty, cut within a word, or of another system or kind.
+    PETSIRD tells itself by its first bytes. Of the others the header says the format, and the first packets
+    must look like it. Raises InputError for a file or header that is missing, empty, cut within a word, or of
+    another system or kind.
     """
+    if Path(path).suffix.lower() == PETSIRD_SUFFIX or is_petsird(Path(path)):
+        return PetsirdListMode.open(Path(path))
     data, header_file = _data_and_header(Path(path))
     whole_words(data)
     header = InterfileHeader.read(header_file)
@@ -42,12 +47,6 @@ def _data_and_header(path: Path) -> tuple[Path, Path]:
         beside = header_path(path)
         raise InputError(f"{path} has no header beside it; list-mode has its Interfile header at {beside}")
     return path, header
-
-
-def header_beside(path: Path) -> Path | None:
-    """Return the header that stands beside a list-mode file: scan.l64.hdr or scan.hdr, if any."""
-    candidates = header_path(path), path.with_suffix(".hdr")
-    return next((candidate for candidate in candidates if candidate.is_file()), None)
 
 
 def _data_of(header_file: Path) -> Path:

@@ -6,7 +6,6 @@ from typing import BinaryIO
 
 import numpy as np
 
-from csrd.listmode.base import ListMode
 from csrd.listmode.events import EventBlock
 from csrd.listmode.hrrt_packets import (
     compact_packets,
@@ -17,6 +16,7 @@ from csrd.listmode.hrrt_packets import (
     first_impossible,
 )
 from csrd.listmode.interfile import InterfileHeader, whole_pair
+from csrd.listmode.packets import PacketListMode
 from csrd.listmode.words import CHUNK_WORDS, word_chunks
 
 Segment = tuple[np.ndarray, np.ndarray, np.ndarray]  # crystals (N, 2), prompt (N,), time_ms (N,)
@@ -34,7 +34,7 @@ energy window upper level[1] := 650
 """)
 
 
-class HrrtListMode(ListMode):
+class HrrtListMode(PacketListMode):
     """An `.l64` file; see `hrrt_packets` for its packets."""
 
     format = "HRRT 64-bit list-mode"
@@ -56,20 +56,20 @@ class HrrtListMode(ListMode):
     count = staticmethod(count_packets)
     compact = staticmethod(compact_packets)
 
-    def blocks(self, packets: int = CHUNK_WORDS) -> Iterator[EventBlock]:
-        """Yield the prompts and delayeds of at most `packets` packets at a time, each block its own arrays.
+    def blocks(self, events: int = CHUNK_WORDS) -> Iterator[EventBlock]:
+        """Yield the prompts and delayeds of at most `events` packets at a time, each block its own arrays.
 
         Transmission events, tags and words in no valid packet are left out; so are empty blocks.
         """
         clock = 0
-        for words in word_chunks(self.path, pairs=True, chunk=2 * packets):
+        for words in word_chunks(self.path, pairs=True, chunk=2 * events):
             room = words.size // 2
             crystals = np.empty((room, 2), dtype=np.uint32)
             prompt = np.empty(room, dtype=bool)
             time_ms = np.empty(room, dtype=np.uint32)
-            events, clock = decode_packets(words, clock, crystals, prompt, time_ms)
-            if events:
-                yield EventBlock(crystals[:events], prompt[:events], time_ms[:events])
+            found, clock = decode_packets(words, clock, crystals, prompt, time_ms)
+            if found:
+                yield EventBlock(crystals[:found], prompt[:found], time_ms[:found])
 
 
 def write_hrrt(

@@ -91,6 +91,12 @@ def header_path(path: str | Path) -> Path:
     return Path(f"{path}.hdr")
 
 
+def header_beside(path: Path) -> Path | None:
+    """Return the header that stands beside a list-mode file: scan.l64.hdr or scan.hdr, if any."""
+    candidates = header_path(path), path.with_suffix(".hdr")
+    return next((candidate for candidate in candidates if candidate.is_file()), None)
+
+
 def is_file(path: Path) -> bool:
     """Return whether a path, as a header may name it, is a file; no where it cannot be any file's name."""
     try:

@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 
 from csrd.errors import InputError
-from csrd.listmode.base import ListMode, TimingKeys
+from csrd.listmode.base import TimingKeys
 from csrd.listmode.draw import is_kept
 from csrd.listmode.events import DELAYED, OTHER_TAG, PROMPT, TIME_TAG, EventBlock
 from csrd.listmode.hrrt import Segment
@@ -27,6 +27,7 @@ from csrd.listmode.mmr_bins import (
     coincide,
     crystals_of,
 )
+from csrd.listmode.packets import PacketListMode
 from csrd.listmode.words import CHUNK_WORDS, word_chunks
 
 MMR = "2008"  # the mMR's number as originating system
@@ -133,7 +134,7 @@ def encode_words(crystals, prompt, time_ms, clock, out):
     return clock, size
 
 
-class PetlinkListMode(ListMode):
+class PetlinkListMode(PacketListMode):
     """A PETLINK 32-bit file, whose events are addresses of sinogram bins (see `mmr_bins`)."""
 
     format = "Siemens PETLINK 32-bit list-mode"
@@ -179,21 +180,21 @@ class PetlinkListMode(ListMode):
             )
         return interval
 
-    def blocks(self, packets: int = CHUNK_WORDS) -> Iterator[EventBlock]:
-        """Yield the prompts and delayeds of at most `packets` packets at a time, each block its own arrays.
+    def blocks(self, events: int = CHUNK_WORDS) -> Iterator[EventBlock]:
+        """Yield the prompts and delayeds of at most `events` packets at a time, each block its own arrays.
 
         Left out are addresses beyond the sinogram or on a gap, and lines of blocks less than
         `mmr_bins.MIN_BLOCKS_APART` apart. Raises InputError for another scanner or sinogram than the mMR's.
         """
         self._check_sinogram()
         clock = 0
-        for words in word_chunks(self.path, pairs=False, chunk=packets):
+        for words in word_chunks(self.path, pairs=False, chunk=events):
             crystals = np.empty((words.size, 2), dtype=np.uint32)
             prompt = np.empty(words.size, dtype=bool)
             time_ms = np.empty(words.size, dtype=np.uint32)
-            events, clock = decode_words(words, clock, crystals, prompt, time_ms)
-            if events:
-                yield EventBlock(crystals[:events], prompt[:events], time_ms[:events])
+            found, clock = decode_words(words, clock, crystals, prompt, time_ms)
+            if found:
+                yield EventBlock(crystals[:found], prompt[:found], time_ms[:found])
 
     def _check_sinogram(self) -> None:
         """Raise InputError where bins are not those of the mMR's sinogram."""

@@ -8,9 +8,7 @@ from csrd.errors import InputError
 from csrd.listmode.base import ListMode
 from csrd.listmode.draw import Keep
 from csrd.listmode.events import DELAYED, PROMPT, tally
-from csrd.listmode.formats import header_beside, open_listmode
-from csrd.listmode.interfile import header_path, whole_pair
-from csrd.listmode.words import WORD_BYTES
+from csrd.listmode.formats import open_listmode
 
 FACTOR = "dose reduction factor"
 
@@ -29,11 +27,7 @@ def thin(source: str | Path, target: str | Path, drf: float, seed: int, nested: 
     listmode = open_listmode(source)
     target = Path(target)
     _check_target(listmode, target)
-    with whole_pair(target) as (data_part, header_part):
-        counts, kept = listmode.thin(data_part, keep)
-        words = data_part.stat().st_size // WORD_BYTES
-        notes = _notes(listmode, target.name, words, drf, seed, nested)
-        header_part.write_bytes(listmode.header.replace(notes).encode())
+    counts, kept = listmode.write_thinned(target, keep, _notes(listmode, drf, seed, nested))
     return {
         "source": str(listmode.path),
         "target": str(target),
@@ -52,27 +46,20 @@ def _check_target(listmode: ListMode, target: Path) -> None:
         raise InputError(
             f"{target} is a header's name; give the data file's, its header is written beside it"
         )
-    sources = [path for path in (listmode.path, header_beside(listmode.path)) if path is not None]
-    for written in (target, header_path(target)):
+    for written in listmode.files_at(target):
         if written.is_dir():
             raise InputError(f"{written} is a folder; give the name of a file in it")
-        if written.exists() and any(written.samefile(source) for source in sources):
+        if written.exists() and any(written.samefile(source) for source in listmode.files):
             raise InputError(f"{written} is the source itself; give another name for the thinned file")
 
 
-def _notes(
-    listmode: ListMode, name: str, words: int, drf: float, seed: int, nested: bool
-) -> Mapping[str, object]:
+def _notes(listmode: ListMode, drf: float, seed: int, nested: bool) -> Mapping[str, object]:
     """Return the header's entries that a thinning changes or adds."""
-    notes = {
-        "name of data file": name,
+    return {
         FACTOR: f"{drf_of(listmode) * drf:.12g}",  # against the scan, also when thinned once more
         "thinning seed": seed,
         "thinning draw": "nested" if nested else "independent",
     }
-    if (count := "total listmode word counts") in listmode.header:
-        notes[count] = words
-    return notes
 
 
 def drf_of(listmode: ListMode) -> float:

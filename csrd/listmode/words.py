@@ -13,10 +13,10 @@ CHUNK_WORDS = 1 << 18  # 1 MiB: read, decoded and written while it is still in t
 OPENING_BIT = np.uint32(1 << 31)
 
 
-def whole_words(path: str | Path) -> int:
-    """Return the number of words in a file.
+def whole_bytes(path: str | Path) -> int:
+    """Return the size of a file.
 
-    Raises InputError where it is missing, no regular file, empty, or ends within a word.
+    Raises InputError where it is missing, no regular file, or empty.
     """
     path = Path(path)
     if not path.exists():
@@ -26,6 +26,15 @@ def whole_words(path: str | Path) -> int:
     size = path.stat().st_size
     if size == 0:
         raise InputError(f"{path} is empty; copy it again from the scanner")
+    return size
+
+
+def whole_words(path: str | Path) -> int:
+    """Return the number of words in a file.
+
+    Raises InputError where it is missing, no regular file, empty, or ends within a word.
+    """
+    size = whole_bytes(path)
     if size % WORD_BYTES:
         raise InputError(
             f"{path} has {size} bytes and so ends within a {WORD_BYTES}-byte word; copy it again, or cut the "
@@ -48,7 +57,7 @@ def word_chunks(path: str | Path, pairs: bool, chunk: int = CHUNK_WORDS) -> Iter
     left = whole_words(path)
     buffer = np.empty(chunk + 1, dtype="<u4")  # one more for a word held back
     held = 0
-    with _opened(path) as stream:
+    with opened(path) as stream:
         while left:
             count = min(chunk, left)
             _fill(stream, buffer[held : held + count])
@@ -59,7 +68,7 @@ def word_chunks(path: str | Path, pairs: bool, chunk: int = CHUNK_WORDS) -> Iter
             buffer[0] = words[-1]
 
 
-def _opened(path: str | Path) -> BinaryIO:
+def opened(path: str | Path) -> BinaryIO:
     """Return the file opened for reading."""
     try:
         return open(path, "rb")

@@ -10,12 +10,11 @@ from scipy.ndimage import gaussian_filter
 from csrd.errors import InputError
 from csrd.listmode import open_listmode
 from csrd.listmode.base import ListMode
-from csrd.listmode.events import TIME_TAG
 from csrd.listmode.thin import FACTOR, drf_of
 from csrd.recon.corrections import attenuation_factors, randoms_rates
 from csrd.recon.osem import osem
 from csrd.scanner.geometry import Scanner
-from csrd.scanner.response import line_factors
+from csrd.scanner.response import detection_factors
 from csrd.sections import Recon
 from csrd.seeds import generator
 from csrd.volume import Volume
@@ -39,14 +38,18 @@ class Timing:
     def of(cls, listmode: ListMode) -> "Timing":
         """Return the timing named in a list-mode header.
 
-        A file that ends early has the duration of its time tags instead. Raises InputError for a key that is
-        missing or no positive number.
+        A file that ends early, or a format whose header names no duration, has that of its data instead.
+        Raises InputError for a key that is missing or no positive number.
         """
         keys = listmode.timing_keys
-        duration_s = _positive(listmode, keys.duration_s)
-        tagged_s = int(listmode.counts()[TIME_TAG]) * listmode.tag_interval_ms / 1000
+        covered_s = listmode.survey().covered_s
+        duration_s = _positive(listmode, keys.duration_s) if keys.duration_s else covered_s
+        if not 0 < duration_s < math.inf:
+            raise InputError(
+                f"{listmode.path} has no block of events that lasts; check that the scan was run"
+            )
         return cls(
-            duration_s=tagged_s if 0 < tagged_s < ENDS_EARLY * duration_s else duration_s,
+            duration_s=covered_s if 0 < covered_s < ENDS_EARLY * duration_s else duration_s,
             half_life_s=_positive(listmode, keys.half_life_s),
             branching=_positive(listmode, keys.branching),
             live=1 / _positive(listmode, keys.dead_time, default="1"),
@@ -92,7 +95,12 @@ def reconstruct(
     if scatter is not None:
         assert scatter.shape == expected.shape, f"scatter of {scatter.shape} for {len(expected)} prompts"
         expected += scatter[order]
-    additive = expected / (exposure * detection(prompts, mumap, efficiencies, scanner))
+    factors = detection(prompts, mumap, efficiencies, scanner)
+    if not (seen := factors > 0).all():  # a crystal said to be dead: nothing on its lines can be explained
+        if not seen.any():
+            raise InputError(f"{listmode_path} has prompts on dead lines only; check the efficiencies")
+        prompts, expected, factors = prompts[seen], expected[seen], factors[seen]
+    additive = expected / (exposure * factors)
     image = osem(
         prompts,
         additive.astype(np.float32),
@@ -117,7 +125,7 @@ def detection(crystals: np.ndarray, mumap: Volume, efficiencies: np.ndarray, sca
     for first in range(0, len(crystals), EVENTS_AT_A_TIME):
         part = slice(first, first + EVENTS_AT_A_TIME)
         a, b = crystals[part].T
-        factors[part] = line_factors(scanner, crystals[part]) * efficiencies[a] * efficiencies[b]
+        factors[part] = detection_factors(scanner, crystals[part]) * efficiencies[a] * efficiencies[b]
         factors[part] *= attenuation_factors(mumap, positions[a], positions[b])
     return factors
 
@@ -140,9 +148,7 @@ def _positive(listmode: ListMode, key: str, default: str = "") -> float:
     except ValueError:
         value = math.nan
     if not 0 < value < math.inf:
-        raise InputError(
-            f"the header of {listmode.path} has {key!r} := {text!r}; give a positive number there"
-        )
+        raise InputError(f"the header of {listmode.path} has {key!r} := {text!r}; {listmode.remedy}")
     return value
 
 

@@ -12,8 +12,8 @@ from csrd.recon import embedded
 from csrd.recon.command import run_command_engine
 from csrd.recon.sensitivity import geometric_sensitivity, subject_sensitivity
 from csrd.resample import resample
-from csrd.scanner.geometry import scanner_of
 from csrd.scanner.normalisation import read_efficiencies
+from csrd.scanner.petsird import scanner_of_scan
 from csrd.sections import PLACEHOLDERS, Recon
 from csrd.volume import Volume, centred_affine
 
@@ -53,7 +53,7 @@ def reconstruct(
 
 def _embedded(files: ScanFiles, recon: Recon, drf: int, seed: int, subject: str) -> tuple[Volume, dict]:
     listmode = open_listmode(files.listmode)
-    scanner = scanner_of(listmode.scanner)
+    scanner = scanner_of_scan(listmode)
     embedded.check_drf(listmode, drf)  # before a minute goes into sensitivities
     efficiencies = read_efficiencies(files.normalisation, scanner)
     mumap = _mumap(files, recon)
@@ -70,7 +70,10 @@ def _embedded(files: ScanFiles, recon: Recon, drf: int, seed: int, subject: str)
     )
     if not files.attenuation:
         sidecar["AttenuationCorrection"] = "none: no μ-map, so the middle of the body is too low"
-    if files.normalisation is None:
+    if files.normalisation is None and scanner.efficiencies is not None:
+        lines = "" if scanner.measured_factors is None else " and of pairs of modules"
+        sidecar["NormalisationCorrection"] = f"efficiencies of crystals{lines} in the list-mode file"
+    elif files.normalisation is None:
         sidecar["NormalisationCorrection"] = "none: all crystals taken as perfect, so the scale is relative"
     return pet, sidecar
 

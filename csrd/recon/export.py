@@ -6,6 +6,7 @@ lists each crystal's centre and outward normal, six float32. Facts: CASToR's and
 neither program was run here.
 """
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,9 @@ from csrd.files import whole_file
 from csrd.listmode import ListMode, open_listmode
 from csrd.recon.corrections import randoms_rates
 from csrd.recon.embedded import Timing
-from csrd.scanner.geometry import Scanner, scanner_of
+from csrd.scanner.geometry import Scanner
 from csrd.scanner.normalisation import read_efficiencies
+from csrd.scanner.petsird import scanner_of_scan
 
 CASTOR = np.dtype([("ms", "<u4"), ("randoms_per_s", "<f4"), ("crystals", "<u4", 2)])
 YRT = np.dtype([("ms", "<u4"), ("crystals", "<u4", 2)])
@@ -33,8 +35,8 @@ def export(listmode_path: Path, target: Path, normalisation: Path | None = None)
     if target.suffix not in (".Cdh", ".lmDat"):
         raise InputError(f"{target} names no format to write; end it in .Cdh (CASToR) or .lmDat (YRT-PET)")
     listmode = open_listmode(listmode_path)
-    scanner = scanner_of(listmode.scanner)
-    name = "csrd_" + scanner.name.replace(" ", "_")
+    scanner = scanner_of_scan(listmode)
+    name = "csrd_" + re.sub(r"[^A-Za-z0-9-]+", "_", scanner.name)  # a PETSIRD file names its scanner itself
     if target.suffix == ".lmDat":
         with whole_file(target) as part:
             counts = _write_records(part, listmode, YRT)

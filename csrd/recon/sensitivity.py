@@ -17,7 +17,7 @@ from csrd.progress import progress
 from csrd.recon.corrections import attenuation_factors
 from csrd.scanner.geometry import Scanner
 from csrd.scanner.projector import PRIVATE_IMAGES, back
-from csrd.scanner.response import line_factors
+from csrd.scanner.response import detection_factors, line_factors
 from csrd.seeds import generator
 from csrd.volume import Volume, centred_affine
 
@@ -78,10 +78,10 @@ def subject_sensitivity(
         crystals = random_lines(draw, number, scanner)
         crystals = crystals[scanner.neighbours_first(crystals)]
         starts, ends = positions[crystals[:, 0]], positions[crystals[:, 1]]
-        factors = line_factors(scanner, crystals)
         weights = attenuation_factors(mumap, starts, ends) * efficiencies[crystals].prod(axis=1)
-        plain += back(factors, origin, voxel, starts, ends, geometric.shape)
-        full += back(factors * weights, origin, voxel, starts, ends, geometric.shape)
+        weights *= detection_factors(scanner, crystals)
+        plain += back(line_factors(scanner, crystals), origin, voxel, starts, ends, geometric.shape)
+        full += back(weights, origin, voxel, starts, ends, geometric.shape)
     full, plain = (gaussian_filter(image, RATIO_SIGMA_VOXELS, mode="nearest") for image in (full, plain))
     ratio = np.divide(full, plain, out=np.zeros_like(full), where=plain > 0)
     return geometric.like((geometric.array * ratio).astype(np.float32))

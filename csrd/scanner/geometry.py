@@ -1,5 +1,6 @@
 """Where a scanner's crystals are, which way they face, and which of them can be in coincidence."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
@@ -31,6 +32,10 @@ class Scanner:
     max_ring_difference: int  # of the crystals of a line
     layer_mm: float  # depth of one layer
     mu_per_mm: float = LSO_MU_PER_MM
+    efficiencies: np.ndarray | None = None  # (C,) float32 where the scan's own file has them
+    measured_factors: Callable[[np.ndarray], np.ndarray] | None = (
+        None  # of lines (N, 2), in place of computed
+    )
 
     @property
     def heads(self) -> int:

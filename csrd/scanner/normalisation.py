@@ -13,12 +13,12 @@ UNREADABLE = (ValueError, TypeError, SyntaxError, TokenError, KeyError, MemoryEr
 
 
 def read_efficiencies(path: Path | None, scanner: Scanner) -> np.ndarray:
-    """Return crystal efficiencies (C,) float32 from a .npy file, all 1 without a file.
+    """Return crystal efficiencies (C,) float32 from a .npy file; without one the scanner's own, or all 1.
 
     Raises InputError for a damaged file, another number of crystals, or values that are not positive.
     """
     if path is None:
-        return np.ones(scanner.crystals, np.float32)
+        return np.ones(scanner.crystals, np.float32) if scanner.efficiencies is None else scanner.efficiencies
     try:
         with open(path, "rb") as stream:
             if stream.read(2) == b"PK":

@@ -29,6 +29,16 @@ def line_factors(scanner: Scanner, crystals: np.ndarray) -> np.ndarray:
     )
 
 
+def detection_factors(scanner: Scanner, crystals: np.ndarray) -> np.ndarray:
+    """Return how well each line detects but for its crystals' efficiencies, (N,) float32.
+
+    As measured, where the scan's own file says so, else `line_factors`.
+    """
+    if scanner.measured_factors is not None:
+        return scanner.measured_factors(crystals)
+    return line_factors(scanner, crystals)
+
+
 @numba.njit(cache=True, inline="always")
 def _interaction(cosine: float, layer: int, layer_mm: float, mu: float) -> float:
     """Return the chance that a photon passes the layers in front and interacts in this one."""

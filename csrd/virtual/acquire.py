@@ -5,13 +5,14 @@ as delayeds. Scatter is not simulated.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from csrd.listmode import WRITERS, ListMode
+from csrd.listmode.hrrt import Segment
 from csrd.progress import progress
 from csrd.scanner.geometry import Scanner
 from csrd.seeds import generator, seed_sequence
@@ -65,11 +66,13 @@ def acquire(
     subject: str,
     threads: int = 1,
     header: dict[str, str] | None = None,
+    write: Callable[[str | Path, Iterator[Segment]], None] | None = None,
 ) -> dict:
     """Write the list-mode file of a scan and its header; return the numbers of events in it.
 
     `activity` is in Bq/mL at the scan's start, `mumap` in 1/cm, both in scanner coordinates. The
     file is the same for any number of threads. `header` adds or replaces header keys.
+    `write` writes the segments at the path, in place of the format that the scanner's name stands for.
     """
     decays = Decays.of(activity, mumap, efficiencies, scanner)
     trues_rate = _pilot_trues(decays, acquisition, seed, subject)
@@ -80,7 +83,7 @@ def acquire(
     edges = _segment_edges(acquisition, events)
     counts = dict.fromkeys(("trues", "random_prompts", "delayeds"), 0)
 
-    def segments() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    def segments() -> Iterator[Segment]:
         spans = list(zip(edges[:-1], edges[1:], strict=True))
         for number, (begin, end) in enumerate(progress(spans, f"{subject} acquisition")):
             draw = generator(seed, "acquire", subject, number)
@@ -99,8 +102,11 @@ def acquire(
             counts["delayeds"] += len(delayeds)
             yield _in_time_order(draw, trues, prompts, delayeds, acquisition.decay_per_s, begin, end)
 
-    listmode, write = WRITERS[scanner.name]
-    write(path, segments(), _header(acquisition, listmode) | (header or {}))
+    if write is not None:
+        write(path, segments())
+    else:
+        listmode, write_format = WRITERS[scanner.name]
+        write_format(path, segments(), _header(acquisition, listmode) | (header or {}))
     return {**counts, "prompts": counts["trues"] + counts["random_prompts"]}
 
 

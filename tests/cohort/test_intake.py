@@ -6,7 +6,11 @@ import pytest
 from csrd.cohort.intake import bring_images, bring_mumap, bring_normalisation, bring_t1w, link_listmode
 from csrd.errors import InputError
 from csrd.files import read_json, write_json
+from csrd.listmode import open_listmode
+from csrd.scanner.geometry import hrrt
+from csrd.scanner.petsird import scanner_of_scan
 from csrd.volume import Volume
+from tests.petsird_files import cylinder, header_of, time_blocks, write
 
 
 def test_listmode_is_linked_with_its_header(study, tmp_path):
@@ -15,6 +19,20 @@ def test_listmode_is_linked_with_its_header(study, tmp_path):
         link_listmode(study / "a.l64", study / "a.l64.hdr", target)
     assert target.is_symlink() and target.samefile(study / "a.l64")
     assert (tmp_path / "raw" / "sub-A1_listmode.l64.hdr").read_text().startswith("!INTERFILE")
+
+
+def test_petsird_is_linked_alone(tmp_path):
+    scanner = cylinder()
+    source = write(tmp_path / "scan.petsird", header_of(scanner), time_blocks(scanner))
+    target = tmp_path / "raw" / "sub-A1_listmode.petsird"
+    link_listmode(source, None, target)
+    assert target.samefile(source) and list(target.parent.iterdir()) == [target]
+    described = scanner_of_scan(open_listmode(target))
+    bring_normalisation(None, tmp_path / "own.npy", described)
+    assert (np.load(tmp_path / "own.npy") == described.efficiencies).all()
+    source.write_bytes(b"no PETSIRD")
+    with pytest.raises(InputError, match="is not PETSIRD"):
+        link_listmode(source, None, target)
 
 
 def test_other_data_is_refused(study, tmp_path):
@@ -45,7 +63,7 @@ def test_empty_t1w_is_refused(study, tmp_path):
 
 def test_normalisation(study, tmp_path):
     target, crystals = tmp_path / "norm.npy", 119_808
-    bring_normalisation(None, target, "HRRT")
+    bring_normalisation(None, target, hrrt())
     assert np.array_equal(np.load(target), np.ones(crystals, np.float32))
     for values, sentence in (
         (np.ones(7), "one efficiency for each of the 119808"),
@@ -54,10 +72,10 @@ def test_normalisation(study, tmp_path):
     ):
         np.save(study / "norm.npy", values)
         with pytest.raises(InputError, match=sentence):
-            bring_normalisation(study / "norm.npy", target, "HRRT")
+            bring_normalisation(study / "norm.npy", target, hrrt())
     (study / "norm.npy").write_text("no numbers")
     with pytest.raises(InputError, match="not a readable .npy"):
-        bring_normalisation(study / "norm.npy", target, "HRRT")
+        bring_normalisation(study / "norm.npy", target, hrrt())
 
 
 def test_images_are_kept_with_what_is_known_of_them(study, tmp_path):

@@ -59,7 +59,7 @@ def test_all_mistakes_at_once(write_sheet):
         "line 3: split is 'training'; write train, validation, test",
         "line 3: t1w is",
         "line 3: mumap is n/a; the embedded reconstruction needs one",
-        "line 4: listmode is b.txt; its name must end in .l64 or .l",
+        "line 4: listmode is b.txt; its name must end in .l64, .l, .petsird",
         "line 4: weight_kg is '-3'",
         "line 4: injected_MBq is 'much'",
         "line 4: tracer is 'C-11'",
@@ -85,6 +85,17 @@ def test_sinogram_bins_need_a_command(write_sheet, study):
     with pytest.raises(InputError, match=r"line 3: listmode is a.l; the embedded reconstruction reads .l64"):
         read_sheet(sheet, EMBEDDED)
     assert read_sheet(sheet, COMMAND)[0].suffix == "l"
+
+
+def test_petsird_needs_no_header(write_sheet, study):
+    (study / "a.petsird").touch()
+    first, _ = read_sheet(write_sheet({"listmode": "a.petsird"}, TEST), EMBEDDED)
+    assert first.suffix == "petsird" and first.header is None
+    sheet = write_sheet({"listmode": "a.petsird", "header": "b.l64.hdr"}, TEST)
+    with pytest.raises(
+        InputError, match=r"line 3: header is b.l64.hdr, but PETSIRD carries its own; write n/a"
+    ):
+        read_sheet(sheet, EMBEDDED)
 
 
 def test_header_elsewhere_must_be_named(write_sheet, study):

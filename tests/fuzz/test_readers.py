@@ -6,6 +6,7 @@ The long run, 10,000 damaged files a reader: pytest tests/fuzz --hypothesis-prof
 from pathlib import Path
 
 import numpy as np
+import petsird
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,12 +14,15 @@ from hypothesis import strategies as st
 from csrd.dicom import read_series
 from csrd.listmode import open_listmode, thin, write_hrrt, write_petlink
 from csrd.listmode.interfile import header_path
+from csrd.listmode.petsird_blocks import SCHEMA
 from csrd.listmode.thin import drf_of
 from csrd.recon.embedded import Timing
 from csrd.recon.interfile_image import read_interfile
 from csrd.scanner.geometry import mmr
 from csrd.scanner.normalisation import read_efficiencies
+from csrd.scanner.petsird import scanner_of_scan
 from csrd.seeds import generator
+from tests import petsird_files
 from tests.fuzz.damage import bounded, damaged, damages, header_damages
 from tests.ground.test_dicom import write_pet
 
@@ -95,6 +99,42 @@ def test_a_listmode_file_cut_short_is_its_beginning(folder, scans, name, share):
         _, beginning = read_listmode(cut, folder / f"thin.{name}")
         assert (beginning == everything[: len(beginning)]).all()
         assert len(beginning) >= len(everything) * share - 20
+
+
+@pytest.fixture(scope="module")
+def petsird_scan(folder) -> bytes:
+    """Return a sound file: every kind of time block, two windows of energy, a table of module pairs."""
+    scanner = petsird_files.cylinder(modules=6, crystals=(1, 2, 2), windows=2)
+    tables = [petsird.ModulePairEfficiencies(values=[[0.5, 1.0] * 4] * 8, sgid=0)]
+    scanner.detection_efficiencies.module_pair_efficiencies_vectors = [[tables]]
+    blocks = petsird_files.time_blocks(scanner)
+    return petsird_files.write(
+        folder / "sound.petsird", petsird_files.header_of(scanner), blocks
+    ).read_bytes()
+
+
+@given(data=damages, where=st.sampled_from(["anywhere", "header", "blocks"]))
+def test_petsird(folder, petsird_scan, data, where):
+    """Half of a small file is its schema, so that two thirds of the damage go behind it."""
+    schema = petsird_scan.index(SCHEMA.encode()) + len(SCHEMA)
+    body = petsird_scan.rindex(b"PT\0", schema)  # the exam: what follows is mostly time blocks
+    first = {"anywhere": 0, "header": schema, "blocks": body}[where]
+    last = body if where == "header" else len(petsird_scan)
+    path, low = folder / "damaged.petsird", folder / "low.petsird"
+    path.write_bytes(petsird_scan[:first] + damaged(petsird_scan[first:last], data) + petsird_scan[last:])
+    with bounded():
+        listmode = open_listmode(path)
+        info = listmode.info()
+        assert info["prompts"] + info["delayeds"] <= path.stat().st_size // 3
+        kept = thin(path, low, drf=4, seed=1)
+        thinned = open_listmode(low).info()
+        assert thinned["prompts"] == kept["prompts_kept"] and thinned["duration_s"] == info["duration_s"]
+        crystals = [block.crystals for block in listmode.blocks(64)]
+        assert sum(map(len, crystals)) <= info["prompts"] + info["delayeds"]
+        scanner = scanner_of_scan(listmode)
+        assert all(block.max() < scanner.crystals for block in crystals)
+        assert scanner.efficiencies.min() >= 0 and Timing.of(listmode).effective_s > 0
+        assert drf_of(listmode) >= 1
 
 
 INTERFILE = b"""!INTERFILE :=

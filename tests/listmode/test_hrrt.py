@@ -146,15 +146,15 @@ def test_damaged_streams_are_read_as_the_format_defines(tmp_path_factory, words,
     object.__setattr__(listmode, "chunk_words", chunk)
     counts, events, thinned = reference(words, int(keep.key), int(keep.limit))
 
-    assert tally(listmode.counts()) == counts
+    assert tally(listmode.survey().counts) == counts
     read = [
         (int(a), int(b), bool(prompt), int(ms))
-        for block in listmode.blocks(packets=chunk)
+        for block in listmode.blocks(events=chunk)
         for (a, b), prompt, ms in zip(block.crystals, block.prompt, block.time_ms, strict=True)
     ]
     assert read == events
     result = path.with_name("damaged-thinned.l64")
-    read_counts, _ = listmode.thin(result, keep)
+    read_counts, _ = listmode.compact_into(result, keep)
     assert tally(read_counts) == counts
     assert result.read_bytes() == struct.pack(f"<{len(thinned)}I", *thinned)
 
@@ -167,7 +167,7 @@ def test_a_long_damaged_stream_is_thinned_as_the_format_defines(hrrt):
     words.tofile(hrrt)
     keep = Keep.of(3, 1)
     counts, _, thinned = reference(words.tolist(), int(keep.key), int(keep.limit))
-    read_counts, _ = HrrtListMode(hrrt, HEADER).thin(hrrt.with_name("low.l64"), keep)
+    read_counts, _ = HrrtListMode(hrrt, HEADER).compact_into(hrrt.with_name("low.l64"), keep)
     assert tally(read_counts) == counts
     assert np.fromfile(hrrt.with_name("low.l64"), "<u4").tolist() == thinned
 
@@ -195,7 +195,7 @@ def test_what_is_written_is_read(tmp_path):
         (crystals[cut:], prompt[cut:], time_ms[cut:]),
     ]
     write_hrrt(path, segments, {"image duration": 0.2, "Dosage Strength": "577.6 Mega-Bq"})
-    events = joined(open_listmode(path).blocks(packets=777))
+    events = joined(open_listmode(path).blocks(events=777))
     assert (events.crystals == np.sort(crystals, axis=1)).all()  # A is the lower head
     assert (events.prompt == prompt).all() and (events.time_ms == time_ms).all()
     assert (events.crystals.dtype, events.prompt.dtype, events.time_ms.dtype) == (np.uint32, bool, np.uint32)

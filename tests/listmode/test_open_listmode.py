@@ -142,9 +142,9 @@ def test_a_file_that_shrinks_while_it_is_read_is_refused(tmp_path):
 
 def test_a_long_file_shows_its_progress(hrrt, monkeypatch):
     shown = []
-    monkeypatch.setattr("csrd.listmode.base.SHOW_PROGRESS_WORDS", 0)
-    monkeypatch.setattr("csrd.listmode.base.progress", lambda items, *rest: shown.append(rest) or items)
-    monkeypatch.setattr("csrd.listmode.base.ListMode.chunk_words", 1000)
+    monkeypatch.setattr("csrd.listmode.packets.SHOW_PROGRESS_WORDS", 0)
+    monkeypatch.setattr("csrd.listmode.packets.progress", lambda items, *rest: shown.append(rest) or items)
+    monkeypatch.setattr("csrd.listmode.packets.PacketListMode.chunk_words", 1000)
     open_listmode(hrrt).info()
     assert shown == [("read scan.l64", 41)]
 

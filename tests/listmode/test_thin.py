@@ -116,7 +116,7 @@ def test_one_seed_gives_the_same_bytes_at_every_chunk_size(hrrt, tmp_path, monke
     first = (tmp_path / "first.l64").read_bytes()
     assert first != (tmp_path / "other.l64").read_bytes()
     for chunk in (1, 7, 1000):
-        monkeypatch.setattr("csrd.listmode.base.ListMode.chunk_words", chunk)
+        monkeypatch.setattr("csrd.listmode.packets.PacketListMode.chunk_words", chunk)
         thin(hrrt, tmp_path / "again.l64", 4, seed=1)
         assert (tmp_path / "again.l64").read_bytes() == first
 
@@ -188,7 +188,7 @@ def test_a_full_disk_leaves_nothing_behind(hrrt, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("csrd.listmode.base.ListMode.thin", full)
+    monkeypatch.setattr("csrd.listmode.packets.PacketListMode.compact_into", full)
     with pytest.raises(InputError, match="cannot write .*low.l64: No space left on device; free some space"):
         thin(hrrt, tmp_path / "out" / "low.l64", 4, seed=1)
     assert not list((tmp_path / "out").iterdir())

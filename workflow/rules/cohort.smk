@@ -70,6 +70,8 @@ else:
             "<logs>/import_listmode/{subject}_{suffix}.log",
         benchmark:
             "<benchmarks>/import_listmode/{subject}_{suffix}.tsv"
+        wildcard_constraints:
+            suffix=WITH_HEADER,
         threads: 1
         resources:
             mem_mb=growing(1000),
@@ -78,6 +80,16 @@ else:
             "{wildcards.subject}: bring in the list-mode file"
         script:
             "../scripts/import_listmode.py"
+
+    use rule import_listmode as import_petsird with:
+        input:
+            listmode=files_of("listmode"),
+        output:
+            listmode="<results>/raw/{subject}/{subject}_listmode.petsird",
+        log:
+            "<logs>/import_listmode/{subject}_petsird.log",
+        benchmark:
+            "<benchmarks>/import_listmode/{subject}_petsird.tsv"
 
     rule import_t1w:
         input:
@@ -147,6 +159,7 @@ else:
         input:
             mumap=files_of("mumap"),
             normalisation=files_of("normalisation"),
+            listmode=scanner_described_by,
         output:
             mumap="<results>/raw/{subject}/{subject}_mumap.nii.gz",
             normalisation="<results>/raw/{subject}/{subject}_normalisation.npy",

@@ -22,6 +22,7 @@ SIMULATED_FILES = [
 ]
 LOWEST = max(settings.drfs)
 COMPARED = "csrd" in settings.methods and len(settings.methods) > 1
+WITH_HEADER = "l64|l"  # suffixes of list-mode that has an Interfile header beside it
 NONE = "[^a-zA-Z0-9]"  # constrains a wildcard to nothing at all
 
 
@@ -64,8 +65,20 @@ def listmode_of(wildcards):
 
 
 def header_of(wildcards):
-    """Return the Interfile header beside that file."""
-    return f"{listmode_of(wildcards)}.hdr"
+    """Return the Interfile header beside that file, none of a file that carries its own."""
+    return [] if scanner_described_by(wildcards) else f"{listmode_of(wildcards)}.hdr"
+
+
+def scanner_described_by(wildcards):
+    """Return the subject's list-mode file where it describes its scanner, none where that is the HRRT."""
+    described = subjects[wildcards.subject].suffix == "petsird"
+    return f"{RAW}_listmode.petsird" if described else []
+
+
+def geometric_sensitivity_of(wildcards):
+    """Return the sensitivity of the subject's scanner, empty."""
+    own = "<results>/recon/{subject}/{subject}_scanner.nii.gz"
+    return own if scanner_described_by(wildcards) else "<results>/recon/scanner/hrrt_sensitivity.nii.gz"
 
 
 def among(names):

@@ -22,9 +22,24 @@ rule geometric_sensitivity:
         "../scripts/geometric_sensitivity.py"
 
 
+# A PETSIRD file describes its own scanner.
+use rule geometric_sensitivity as described_sensitivity with:
+    input:
+        listmode="<results>/raw/{subject}/{subject}_listmode.petsird",
+    output:
+        sensitivity="<results>/recon/{subject}/{subject}_scanner.nii.gz",
+    log:
+        "<logs>/geometric_sensitivity/{subject}.log",
+    benchmark:
+        "<benchmarks>/geometric_sensitivity/{subject}.tsv"
+    message:
+        "{wildcards.subject}: sensitivity of the empty scanner that its scan describes"
+
+
 rule subject_sensitivity:
     input:
-        geometric="<results>/recon/scanner/hrrt_sensitivity.nii.gz",
+        geometric=geometric_sensitivity_of,
+        listmode=scanner_described_by,
         mumap=f"{RAW}_mumap.nii.gz",
         normalisation=f"{RAW}_normalisation.npy",
     output:

@@ -10,6 +10,8 @@ rule thin:
         "<logs>/thin/{subject}_drf-{drf}_{suffix}.log",
     benchmark:
         "<benchmarks>/thin/{subject}_drf-{drf}_{suffix}.tsv"
+    wildcard_constraints:
+        suffix=WITH_HEADER,
     threads: 1
     resources:
         mem_mb=growing(1000),
@@ -21,3 +23,14 @@ rule thin:
         "{wildcards.subject}: thin to 1/{wildcards.drf} of the dose"
     script:
         "../scripts/thin.py"
+
+
+use rule thin as thin_petsird with:
+    input:
+        listmode="<results>/raw/{subject}/{subject}_listmode.petsird",
+    output:
+        listmode=temp("<results>/thinned/{subject}/{subject}_drf-{drf}_listmode.petsird"),
+    log:
+        "<logs>/thin/{subject}_drf-{drf}_petsird.log",
+    benchmark:
+        "<benchmarks>/thin/{subject}_drf-{drf}_petsird.tsv"

@@ -1,13 +1,17 @@
-"""Compute how sensitive the scanner is at each voxel, once for all subjects."""
+"""Compute how sensitive a scanner is at each voxel, once for all subjects that are scanned by it."""
 
 from csrd.errors import plain_errors
 
 with plain_errors(snakemake.log[0]):
     import numba
 
+    from csrd.listmode import open_listmode
     from csrd.recon.sensitivity import geometric_sensitivity
     from csrd.scanner.geometry import hrrt
+    from csrd.scanner.petsird import scanner_of_scan
 
     numba.set_num_threads(snakemake.threads)
     shape, voxel_mm = tuple(snakemake.params.shape), snakemake.params.voxel_mm
-    geometric_sensitivity(hrrt(), shape, voxel_mm).save(snakemake.output.sensitivity)
+    described = snakemake.input.get("listmode")  # by a file that describes its scanner
+    scanner = scanner_of_scan(open_listmode(described)) if described else hrrt()
+    geometric_sensitivity(scanner, shape, voxel_mm).save(snakemake.output.sensitivity)

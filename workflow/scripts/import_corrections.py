@@ -6,9 +6,15 @@ from csrd.errors import plain_errors
 
 with plain_errors(snakemake.log[0]):
     from csrd.cohort.intake import bring_mumap, bring_normalisation
+    from csrd.listmode import open_listmode
+    from csrd.scanner.geometry import hrrt
+    from csrd.scanner.petsird import scanner_of_scan
 
     bring_mumap(Path(snakemake.input.mumap), Path(snakemake.output.mumap))
     normalisation = snakemake.input.get("normalisation")
+    described = snakemake.input.get("listmode")  # by a file that describes its scanner
     bring_normalisation(
-        Path(normalisation) if normalisation else None, Path(snakemake.output.normalisation), "HRRT"
+        Path(normalisation) if normalisation else None,
+        Path(snakemake.output.normalisation),
+        scanner_of_scan(open_listmode(described)) if described else hrrt(),
     )

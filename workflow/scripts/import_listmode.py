@@ -7,6 +7,7 @@ from csrd.errors import plain_errors
 with plain_errors(snakemake.log[0]):
     from csrd.cohort.intake import link_listmode
 
+    header = snakemake.input.get("header")
     link_listmode(
-        Path(snakemake.input.listmode), Path(snakemake.input.header), Path(snakemake.output.listmode)
+        Path(snakemake.input.listmode), Path(header) if header else None, Path(snakemake.output.listmode)
     )

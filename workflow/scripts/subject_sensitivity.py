@@ -5,14 +5,18 @@ from csrd.errors import plain_errors
 with plain_errors(snakemake.log[0]):
     import numba
 
+    from csrd.listmode import open_listmode
     from csrd.recon.sensitivity import subject_sensitivity
     from csrd.resample import resample
     from csrd.scanner.geometry import hrrt
     from csrd.scanner.normalisation import read_efficiencies
+    from csrd.scanner.petsird import scanner_of_scan
     from csrd.volume import Volume
 
     numba.set_num_threads(snakemake.threads)
-    scanner, geometric = hrrt(), Volume.load(snakemake.input.geometric)
+    described = snakemake.input.get("listmode")  # by a file that describes its scanner
+    scanner = scanner_of_scan(open_listmode(described)) if described else hrrt()
+    geometric = Volume.load(snakemake.input.geometric)
     subject_sensitivity(
         scanner,
         geometric,

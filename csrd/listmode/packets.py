@@ -1,0 +1,101 @@
+"""List-mode of 32-bit words: a stream of packets, with an Interfile header beside it."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from csrd.listmode.base import ListMode, Survey
+from csrd.listmode.draw import Keep
+from csrd.listmode.events import TIME_TAG, EventBlock, no_counts
+from csrd.listmode.interfile import InterfileHeader, header_beside, header_path, whole_pair
+from csrd.listmode.words import CHUNK_WORDS, WORD_BYTES, chunk_count, whole_words, word_chunks
+from csrd.progress import progress
+
+SHOW_PROGRESS_WORDS = 1 << 26  # 256 MiB: below it one is done before a bar is read
+
+
+@dataclass(frozen=True)
+class PacketListMode(ListMode):
+    """A list-mode file of packets of one or two words; `header` is its Interfile header."""
+
+    header: InterfileHeader
+
+    packet_words: ClassVar[int]
+    chunk_words: ClassVar[int] = CHUNK_WORDS
+    count: ClassVar[Callable]  # (words, counts): adds the packets of each kind to counts
+    compact: ClassVar[Callable]  # (words, key, limit, out, counts, kept) -> words kept, written to out
+
+    @property
+    def tag_interval_ms(self) -> float:
+        """Return the time between two time tags in ms."""
+        return 1.0
+
+    @property
+    def bytes(self) -> int:
+        """Return the size of the data file."""
+        return whole_words(self.path) * WORD_BYTES
+
+    @classmethod
+    def files_at(cls, path: Path) -> tuple[Path, ...]:
+        """Return the data and its header."""
+        return path, header_path(path)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Return the data and its header, wherever that stands."""
+        beside = header_beside(self.path)
+        return (self.path,) if beside is None else (self.path, beside)
+
+    @abstractmethod
+    def blocks(self, events: int = CHUNK_WORDS) -> Iterator[EventBlock]:
+        """Yield the prompts and delayeds of at most `events` packets at a time, each block its own arrays."""
+
+    def survey(self) -> Survey:
+        """Return the number of packets of each kind, and the time that the tags cover.
+
+        That is their number times their interval: a lost or damaged tag costs its own interval only.
+        """
+        counts = no_counts()
+        for words in self._chunks("read"):
+            self.count(words, counts)
+        return Survey(counts, int(counts[TIME_TAG]) * self.tag_interval_ms / 1000)
+
+    def write_thinned(
+        self, target: Path, keep: Keep, notes: Mapping[str, object]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Write the packets that a thinning keeps, and the header with `notes` beside them.
+
+        Return all counts and the kept ones, (KINDS,) int64. Kept are every tag and transmission event, whose
+        number has nothing to do with the injected dose, and the prompts and delayeds drawn by `keep`, indexed
+        in the file's order. Words in no valid packet are left out, so that the result is in sync from its
+        first word to its last.
+        """
+        with whole_pair(target) as (data_part, header_part):
+            counts, kept = self.compact_into(data_part, keep)
+            fixed = {"name of data file": target.name}
+            if (total := "total listmode word counts") in self.header:
+                fixed[total] = data_part.stat().st_size // WORD_BYTES
+            header_part.write_bytes(self.header.replace(fixed | dict(notes)).encode())
+        return counts, kept
+
+    def compact_into(self, target: Path, keep: Keep) -> tuple[np.ndarray, np.ndarray]:
+        """Write the packets that a thinning keeps; return all counts and the kept ones."""
+        counts, kept = no_counts(), no_counts()
+        out = np.empty(self.chunk_words + 1, dtype="<u4")
+        with open(target, "wb") as stream:
+            for words in self._chunks("thin"):
+                size = self.compact(words, keep.key, keep.limit, out, counts, kept)
+                stream.write(memoryview(out[:size]))
+        return counts, kept
+
+    def _chunks(self, verb: str) -> Iterator[np.ndarray]:
+        """Return the file's words in chunks; a long file shows its progress."""
+        words = whole_words(self.path)
+        chunks = word_chunks(self.path, self.packet_words == 2, self.chunk_words)
+        if words < SHOW_PROGRESS_WORDS:
+            return chunks
+        return progress(chunks, f"{verb} {self.path.name}", chunk_count(words, self.chunk_words))

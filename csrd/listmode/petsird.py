@@ -1,0 +1,365 @@
+"""PETSIRD, the raw data standard of the Emission Tomography Standardization Initiative: read and thinned.
+
+A file is a preamble (``yardl``, the version of the encoding, the schema), a header with the scanner's
+geometry and efficiencies and the exam, and time blocks: of events, of signals, of movements, of dead time,
+of singles. The header is read by the package ``petsird``, once its structure has been stepped over (`yardl`),
+the time blocks by `petsird_blocks`; docs/formats.md has it byte by byte. Thinning copies bytes: whatever is
+no drawn prompt or delayed stays as it is.
+"""
+
+import io
+import re
+import struct
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import petsird
+
+from csrd.errors import InputError
+from csrd.files import whole_file
+from csrd.listmode.base import EVENTS_AT_A_TIME, ListMode, Survey, TimingKeys
+from csrd.listmode.draw import Keep
+from csrd.listmode.events import DELAYED, OTHER_TAG, PROMPT, TIME_TAG, EventBlock, no_counts
+from csrd.listmode.petsird_blocks import (
+    BED_BLOCK,
+    EVENT_BLOCK,
+    GANTRY_BLOCK,
+    SCHEMA,
+    Block,
+    Places,
+    copy_bytes,
+    decoded_bins,
+    encoded_varint,
+    header_places,
+    module_pair_tables,
+    read_block,
+    write_kept,
+)
+from csrd.listmode.petsird_events import UINT32_MAX, count_kept
+from csrd.listmode.petsird_grid import Grid
+from csrd.listmode.words import opened, whole_bytes
+from csrd.listmode.yardl import CutShort, Impossible, Window
+from csrd.nuclides import NUCLIDES, nuclide_named
+
+MAGIC = b"yardl"
+ENCODING = 1
+MAX_SCHEMA_BYTES = 1 << 20
+MAX_HEADER_BYTES = 1 << 28
+# What the package raises for a header whose structure is sound and whose values are not
+UNREADABLE = (ValueError, RuntimeError, EOFError, TypeError, LookupError, ArithmeticError, MemoryError)
+UNREADABLE += (AttributeError, struct.error)
+NOTES = re.compile(r"\s*\[CSR-D: ([^\]]*)\]")
+IDENTITY = np.eye(3, 4)
+
+
+@dataclass(frozen=True)
+class PetsirdListMode(ListMode):
+    """A PETSIRD file; `record` is its header as the package reads it, but for the module pairs' efficiencies.
+
+    These can be millions of numbers, which the package makes an object of each (minutes).
+    """
+
+    record: petsird.Header
+    places: Places
+
+    format = "PETSIRD"
+    timing_keys = TimingKeys(
+        duration_s=None,
+        half_life_s="half-life (s)",
+        branching="branching fraction",
+        dead_time="dead time correction factor",
+    )
+    notable = (
+        "modality",
+        "radiopharmaceutical",
+        "radionuclide",
+        "half-life (s)",
+        "types of modules",
+        "crystals",
+        "method of the efficiencies",
+        "dose reduction factor",
+        "thinning seed",
+    )
+    remedy = "name a radionuclide of PET in its exam by the package petsird (docs/formats.md shows how)"
+
+    @classmethod
+    def open(cls, path: Path) -> "PetsirdListMode":
+        """Return the PETSIRD file at a path.
+
+        Raises InputError for another schema, or a header that is damaged, ends early or has no scanner.
+        """
+        size = whole_bytes(path)
+        with opened(path) as stream:
+            window = Window(stream, size)
+            try:
+                _check_preamble(path, window)
+                places = header_places(window)
+                if places.body > MAX_HEADER_BYTES:
+                    raise InputError(
+                        f"{path} has a header of {places.body} bytes, more than {MAX_HEADER_BYTES}; "
+                        "check that it is whole, or leave efficiencies of module pairs out"
+                    )
+                window.seek(0)
+                content = window.read(places.body)
+                content = content[: places.pairs.start] + b"\x00" + content[places.pairs.stop :]
+            except (CutShort, Impossible) as error:
+                raise _damaged(path, window, error) from None
+        record = _read_header(path, content)
+        return cls(path, _facts(record), record, places)
+
+    @property
+    def scanner(self) -> str:
+        """Return the scanner's name, as its model is called."""
+        return self.record.scanner.model_name or "unknown"
+
+    @property
+    def bytes(self) -> int:
+        """Return the size of the file."""
+        return whole_bytes(self.path)
+
+    @classmethod
+    def files_at(cls, path: Path) -> tuple[Path, ...]:
+        """Return the one file that it is."""
+        return (path,)
+
+    @cached_property
+    def grid(self) -> Grid:
+        """Return the crystals as heads of rows and columns.
+
+        Raises InputError where the scanner is not made of such.
+        """
+        with self._window() as window:
+            window.seek(self.places.pairs.start)
+            return Grid.of(self.record.scanner, self.path, module_pair_tables(window))
+
+    @cached_property
+    def bins(self) -> tuple[int, ...]:
+        """Return the number of detection bins of each type of module."""
+        return detection_bins(self.record.scanner)
+
+    def survey(self) -> Survey:
+        """Return the number of prompts and delayeds, and the time that the event blocks cover.
+
+        Event blocks count as time tags, the others as other tags. A file that ends early is taken as far as
+        its blocks are whole.
+        """
+        counts, covered_ms = no_counts(), 0
+        with self._window() as window:
+            for block in self._blocks(window):
+                _tally(block, counts)
+                if block.kind == EVENT_BLOCK:
+                    covered_ms += block.stop_ms - block.start_ms
+            return Survey(counts, covered_ms / 1000, window.left)
+
+    def blocks(self, events: int = EVENTS_AT_A_TIME) -> Iterator[EventBlock]:
+        """Yield the prompts and delayeds, at most `events` at a time, each block its own arrays.
+
+        An event's time is its time block's start. Left out are lines within a head and between heads that are
+        not in coincidence. Raises InputError for a scanner that is no grid, and where bed or gantry moved.
+        """
+        grid, bed = self.grid, None
+        with self._window() as window:
+            for block in self._blocks(window):
+                if block.kind in (BED_BLOCK, GANTRY_BLOCK):
+                    bed = self._check_movement(window, block, bed)
+                for part in block.lists:
+                    for bins in decoded_bins(window, part, events):
+                        crystals = grid.crystal_of_bin[bins]
+                        crystals = np.sort(crystals[grid.coincide(crystals)], axis=1).astype(np.uint32)
+                        number = len(crystals)
+                        if number:
+                            times = np.full(number, block.start_ms, np.uint32)
+                            yield EventBlock(crystals, np.full(number, part.prompt), times)
+
+    def write_thinned(
+        self, target: Path, keep: Keep, notes: Mapping[str, object]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Write the prompts and delayeds that a thinning keeps, and all else as it is, as a PETSIRD file.
+
+        Return all counts and the kept ones. The notes go into the description of the detection efficiencies,
+        the one text that every header has; an event's index counts a block's prompts before its delayeds.
+        """
+        counts, kept = no_counts(), no_counts()
+        with self._window() as window, whole_file(target) as part, open(part, "wb") as out:
+            said = _described(self.record.scanner.detection_efficiencies.method_description, notes).encode()
+            copy_bytes(window, 0, self.places.description.start, out)
+            out.write(encoded_varint(len(said)) + said)
+            copy_bytes(window, self.places.description.stop, self.places.body, out)
+            for block in self._blocks(window):
+                first = int(counts[PROMPT] + counts[DELAYED])
+                _tally(block, counts)
+                kept[[TIME_TAG, OTHER_TAG]] = counts[[TIME_TAG, OTHER_TAG]]
+                out.write(b"\x01")  # blocks that follow without another number
+                copied = block.begin
+                for events in block.lists:
+                    stay = count_kept(first, events.events, keep.key, keep.limit)
+                    kept[PROMPT if events.prompt else DELAYED] += stay
+                    copy_bytes(window, copied, events.head, out)
+                    out.write(encoded_varint(stay))
+                    write_kept(window, events, first, keep, out)
+                    first, copied = first + events.events, events.end
+                copy_bytes(window, copied, block.end, out)
+            out.write(b"\x00")
+        return counts, kept
+
+    @contextmanager
+    def _window(self) -> Iterator[Window]:
+        """Yield the file's window at its first time block."""
+        size = whole_bytes(self.path)
+        with opened(self.path) as stream:
+            window = Window(stream, size)
+            window.seek(self.places.body)
+            yield window
+
+    def _blocks(self, window: Window) -> Iterator[Block]:
+        """Yield the whole time blocks in order; the window may be used in between.
+
+        The window then stands behind the mark of their end. Raises InputError where a block is damaged; one
+        that ends with the file ends the blocks, and the window stands behind the last whole one.
+        """
+        place = self.places.body
+        try:
+            window.seek(place)
+            while number := window.varint():
+                for _ in range(number):
+                    block = read_block(window, self.bins)
+                    place = block.end
+                    yield block
+                    window.seek(place)
+        except CutShort:
+            window.seek(place)
+        except Impossible as error:
+            raise _damaged(self.path, window, error) from None
+
+    def _check_movement(self, window: Window, block: Block, bed: np.ndarray | None) -> np.ndarray | None:
+        """Raise InputError where the gantry is not in its place, or the bed in another than before."""
+        window.seek(block.begin + 1)
+        window.skip_varints(2)
+        number = window.varint() if block.kind == GANTRY_BLOCK else 1
+        transforms = np.frombuffer(window.read(48 * number), "<f4").reshape(number, 3, 4)
+        if block.kind == GANTRY_BLOCK:
+            still = np.allclose(transforms, IDENTITY, atol=1e-3)
+        else:
+            still = bed is None or np.allclose(transforms[0], bed, atol=1e-3)
+            bed = transforms[0]
+        if not still:
+            what = "gantry" if block.kind == GANTRY_BLOCK else "bed"
+            raise InputError(
+                f"the {what} moves in {self.path} at {block.start_ms} ms; csrd reconstructs scans at rest, "
+                "so write a file for each position"
+            )
+        return bed
+
+
+def is_petsird(path: Path) -> bool:
+    """Return whether a file begins as those of PETSIRD do."""
+    try:
+        with open(path, "rb") as stream:
+            return stream.read(len(MAGIC)) == MAGIC
+    except OSError:
+        return False
+
+
+def detection_bins(scanner: petsird.ScannerInformation) -> tuple[int, ...]:
+    """Return the number of detection bins of each type of module: modules, crystals, windows of energy."""
+    modules = scanner.scanner_geometry.replicated_modules
+    return tuple(
+        len(module.transforms)
+        * len(module.object.detecting_elements.transforms)
+        * (len(scanner.event_energy_bin_edges[kind].edges) - 1)
+        for kind, module in enumerate(modules)
+    )
+
+
+def _described(said: str, notes: Mapping[str, object]) -> str:
+    """Return the description of the efficiencies with the notes in it, in the place of former ones."""
+    listed = "; ".join(f"{key} := {value}" for key, value in notes.items())
+    return f"{NOTES.sub('', said)} [CSR-D: {listed}]".lstrip()
+
+
+def _check_preamble(path: Path, window: Window) -> None:
+    """Raise InputError where a file is not of this encoding and schema."""
+    if window.read(len(MAGIC)) != MAGIC:
+        raise InputError(f"{path} is not PETSIRD, whose files begin with {MAGIC.decode()}; copy it again")
+    (encoding,) = struct.unpack("<i", window.read(4))
+    if encoding != ENCODING:
+        raise InputError(f"{path} has version {encoding} of the encoding; csrd reads version {ENCODING}")
+    length = window.length()
+    schema = window.read(length) if length <= MAX_SCHEMA_BYTES else b""
+    if schema != SCHEMA.encode():
+        raise InputError(
+            f"{path} has another schema than that of PETSIRD {version('petsird')}, which csrd reads; "
+            "write it anew by that version"
+        )
+
+
+def _read_header(path: Path, content: bytes) -> petsird.Header:
+    """Return the header in the beginning of a file."""
+    try:
+        reader = petsird.BinaryPETSIRDReader(io.BytesIO(content), skip_completed_check=True)
+        record = reader.read_header()
+    except UNREADABLE as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path} has a damaged header ({reason}); copy it again") from None
+    scanner = record.scanner
+    modules = scanner.scanner_geometry.replicated_modules
+    windows = [len(edges.edges) - 1 for edges in scanner.event_energy_bin_edges]
+    if not modules or len(windows) < len(modules) or min(windows, default=0) < 1:
+        raise InputError(
+            f"{path} describes {len(modules)} types of detector modules and windows of energy for "
+            f"{sum(number > 0 for number in windows)}; write at least one type, and a window for each"
+        )
+    if sum(detection_bins(scanner)) > UINT32_MAX:
+        raise InputError(f"{path} has more detection bins than an event can name; copy it again")
+    return record
+
+
+def _facts(record: petsird.Header) -> dict[str, str]:
+    """Return what the header says of the scan, as text by key."""
+    scanner, exam = record.scanner, record.exam
+    modules = scanner.scanner_geometry.replicated_modules
+    crystals = [len(m.transforms) * len(m.object.detecting_elements.transforms) for m in modules]
+    said = scanner.detection_efficiencies.method_description
+    facts = {"types of modules": str(len(modules)), "crystals": str(sum(crystals))}
+    if plain := NOTES.sub("", said).strip():
+        facts["method of the efficiencies"] = plain
+    if noted := NOTES.search(said):
+        pairs = (note.partition(" := ") for note in noted[1].split("; "))
+        facts |= {key: value for key, separator, value in pairs if separator}
+    if exam is None:
+        return facts
+    if exam.modality:
+        facts["modality"] = exam.modality
+    if not exam.radiopharmaceuticals:
+        return facts
+    agent = exam.radiopharmaceuticals[0]
+    if meaning := agent.radiopharmaceutical_code_sequence.code_meaning:
+        facts["radiopharmaceutical"] = meaning
+    code = agent.radionuclide_code_sequence
+    named = next(
+        (name for text in (code.code_value, code.code_meaning) if (name := nuclide_named(text))), None
+    )
+    if named:
+        nuclide = NUCLIDES[named]
+        facts |= {"radionuclide": named, "half-life (s)": f"{nuclide.half_life_s:g}"}
+        facts["branching fraction"] = f"{nuclide.branching:g}"
+    return facts
+
+
+def _tally(block: Block, counts: np.ndarray) -> None:
+    """Add a block and its events to counts (KINDS,)."""
+    counts[TIME_TAG if block.kind == EVENT_BLOCK else OTHER_TAG] += 1
+    for part in block.lists:
+        counts[PROMPT if part.prompt else DELAYED] += part.events
+
+
+def _damaged(path: Path, window: Window, error: Exception) -> InputError:
+    """Return what to say of a file that cannot be gone on reading at the window's place."""
+    if isinstance(error, CutShort):
+        return InputError(f"{path} ends within its header; copy it again")
+    return InputError(f"{path} is damaged at byte {window.place}: {error}; copy it again")

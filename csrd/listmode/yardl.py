@@ -1,0 +1,272 @@
+"""The binary encoding of yardl, in which PETSIRD is written: read in bounded memory, and stepped over.
+
+Integers are varints: seven bits a byte, the lowest first, bit 7 set in all but the last; signed ones, and
+times, in zigzag, which does not matter to who steps over them. Floating-point numbers are little-endian. A
+text is its length and UTF-8. A vector is its length and its items, of fixed length the items alone; an array
+of n dimensions its n lengths first. An optional value has a byte 0 or 1 before it, a union the number of its
+case. A record is its fields. What a file holds is said by the schema, JSON, at its beginning.
+
+A length is believed only as far as the file has bytes for so many items: what a damaged file claims costs
+neither memory nor time.
+"""
+
+import math
+from collections.abc import Callable
+from typing import BinaryIO
+
+import numpy as np
+from numba import njit
+
+from csrd.errors import InputError
+
+WINDOW_BYTES = 1 << 20
+MAX_VARINT_BYTES = 10  # of 64 bits
+MAX_DIMENSIONS = 32
+FIXED_BYTES = {"float32": 4, "float64": 8, "complexfloat32": 8, "complexfloat64": 16}
+FIXED_BYTES |= {"bool": 1, "int8": 1, "uint8": 1}
+VARINTS = {"int16", "uint16", "int32", "uint32", "int64", "uint64", "size", "date", "time", "datetime"}
+
+
+class CutShort(Exception):  # noqa: N818
+    """The file ends before what it has begun."""
+
+
+class Impossible(Exception):  # noqa: N818
+    """What stands at this place can be in no file of the format."""
+
+
+@njit(cache=True, nogil=True)
+def pass_varints(buffer, at, end, count):
+    """Return (the place behind `count` varints, or behind those that end before `end`; how many are left)."""
+    while count and at < end:
+        count -= buffer[at] < 0x80
+        at += 1
+    return at, count
+
+
+class Window:
+    """A file of which `buffer[at:end]` lies in memory; moves on as it is read.
+
+    `spare` bytes behind `end` may be read by a kernel, which then has to look whether it went too far.
+    """
+
+    spare = 64
+
+    def __init__(self, stream: BinaryIO, size: int) -> None:
+        self.stream, self.size = stream, size
+        self.buffer = np.zeros(WINDOW_BYTES + self.spare, np.uint8)
+        self.at = self.end = self.begin = 0  # begin: the place in the file of buffer[0]
+
+    @property
+    def place(self) -> int:
+        """Return the place in the file where the window is being read."""
+        return self.begin + self.at
+
+    @property
+    def left(self) -> int:
+        """Return how many bytes the file has from here on."""
+        return self.size - self.place
+
+    @property
+    def at_last(self) -> bool:
+        """Return whether the window reaches to the file's end."""
+        return self.begin + self.end >= self.size
+
+    def seek(self, place: int) -> None:
+        """Go on reading at a place of the file."""
+        if self.begin <= place <= self.begin + self.end:
+            self.at = place - self.begin
+        else:
+            self.at = self.end = 0
+            self.begin = place
+
+    def fill(self, wanted: int = WINDOW_BYTES // 2) -> None:
+        """Have at least `wanted` bytes in the window, or all that there are."""
+        if self.end - self.at >= wanted or self.at_last:
+            return
+        rest = self.buffer[self.at : self.end].copy()
+        self.begin += self.at
+        self.at, self.end = 0, len(rest)
+        self.buffer[: self.end] = rest
+        try:
+            self.stream.seek(self.begin + self.end)
+            room = min(WINDOW_BYTES - self.end, self.size - self.begin - self.end)
+            got = self.stream.readinto(memoryview(self.buffer[self.end : self.end + room]))
+        except OSError as error:
+            raise InputError(f"cannot read {self.stream.name}: {error.strerror}; copy it again") from None
+        if got != room:
+            raise InputError(f"{self.stream.name} became shorter while it was read; wait until it is whole")
+        self.end += got
+        self.buffer[self.end : self.end + self.spare] = 0
+
+    def byte(self) -> int:
+        """Return the next byte."""
+        self.fill(1)
+        if self.at >= self.end:
+            raise CutShort
+        self.at += 1
+        return int(self.buffer[self.at - 1])
+
+    def varint(self) -> int:
+        """Return the next unsigned integer."""
+        value = 0
+        for shift in range(0, 7 * MAX_VARINT_BYTES, 7):
+            byte = self.byte()
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return value
+        raise Impossible("an integer of more than 64 bits")
+
+    def length(self, smallest: int = 1) -> int:
+        """Return the next integer, the number of items of at least `smallest` bytes that follow."""
+        length = self.varint()
+        if length * smallest > self.left:
+            raise CutShort
+        return length
+
+    def skip(self, count: int) -> None:
+        """Go on by a number of bytes."""
+        if count > self.left:
+            raise CutShort
+        self.seek(self.place + count)
+
+    def skip_varints(self, count: int) -> None:
+        """Go on by a number of integers."""
+        while count:
+            self.fill()
+            if self.at >= self.end:
+                raise CutShort
+            self.at, count = pass_varints(self.buffer, self.at, self.end, count)
+
+    def read(self, count: int) -> bytes:
+        """Return the next bytes."""
+        if count > self.left:
+            raise CutShort
+        parts = []
+        while count:
+            self.fill(1)
+            taken = min(count, self.end - self.at)
+            parts.append(self.buffer[self.at : self.at + taken].tobytes())
+            self.at += taken
+            count -= taken
+        return b"".join(parts)
+
+
+Step = tuple[str, int | Callable[[Window], None]]  # ("bytes", n), ("varints", n) or ("walk", function)
+
+
+def stepper(schema: dict) -> Callable[[object], Callable[[Window], None]]:
+    """Return a function of a type of the schema that returns how to step over a value of that type."""
+    namespace = schema["protocol"]["name"]
+    types = {f"{namespace}.{entry['name']}": entry for entry in schema["types"]}
+
+    def step(kind: object, given: dict) -> Step:
+        if isinstance(kind, str):
+            if kind in given:
+                return given[kind]
+            return _primitive(kind) if kind not in types else named(types[kind], {})
+        if isinstance(kind, list):
+            return "walk", _union([case if case is None else step(_case(case), given) for case in kind])
+        if "vector" in kind:
+            return _vector(step(kind["vector"]["items"], given), kind["vector"].get("length"))
+        if "array" in kind:
+            return _array(step(kind["array"]["items"], given), kind["array"].get("dimensions"))
+        entry = types[kind["name"]]
+        arguments = [step(argument, given) for argument in kind["typeArguments"]]
+        return named(entry, dict(zip(entry["typeParameters"], arguments, strict=True)))
+
+    def named(entry: dict, given: dict) -> Step:
+        if "values" in entry:  # an enumeration, of int32 where it does not say
+            return "varints", 1
+        if "fields" in entry:
+            return _record([step(field["type"], given) for field in entry["fields"]])
+        return step(entry["type"], given)
+
+    return lambda kind: _walk(step(kind, {}))
+
+
+def _case(case: object) -> object:
+    return case["type"] if isinstance(case, dict) and "tag" in case else case
+
+
+def _walk(step: Step) -> Callable[[Window], None]:
+    kind, what = step
+    if kind == "bytes":
+        return lambda window: window.skip(what)
+    return what if kind == "walk" else lambda window: window.skip_varints(what)
+
+
+def _primitive(name: str) -> Step:
+    if name in FIXED_BYTES:
+        return "bytes", FIXED_BYTES[name]
+    if name in VARINTS:
+        return "varints", 1
+    assert name == "string", name
+    return "walk", lambda window: window.skip(window.length())
+
+
+def _record(steps: list[Step]) -> Step:
+    kinds = {kind for kind, _ in steps}
+    if len(kinds) == 1 and kinds < {"bytes", "varints"}:
+        return kinds.pop(), sum(count for _, count in steps)
+    walks = [_walk(step) for step in steps]
+
+    def walk(window: Window) -> None:
+        for one in walks:
+            one(window)
+
+    return "walk", walk
+
+
+def _items(step: Step, window: Window, count: int) -> None:
+    """Step over so many values of one type."""
+    kind, what = step
+    if kind == "walk":
+        if count > window.left:  # every value takes a byte at least
+            raise CutShort
+        for _ in range(count):
+            what(window)
+    elif count * what > window.left:
+        raise CutShort
+    elif kind == "bytes":
+        window.skip(count * what)
+    else:
+        window.skip_varints(count * what)
+
+
+def _vector(step: Step, fixed: int | None) -> Step:
+    if fixed is None:
+        return "walk", lambda window: _items(step, window, window.varint())
+    if step[0] != "walk":
+        return step[0], fixed * step[1]
+    return "walk", lambda window: _items(step, window, fixed)
+
+
+def _array(step: Step, dimensions: int | list[dict] | None) -> Step:
+    if isinstance(dimensions, list) and all("length" in one for one in dimensions):
+        return _vector(step, math.prod(one["length"] for one in dimensions))
+    number = len(dimensions) if isinstance(dimensions, list) else dimensions
+
+    def walk(window: Window) -> None:
+        axes = window.varint() if number is None else number
+        if axes > MAX_DIMENSIONS:
+            raise Impossible(f"an array of {axes} dimensions")
+        _items(step, window, math.prod(window.varint() for _ in range(axes)))
+
+    return "walk", walk
+
+
+def _union(cases: list[Step | None]) -> Callable[[Window], None]:
+    """Return how to step over an optional value (its first case None), or over one of several types."""
+    walks = [None if case is None else _walk(case) for case in cases]
+
+    def walk(window: Window) -> None:
+        case = window.byte()
+        if walks[0] is None and len(walks) == 2:  # an optional value: there, or not
+            case = min(case, 1)
+        if case >= len(walks):
+            raise Impossible(f"case {case} of a union of {len(walks)}")
+        if walks[case] is not None:
+            walks[case](window)
+
+    return walk

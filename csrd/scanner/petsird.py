@@ -1,0 +1,58 @@
+"""The scanner that a list-mode file was made with: by its name, or by what a PETSIRD file says of it."""
+
+import numpy as np
+
+from csrd.listmode import ListMode, PetsirdListMode
+from csrd.listmode.petsird_grid import Grid
+from csrd.scanner.geometry import Scanner, scanner_of
+from csrd.scanner.response import line_factors
+from csrd.seeds import generator
+
+SAMPLED_LINES = 200_000
+
+
+def scanner_of_scan(listmode: ListMode) -> Scanner:
+    """Return the scanner of a list-mode file.
+
+    Raises InputError for a scanner whose geometry is not known, or that is not made of flat heads.
+    """
+    if isinstance(listmode, PetsirdListMode):
+        return petsird_scanner(listmode.grid)
+    return scanner_of(listmode.scanner)
+
+
+def petsird_scanner(grid: Grid) -> Scanner:
+    """Return the scanner of a grid, with the efficiencies that its file has.
+
+    Efficiencies of module pairs, PETSIRD's geometric component, stand in the place of `line_factors`. Their
+    scale is the factors' own, on the average of lines: the standard does not fix the unit of their
+    calibration.
+    """
+    plain = _scanner(grid)
+    if grid.module_pairs is None:
+        return plain
+    draw = generator(1, "petsird-scale")
+    heads = grid.head_pairs[draw.integers(len(grid.head_pairs), size=SAMPLED_LINES)]
+    lines = heads * plain.crystals_per_head + draw.integers(plain.crystals_per_head, size=heads.shape)
+    lines = lines[(grid.efficiencies[lines] > 0).all(axis=1)]
+    total = grid.module_pairs.of(lines).sum(dtype=float)
+    scale = np.float32(line_factors(plain, lines).sum(dtype=float) / total if total > 0 else 0)
+    return _scanner(grid, lambda crystals: scale * grid.module_pairs.of(crystals))
+
+
+def _scanner(grid: Grid, measured_factors=None) -> Scanner:
+    return Scanner(
+        name=grid.name,
+        head_normals=grid.head_normals,
+        head_pairs=grid.head_pairs,
+        face_radius_mm=grid.face_radius_mm,
+        columns=grid.columns,
+        rings=grid.rings,
+        layers=grid.layers,
+        pitch_mm=grid.pitch_mm,
+        ring_pitch_mm=grid.ring_pitch_mm,
+        max_ring_difference=grid.rings - 1,
+        layer_mm=grid.layer_mm,
+        efficiencies=grid.efficiencies,
+        measured_factors=measured_factors,
+    )

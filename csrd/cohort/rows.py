@@ -109,8 +109,6 @@ def _wrong_listmode(row: Row, folder: Path, embedded: bool) -> Iterator[str]:
         yield "mumap is n/a; the embedded reconstruction needs one"
     if Path(listmode).suffix not in SUFFIXES:
         yield f"listmode is {listmode}; its name must end in {', '.join(SUFFIXES)}"
-    elif embedded and listmode.endswith(".l"):
-        yield f"listmode is {listmode}; the embedded reconstruction reads .l64 and {PETSIRD} only"
     if listmode.endswith(PETSIRD):
         if cell(row, "header"):
             yield f"header is {cell(row, 'header')}, but PETSIRD carries its own; write n/a"

@@ -167,16 +167,17 @@ def test_only_low_doses_and_the_packaged_models(snakemake, study):
     assert {rule: int(number) for rule, number in jobs.items()} == expected
 
 
-def test_a_petsird_scan_has_no_header_and_describes_its_scanner(snakemake, study):
+def test_scans_of_other_scanners_tell_theirs(snakemake, study):
     image = np.zeros((9, 9, 9), np.float32)
     image[2:7, 2:7, 2:7] = 0.096
     Volume(image, np.eye(4)).save(study / "petsird" / "image.nii.gz")
-    for name in ("a.petsird", "b.l64", "b.l64.hdr"):
+    for name in ("a.petsird", "b.l64", "b.l64.hdr", "c.l", "c.l.hdr"):
         (study / "petsird" / name).touch()
     (study / "petsird" / "s.tsv").write_text(
         "participant_id\tsplit\tlistmode\tt1w\tmumap\n"
         "sub-1\ttrain\ta.petsird\timage.nii.gz\timage.nii.gz\n"
         "sub-2\ttest\tb.l64\timage.nii.gz\timage.nii.gz\n"
+        "sub-3\ttrain\tc.l\timage.nii.gz\timage.nii.gz\n"
     )
     settings = (
         "results_dir=results-petsird",
@@ -187,12 +188,12 @@ def test_a_petsird_scan_has_no_header_and_describes_its_scanner(snakemake, study
     plan = snakemake("--cores", "1", "-n", "--config", *settings, "methods=[lowdose, tv]").stdout
     jobs = dict(re.findall(r"^(\w+) +(\d+)$", plan, flags=re.MULTILINE))
     expected = {
-        **{"import_petsird": 1, "import_listmode": 1, "import_corrections": 2},
-        **{"thin_petsird": 2, "thin": 2, "reconstruct": 6},
-        **{"described_sensitivity": 1, "geometric_sensitivity": 1, "subject_sensitivity": 2},
+        **{"import_petsird": 1, "import_listmode": 2, "import_corrections": 3},
+        **{"thin_petsird": 2, "thin": 4, "reconstruct": 9},
+        **{"told_sensitivity": 2, "geometric_sensitivity": 1, "subject_sensitivity": 3},
     }
     assert {rule: int(jobs.get(rule, 0)) for rule in expected} == expected
-    assert "petsird.hdr" not in plan
+    assert "petsird.hdr" not in plan, "PETSIRD carries its header"
 
 
 def test_lint(snakemake):

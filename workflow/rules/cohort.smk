@@ -159,7 +159,7 @@ else:
         input:
             mumap=files_of("mumap"),
             normalisation=files_of("normalisation"),
-            listmode=scanner_described_by,
+            listmode=scanner_told_by,
         output:
             mumap="<results>/raw/{subject}/{subject}_mumap.nii.gz",
             normalisation="<results>/raw/{subject}/{subject}_normalisation.npy",

@@ -66,19 +66,20 @@ def listmode_of(wildcards):
 
 def header_of(wildcards):
     """Return the Interfile header beside that file, none of a file that carries its own."""
-    return [] if scanner_described_by(wildcards) else f"{listmode_of(wildcards)}.hdr"
+    carried = subjects[wildcards.subject].suffix == "petsird"
+    return [] if carried else f"{listmode_of(wildcards)}.hdr"
 
 
-def scanner_described_by(wildcards):
-    """Return the subject's list-mode file where it describes its scanner, none where that is the HRRT."""
-    described = subjects[wildcards.subject].suffix == "petsird"
-    return f"{RAW}_listmode.petsird" if described else []
+def scanner_told_by(wildcards):
+    """Return the subject's list-mode file where it tells the scanner, none where that is the HRRT."""
+    suffix = subjects[wildcards.subject].suffix
+    return [] if suffix == "l64" else f"{RAW}_listmode.{suffix}"
 
 
 def geometric_sensitivity_of(wildcards):
     """Return the sensitivity of the subject's scanner, empty."""
     own = "<results>/recon/{subject}/{subject}_scanner.nii.gz"
-    return own if scanner_described_by(wildcards) else "<results>/recon/scanner/hrrt_sensitivity.nii.gz"
+    return own if scanner_told_by(wildcards) else "<results>/recon/scanner/hrrt_sensitivity.nii.gz"
 
 
 def among(names):

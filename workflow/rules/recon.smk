@@ -22,10 +22,10 @@ rule geometric_sensitivity:
         "../scripts/geometric_sensitivity.py"
 
 
-# A PETSIRD file describes its own scanner.
-use rule geometric_sensitivity as described_sensitivity with:
+# Scans of other scanners: a PETSIRD file describes its own, a PETLINK header names it.
+use rule geometric_sensitivity as told_sensitivity with:
     input:
-        listmode="<results>/raw/{subject}/{subject}_listmode.petsird",
+        listmode=scanner_told_by,
     output:
         sensitivity="<results>/recon/{subject}/{subject}_scanner.nii.gz",
     log:
@@ -33,13 +33,13 @@ use rule geometric_sensitivity as described_sensitivity with:
     benchmark:
         "<benchmarks>/geometric_sensitivity/{subject}.tsv"
     message:
-        "{wildcards.subject}: sensitivity of the empty scanner that its scan describes"
+        "{wildcards.subject}: sensitivity of the empty scanner that its scan tells"
 
 
 rule subject_sensitivity:
     input:
         geometric=geometric_sensitivity_of,
-        listmode=scanner_described_by,
+        listmode=scanner_told_by,
         mumap=f"{RAW}_mumap.nii.gz",
         normalisation=f"{RAW}_normalisation.npy",
     output:

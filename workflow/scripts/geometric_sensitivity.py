@@ -12,6 +12,6 @@ with plain_errors(snakemake.log[0]):
 
     numba.set_num_threads(snakemake.threads)
     shape, voxel_mm = tuple(snakemake.params.shape), snakemake.params.voxel_mm
-    described = snakemake.input.get("listmode")  # by a file that describes its scanner
-    scanner = scanner_of_scan(open_listmode(described)) if described else hrrt()
+    told = snakemake.input.get("listmode")  # by a scan of another scanner than the HRRT
+    scanner = scanner_of_scan(open_listmode(told)) if told else hrrt()
     geometric_sensitivity(scanner, shape, voxel_mm).save(snakemake.output.sensitivity)

@@ -12,9 +12,9 @@ with plain_errors(snakemake.log[0]):
 
     bring_mumap(Path(snakemake.input.mumap), Path(snakemake.output.mumap))
     normalisation = snakemake.input.get("normalisation")
-    described = snakemake.input.get("listmode")  # by a file that describes its scanner
+    told = snakemake.input.get("listmode")  # by a scan of another scanner than the HRRT
     bring_normalisation(
         Path(normalisation) if normalisation else None,
         Path(snakemake.output.normalisation),
-        scanner_of_scan(open_listmode(described)) if described else hrrt(),
+        scanner_of_scan(open_listmode(told)) if told else hrrt(),
     )

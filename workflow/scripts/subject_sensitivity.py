@@ -14,8 +14,8 @@ with plain_errors(snakemake.log[0]):
     from csrd.volume import Volume
 
     numba.set_num_threads(snakemake.threads)
-    described = snakemake.input.get("listmode")  # by a file that describes its scanner
-    scanner = scanner_of_scan(open_listmode(described)) if described else hrrt()
+    told = snakemake.input.get("listmode")  # by a scan of another scanner than the HRRT
+    scanner = scanner_of_scan(open_listmode(told)) if told else hrrt()
     geometric = Volume.load(snakemake.input.geometric)
     subject_sensitivity(
         scanner,

@@ -99,6 +99,10 @@ class Csrd(Learned):
         return Patches(scans, (size,) * 3, settings["seed"], **options)
 
     @classmethod
+    def smallest_edge(cls, network: nn.Module, settings: dict) -> int:
+        return max(settings["patch"] // network.factor, 1)
+
+    @classmethod
     def settle(cls, method: Self, validation: list[TrainingPair]) -> dict:
         """Return the share of a sample that wins most metrics on the validation pairs, and what was tried."""
         tried: dict[float, list[dict[str, float]]] = {share: [] for share in SHARES}

@@ -27,7 +27,7 @@ from csrd.train.checkpoint import (
     save_weights,
     state_folder,
 )
-from csrd.train.device import pick_device, precision
+from csrd.train.device import EDGE, pick_device, precision
 from csrd.train.loop import Plan, Task, averaged, train
 from csrd.train.patches import Patches, Scan
 from csrd.train.processes import processes
@@ -75,6 +75,11 @@ class Learned(Method):
     @abstractmethod
     def patches(cls, scans: list[Scan], settings: dict) -> Patches:
         """Return the source of training patches."""
+
+    @classmethod
+    def smallest_edge(cls, network: nn.Module, settings: dict) -> int:
+        """Return the edge in voxels of the smallest feature maps in training (see `precision`)."""
+        return EDGE
 
     @classmethod
     def settle(cls, method: Self, validation: list[TrainingPair]) -> dict:
@@ -137,7 +142,8 @@ class Learned(Method):
             network.compile()
         task = cls.task(network, settings, learned, validation)
         patches = cls.patches([scan.to(device) for scan in scans], settings)
-        plan, context = Plan(**settings["training"]), partial(precision, device)
+        plan = Plan(**settings["training"])
+        context = partial(precision, device, cls.smallest_edge(network, settings))
         shown = partial(progress, label=f"{cls.key}: training")
         counters = train(task, patches, plan, folder, precision=context, progress=shown, group=group)
         if not group.first:

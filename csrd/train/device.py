@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 TOLERANCE = 0.03  # bf16 keeps eight bits; a right convolution differs from fp32's by less than one percent
+EDGE = 16  # voxels along an edge of the feature maps that bf16 is checked on, unless smaller ones are trained
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -24,9 +25,12 @@ def pick_device(name: str = "auto") -> torch.device:
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
 
 
-def precision(device: torch.device) -> AbstractContextManager:
-    """Return the context that networks run in: bf16 where the hardware has it and passes `bf16_is_right`."""
-    if _has_bf16(device.type) and bf16_is_right(device.type):
+def precision(device: torch.device, edge: int = EDGE) -> AbstractContextManager:
+    """Return the context that networks run in: bf16 where the hardware has it and passes `bf16_is_right`.
+
+    `edge` is that of the smallest feature maps, in voxels, where a network is trained.
+    """
+    if _has_bf16(device.type) and all(bf16_is_right(device.type, one) for one in {edge, EDGE}):
         return torch.autocast(device.type, torch.bfloat16)
     return nullcontext()
 
@@ -41,24 +45,33 @@ def _has_bf16(kind: str) -> bool:
 
 @cache
 @torch.enable_grad()  # the first to ask may be a model that is applied, without gradients
-def bf16_is_right(kind: str) -> bool:
-    """Return whether a 3D convolution and its gradients in bf16 agree with fp32.
+def bf16_is_right(kind: str, edge: int = EDGE) -> bool:
+    """Return whether a 3D convolution of maps of edge³ voxels and its gradients in bf16 agree with fp32.
 
-    Some versions of cuDNN returned wrong values for 3D convolutions in bf16.
+    Some versions of cuDNN returned wrong values for 3D convolutions in bf16. On CPUs with AVX-512 torch 2.13
+    takes the weights' gradient of maps that are 2 voxels deep from memory that nobody has written.
     """
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(2, 32, 16, 16, 16, generator=generator).to(kind)
+    x = torch.randn(2, 32, edge, edge, edge, generator=generator).to(kind)
     x = x.contiguous(memory_format=torch.channels_last_3d)  # as the networks have it
     weight = torch.randn(32, 32, 3, 3, 3, generator=generator).to(kind)
     results = []
     for dtype in (torch.float32, torch.bfloat16):
         inputs = [tensor.to(dtype, copy=True).requires_grad_() for tensor in (x, weight)]
+        _leave_no_zeros(kind)
         y = nn.functional.conv3d(*inputs, padding=1)
         y.square().sum().backward()
         results.append([y.detach().float(), *(part.grad.float() for part in inputs)])
     right = all(bool((a - b).norm() <= TOLERANCE * b.norm()) for b, a in zip(*results, strict=True))
     if not right:
         warnings.warn(
-            f"bf16 convolutions on this {kind} are wrong; fp32 is used, which is slower", stacklevel=2
+            f"bf16 convolutions of {edge} voxels on this {kind} are wrong; fp32 is used, which is slower",
+            stacklevel=2,
         )
     return right
+
+
+def _leave_no_zeros(kind: str) -> None:
+    """Fill memory that is then free, so that what reads it unwritten is found out."""
+    for size in (2**n for n in range(6, 20)):
+        _ = [torch.full((size,), torch.inf, device=kind) for _ in range(8)]

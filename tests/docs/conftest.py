@@ -17,6 +17,7 @@ from csrd.virtual.acquire import Acquisition, acquire
 from csrd.volume import Volume, centred_affine
 from tests.align.head_phantom import grid_points, head
 from tests.conftest import REPOSITORY
+from tests.petsird_files import cylinder, header_of, time_blocks, write
 
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", flags=re.MULTILINE | re.DOTALL)
@@ -68,6 +69,8 @@ def desk(tmp_path_factory) -> Path:
         volume.save(folder / f"{name}.nii.gz")
     for scanner, name in ((hrrt(), "scan.l64"), (hrrt(), "quarter.l64"), (mmr(), "sample.l")):
         scan(scanner, normal, Volume.load(folder / "mu.nii.gz"), folder / name)
+    ring = cylinder()
+    write(folder / "scan.petsird", header_of(ring), time_blocks(ring))
     np.save(folder / "eff.npy", np.ones(hrrt().crystals, np.float32))
     for subject in SUBJECTS:
         save_derivatives(folder / "results" / "derivatives" / "csrd" / subject, normal, low, anatomy)

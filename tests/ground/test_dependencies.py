@@ -27,6 +27,7 @@ def needed(name: str, extras: frozenset[str] = frozenset()) -> dict[str, list[Re
                 key = canonicalize_name(requirement.name)
                 found.setdefault(key, []).append(requirement)
                 left.append((key, frozenset(requirement.extras)))
+    found.pop(name, None)  # an extra may name another of the same project
     return found
 
 

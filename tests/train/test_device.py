@@ -46,9 +46,45 @@ SPOILS = {
 def test_a_wrong_convolution_is_found_out_and_not_used(monkeypatch, spoil):
     monkeypatch.setattr(nn.functional, "conv3d", broken(nn.functional.conv3d, spoil))
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
-    with pytest.warns(UserWarning, match="bf16 convolutions on this cpu are wrong; fp32 is used"):
+    with pytest.warns(
+        UserWarning, match="bf16 convolutions of 16 voxels on this cpu are wrong; fp32 is used"
+    ):
         assert isinstance(precision(CPU), nullcontext)
     assert not bf16_is_right("cpu")
+
+
+def test_small_maps_are_checked_where_they_are_trained(monkeypatch):
+    right = nn.functional.conv3d
+
+    def wrong_at_two(x, *rest, **options):
+        y = right(x, *rest, **options)
+        return y * 1.1 if x.dtype == torch.bfloat16 and x.shape[2] == 2 else y
+
+    monkeypatch.setattr(nn.functional, "conv3d", wrong_at_two)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    assert not isinstance(precision(CPU), nullcontext) and not isinstance(precision(CPU, 4), nullcontext)
+    with pytest.warns(UserWarning, match="of 2 voxels"):
+        assert isinstance(precision(CPU, 2), nullcontext)
+
+
+def test_memory_that_nobody_has_written_is_found_out(monkeypatch):
+    class Unwritten(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, weight):
+            return weight.clone()
+
+        @staticmethod
+        def backward(ctx, gradient):
+            return torch.empty_like(gradient)
+
+    right = nn.functional.conv3d
+    monkeypatch.setattr(
+        nn.functional,
+        "conv3d",
+        lambda x, w, **o: right(x, Unwritten.apply(w) if w.dtype == torch.bfloat16 else w, **o),
+    )
+    with pytest.warns(UserWarning, match="are wrong"):
+        assert not bf16_is_right("cpu")
 
 
 def test_a_wrong_gradient_is_found_out(monkeypatch):

@@ -92,6 +92,8 @@ def denoise_file(
             if Path(target).resolve() == Path(source).resolve():
                 raise InputError(f"{target} is an input too; choose another output file")
         refuse_locked(target)
+    if mr and Path(mr).resolve() == Path(low).resolve():
+        raise InputError(f"{mr} is given as the PET and as the MR; give the subject's T1w image as the MR")
     if std and Path(std).resolve() == Path(out).resolve():
         raise InputError(f"{out} is named for the image and for the standard deviation; choose two files")
     found = denoise(low, mr, std=std is not None, **choices)

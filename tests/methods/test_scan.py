@@ -171,5 +171,7 @@ def test_outputs_that_cannot_be(pair, tmp_path):
     ):
         with pytest.raises(InputError, match=sentence):
             denoise_file(low, out)
+    with pytest.raises(InputError, match="is given as the PET and as the MR"):
+        denoise_file(low, tmp_path / "a.nii.gz", mr=low)
     with pytest.raises(InputError, match="for the image and for the standard deviation"):
         denoise_file(low, tmp_path / "a.nii.gz", std=tmp_path / "a.nii.gz")

@@ -39,7 +39,7 @@ def registration_picture(path: str | Path, pet: Volume, mask: np.ndarray, mr: Vo
         row[0].set_ylabel(plane, color="white", fontsize=11)
     _legend(figure, "MR" if mr is not None else "PET (no MR)")
     with whole_file(path) as temporary:
-        figure.savefig(temporary, dpi=110, facecolor="black")
+        figure.savefig(temporary, dpi=78, facecolor="black")
 
 
 def _draw(cell, slices: list[np.ndarray], top: float, level: float, voxel_mm: np.ndarray) -> None:

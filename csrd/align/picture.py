@@ -11,6 +11,7 @@ from csrd.volume import Volume
 PLANES = ("axial", "coronal", "sagittal")
 OFFSETS_MM = (-22.0, 0.0, 22.0)
 SMOOTHING_MM = 6.0  # FWHM; contours of a noisy PET are otherwise a tangle
+COLOURS = 64
 HEAD_COLOUR, UPTAKE_COLOUR = "#35c4e0", "#ff8a3c"
 
 
@@ -20,6 +21,7 @@ def registration_picture(path: str | Path, pet: Volume, mask: np.ndarray, mr: Vo
     Without an MR the contours lie on the PET itself. All arrays are (X, Y, Z) on one grid.
     """
     from matplotlib.figure import Figure
+    from PIL import Image
 
     under = pet if mr is None else mr
     top = np.percentile(under.array[mask], 99.5)
@@ -39,7 +41,10 @@ def registration_picture(path: str | Path, pet: Volume, mask: np.ndarray, mr: Vo
         row[0].set_ylabel(plane, color="white", fontsize=11)
     _legend(figure, "MR" if mr is not None else "PET (no MR)")
     with whole_file(path) as temporary:
-        figure.savefig(temporary, dpi=78, facecolor="black")
+        figure.savefig(temporary, dpi=90, facecolor="black")
+        # greys and two colours: a page with a picture of every subject becomes a third as large
+        picture = Image.open(temporary).convert("RGB")
+        picture.quantize(COLOURS, dither=Image.Dither.NONE).save(temporary, format="PNG", optimize=True)
 
 
 def _draw(cell, slices: list[np.ndarray], top: float, level: float, voxel_mm: np.ndarray) -> None:

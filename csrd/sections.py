@@ -161,7 +161,7 @@ class Align(Section):
     register_to: Literal["normal", "low"] = "normal"
     """The dose the MR is registered to."""
     shape: Shape = (80, 96, 80)
-    """Voxels kept around the centre of the MR's field of view."""
+    """Voxels kept around the centre of the MR's field of view, to the right, to the front and upwards."""
 
 
 class Noise(Section):

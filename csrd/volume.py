@@ -71,6 +71,10 @@ class Volume:
         """Return `array` of this grid with its axes nearest to right, anterior and superior, as a view."""
         return nib.orientations.apply_orientation(array, nib.io_orientation(self.affine))
 
+    def in_order_of_axes(self, along: tuple[int, int, int]) -> tuple[int, int, int]:
+        """Return numbers that belong to right, anterior, superior in the order of the array's axes."""
+        return tuple(along[int(axis)] for axis in nib.io_orientation(self.affine)[:, 0])
+
     @classmethod
     def load(cls, path: str | Path, unit: str | None = None) -> "Volume":
         """Return the image in a NIfTI file as float32 (labels and masks as stored), scaled by its slope.

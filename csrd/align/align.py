@@ -46,6 +46,8 @@ def align(
 ) -> None:
     """Write a subject's derivatives: PET, MR and head mask on the same `shape` voxels of the PET grid.
 
+    `shape` is along right, anterior, superior, however the files' axes run.
+
     PET voxels are copied, never interpolated; the MR is registered to the normal dose (or, with `register_to`
     "low", to the lowest dose, as one would have to without a normal-dose scan) and resampled once.
     `facts` are what is known of the subject: `tracer`, `weight_kg` and `activity_MBq` go into the sidecars.
@@ -55,6 +57,7 @@ def align(
     if t1w is not None and register_to == "low" and not lows:
         raise InputError("align.register_to is low, but there is no low dose; give one, or set it to normal")
     reference = Volume.load(normal)
+    shape = reference.in_order_of_axes(shape)
     pets = {drf: _same_grid(path, reference, normal) for drf, path in lows.items()}
     mr = None if t1w is None else Volume.load(t1w, unit="arbitrary")
     with naming(normal):

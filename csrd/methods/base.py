@@ -1,5 +1,6 @@
 """What every denoising method offers, and what it is fitted on."""
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from csrd.files import read_json, write_json
 from csrd.volume import Volume
 
 MODEL_FILE = "model.json"
+VOXEL_TOLERANCE = 0.03
+"""Relative; voxels of sizes nearer than this are taken for equal."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,16 @@ class Method(ABC):
         """
         if choices:
             raise InputError(f"{self.key} has no choice of {', '.join(choices)}; leave it out")
+
+    @property
+    def draws_samples(self) -> bool:
+        """Return whether the image is made of samples of a distribution."""
+        return False
+
+    @property
+    def largest_drf(self) -> float:
+        """Return the dose reduction factor beyond which it has learned nothing."""
+        return math.inf
 
     @property
     def voxel_mm(self) -> np.ndarray | None:

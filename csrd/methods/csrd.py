@@ -86,15 +86,27 @@ class Csrd(Learned):
         return robust_scale(low, head.mask)
 
     @classmethod
+    def trained_by(cls, settings: dict) -> dict:
+        """Return the settings that the weights depend on.
+
+        Without `blank`, the mean by which an average of weights is chosen is that under noise of `sigma_max`.
+        """
+        found = super().trained_by(settings)
+        return found if settings["blank"] else found | {"sigma_max": settings["sampler"]["sigma_max"]}
+
+    @classmethod
     def task(
         cls, network: nn.Module, settings: dict, learned: dict, validation: list[TrainingPair]
     ) -> CsrdTask:
         return CsrdTask(network, settings, learned, validation, cls)
 
     @classmethod
+    def scan(cls, pair: TrainingPair, settings: dict, learned: dict) -> Scan:
+        return _at_least(settings["patch"], super().scan(pair, settings, learned))
+
+    @classmethod
     def patches(cls, scans: list[Scan], settings: dict) -> Patches:
         size = settings["patch"]
-        scans = [_at_least(size, scan) for scan in scans]
         options = {name: settings[name] for name in ("coordinates", "mixed")}
         return Patches(scans, (size,) * 3, settings["seed"], **options)
 
@@ -200,6 +212,14 @@ class Csrd(Learned):
         }
 
     @property
+    def draws_samples(self) -> bool:
+        return self.product in ("sample", "average") or (self.product == "table" and self.share > 0)
+
+    @property
+    def largest_drf(self) -> float:
+        return DoseFromNoise(**self.model["learned"]["dose_from_noise"]).limit
+
+    @property
     def share(self) -> float:
         """Return how much of a sample's departure from the posterior mean the table's image has."""
         return self.model.get("chosen", {}).get("share", 0.0)
@@ -236,14 +256,15 @@ class Drawn:
 
 def _at_least(size: int, scan: Scan) -> Scan:
     """Return a scan no smaller than a patch along any axis, its last voxels repeated where it was."""
-    short = [max(size - n, 0) for n in scan.target.shape[1:]]
+    shape = tuple(scan.target.shape[1:])
+    short = [max(size - n, 0) for n in shape]
     if not any(short):
         return scan
     pad = [part for n in reversed(short) for part in (0, n)]
     inputs, target = (
         nn.functional.pad(x[None], pad, mode="replicate")[0] for x in (scan.inputs, scan.target)
     )
-    return replace(scan, inputs=inputs, target=target)
+    return replace(scan, inputs=inputs, target=target, measured=shape)
 
 
 def _best(means: dict[float, dict[str, float]], key: str) -> float:

@@ -12,12 +12,11 @@ from csrd.align.head import refuse_slab
 from csrd.errors import InputError, naming
 from csrd.files import sha256
 from csrd.methods import method
-from csrd.methods.base import MODEL_FILE, Method
+from csrd.methods.base import MODEL_FILE, VOXEL_TOLERANCE, Method
 from csrd.progress import progress
 from csrd.resample import resample
 from csrd.volume import Volume
 
-VOXEL_TOLERANCE = 0.03
 PACKAGES = ("torch", "numpy")
 NOT_PET = ("arbitrary", "label", "mask", "1/cm")  # units of the MR, of labels, masks and μ-maps
 

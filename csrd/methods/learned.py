@@ -16,7 +16,7 @@ from csrd import __version__
 from csrd.config import load
 from csrd.errors import InputError
 from csrd.files import sha256, whole_file
-from csrd.methods.base import MODEL_FILE, Method, TrainingPair
+from csrd.methods.base import MODEL_FILE, VOXEL_TOLERANCE, Method, TrainingPair
 from csrd.methods.scaling import Head, mr_channel
 from csrd.progress import progress
 from csrd.train.checkpoint import (
@@ -82,6 +82,11 @@ class Learned(Method):
         return EDGE
 
     @classmethod
+    def trained_by(cls, settings: dict) -> dict:
+        """Return the settings that the weights depend on."""
+        return {name: value for name, value in settings.items() if name not in cls.after_training}
+
+    @classmethod
     def settle(cls, method: Self, validation: list[TrainingPair]) -> dict:
         """Return what is chosen on the validation pairs once the weights are final, for ``model.json``."""
         return {}
@@ -104,7 +109,8 @@ class Learned(Method):
         """Train on the pairs of split "train", choose on those of "validation", write weights and card.
 
         Goes on where an earlier call with the same settings and images was interrupted.
-        Raises InputError where there is nothing to train on, or another process trains the same model.
+        Raises InputError where there is nothing to train on, voxels differ in size, or another process trains
+        the same model.
         """
         torch.set_num_threads(threads)
         pairs = [_canonical(pair.load()) for pair in pairs]
@@ -114,10 +120,12 @@ class Learned(Method):
             raise InputError(
                 f"there is no training subject to fit {cls.key} on; set cohort.train to 1 or more"
             )
+        _refuse_other_voxels(pairs)
         learned = cls.learn(training, settings) | {"voxel_mm": training[0].low.voxel_mm.tolist()}
         scans = [cls.scan(pair, settings, learned) for pair in training]
-        trained_by = {name: value for name, value in settings.items() if name not in cls.after_training}
-        key = fingerprint({"method": cls.key, **trained_by}, list(_tensors(scans, validation, cls)))
+        key = fingerprint(
+            {"method": cls.key, **cls.trained_by(settings)}, list(_tensors(scans, validation, cls))
+        )
         folder, device = state_folder(Path(out_dir), key), pick_device()
         with processes(device) as group, ExitStack() as held:
             refused = None
@@ -247,6 +255,18 @@ def _canonical(pair: TrainingPair) -> TrainingPair:
     mr = None if pair.mr is None else pair.mr.canonical()
     low, normal, mask = (image.canonical() for image in (pair.low, pair.normal, pair.mask))
     return replace(pair, low=low, normal=normal, mr=mr, mask=mask)
+
+
+def _refuse_other_voxels(pairs: list[TrainingPair]) -> None:
+    """Raise InputError where the pairs' voxels are not all of one size: a network knows no millimetres."""
+    first, *others = pairs
+    for pair in others:
+        if not np.allclose(pair.low.voxel_mm, first.low.voxel_mm, rtol=VOXEL_TOLERANCE):
+            here, there = ("×".join(f"{mm:.3g}" for mm in one.low.voxel_mm) for one in (pair, first))
+            raise InputError(
+                f"{pair.subject} has voxels of {here} mm and {first.subject} of {there} mm; resample one to "
+                "the other's, or leave it out"
+            )
 
 
 def _tensors(scans: list[Scan], validation: list[TrainingPair], cls: type[Learned]):

@@ -1,5 +1,6 @@
 """One scan denoised right away, on whatever grid it is: `csrd denoise`, and `csrd.denoise` from Python."""
 
+import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,9 +50,6 @@ def denoise(
     are CSR-D's choices; `device` is auto, cpu or cuda.
     Raises InputError where an image, the model or a choice cannot be used.
     """
-    if (samples or steps) and not std and product not in ("average", "sample"):
-        asked = "samples" if samples else "steps"
-        raise InputError(f"{asked} is given, but no sample is drawn; ask for std, or for the product average")
     if product == "sample" and samples and not std:
         raise InputError("samples is given, but the product is one sample; ask for std, or for average")
     pet = low if isinstance(low, Volume) else load_pet(low)
@@ -61,9 +59,14 @@ def denoise(
     denoiser.move(device)
     choices = {"product": product, "samples": samples, "steps": steps}
     denoiser.use(**{name: choice for name, choice in choices.items() if choice is not None})
+    if (samples or steps) and not std and not denoiser.draws_samples:
+        asked = "samples" if samples else "steps"
+        raise InputError(f"{asked} is given, but no sample is drawn; ask for std, or for the product average")
     if drf is None and not isinstance(low, Volume):
         drf = inherited(low).get("DoseReductionFactor")
     estimated = drf is None
+    if not estimated:
+        drf = _dose(drf, denoiser)
     anatomy, how = _anatomy(denoiser, mr, pet)
     with naming("the low-dose image" if isinstance(low, Volume) else low):
         drf, image, spread = applied(denoiser, pet, anatomy, drf, with_spread=std)
@@ -103,6 +106,25 @@ def denoise_file(
     if std:
         text = f"Standard deviation of the normal dose around {Path(out).name}, by {label}"
         save_derivative(found.std, std, pet_sidecar(low, found.image.unit, Description=text, **found.facts))
+
+
+def _dose(drf: object, denoiser: Method) -> float:
+    """Return a dose reduction factor that was given; say so where the method never saw so low a dose.
+
+    Raises InputError where it is none.
+    """
+    if isinstance(drf, bool) or not isinstance(drf, int | float) or not (math.isfinite(drf) and drf >= 1):
+        raise InputError(
+            f"the dose reduction factor is {drf!r}; give a number of 1 or more by --drf, 4 for a quarter of "
+            "the dose, or mend DoseReductionFactor in the sidecar"
+        )
+    if drf > denoiser.largest_drf:
+        print(
+            f"the dose reduction factor is {drf:g}; {denoiser.key} has learned nothing of doses beyond "
+            f"{denoiser.largest_drf:g}, so do not trust the image",
+            file=sys.stderr,
+        )
+    return drf
 
 
 def _anatomy(denoiser: Method, mr: Volume | str | Path | None, pet: Volume) -> tuple[Volume | None, dict]:

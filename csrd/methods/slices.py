@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from csrd.errors import InputError
 from csrd.methods.base import TrainingPair
 from csrd.methods.learned import Learned, validation_errors
 from csrd.methods.scaling import Head
@@ -74,6 +75,14 @@ class SliceMethod(Learned):
 
     @classmethod
     def patches(cls, scans: list[Scan], settings: dict) -> Patches:
+        """Return the source of training slices.
+
+        Raises InputError where they are not all of one size.
+        """
+        sizes = {tuple(scan.target.shape[1:3]): scan.subject for scan in scans}
+        if len(sizes) > 1:
+            said = " and ".join(f"{x}×{y} in {subject}" for (x, y), subject in list(sizes.items())[:2])
+            raise InputError(f"axial slices have {said} voxels, and {cls.key} trains on one size; crop alike")
         return Patches(scans, AXIAL_SLICE, settings["seed"], mixed=settings["mixed"])
 
     def apply(self, low: Volume, mr: Volume | None, drf: float) -> Volume:

@@ -8,6 +8,7 @@ import pandas as pd
 from scipy import stats
 
 from csrd.errors import InputError
+from csrd.files import inherited
 from csrd.metrics.evaluate import KEYS, write_csv
 from csrd.volume import Volume
 
@@ -44,7 +45,6 @@ def coverage(
     spreads: Mapping[int, str | Path],
     out: str | Path,
     *,
-    samples: int,
     subject: str,
     method: str,
 ) -> None:
@@ -53,7 +53,8 @@ def coverage(
     `targets` has the file "normal", whose grid all others share, and maybe "truth", the noise-free activity
     there (`csrd.metrics.truth.match_truth`).
     `images` and `spreads` are files by dose. Only voxels of the head `mask` count.
-    Raises InputError where a file is not on the grid of the normal dose.
+    Of how many samples a spread was made stands in its sidecar.
+    Raises InputError where a file is not on the grid of the normal dose, or a spread's sidecar does not say.
     """
     normal, head = Volume.load(targets["normal"]), Volume.load(mask, unit="mask")
     _refuse_other_grid(head, normal, mask)
@@ -68,6 +69,7 @@ def coverage(
         image, spread = Volume.load(path), Volume.load(spreads[drf])
         for volume, file in ((image, path), (spread, spreads[drf])):
             _refuse_other_grid(volume, normal, file)
+        samples = _samples(spreads[drf])
         for target, values in wanted.items():
             shares = covered(values - image.array[inside], spread.array[inside], samples, LEVELS)
             rows += [
@@ -75,6 +77,14 @@ def coverage(
                 for level, share in zip(LEVELS, shares, strict=True)
             ]
     write_csv(pd.DataFrame(rows, columns=[*COVERAGE_KEYS, "coverage"]), out)
+
+
+def _samples(path: str | Path) -> int:
+    """Return of how many samples a spread was made."""
+    samples = inherited(path).get("Samples")
+    if not isinstance(samples, int) or samples < 1:
+        raise InputError(f"the sidecar of {path} does not say its Samples; run the denoise stage again")
+    return samples
 
 
 def _refuse_other_grid(volume: Volume, grid: Volume, path: str | Path) -> None:

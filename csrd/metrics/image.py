@@ -75,6 +75,16 @@ def ssim_map(
     return luminance * (2 * covariance + c2) / (variance_x + variance_y + c2)
 
 
+def refuse_small(reference: Reference, window: int) -> None:
+    """Raise InputError where axial slices are smaller than SSIM's window of so many voxels."""
+    in_plane = [n for axis, n in enumerate(reference.pet.shape) if axis != reference.axial_axis]
+    if min(in_plane) < window:
+        raise InputError(
+            f"axial slices of {in_plane[0]}×{in_plane[1]} voxels are smaller than SSIM's window of {window}; "
+            "crop less"
+        )
+
+
 class MAE(Metric):
     """Mean absolute error: mean |x̂ − x|."""
 
@@ -107,12 +117,7 @@ class SSIM(Metric):
     def __init__(self, reference: Reference, settings: Metrics) -> None:
         super().__init__(reference, settings)
         self.axis = reference.axial_axis
-        in_plane = [n for axis, n in enumerate(reference.pet.shape) if axis != self.axis]
-        if min(in_plane) < SSIM_WINDOW:
-            raise InputError(
-                f"axial slices of {in_plane[0]}×{in_plane[1]} voxels are smaller than SSIM's window of "
-                f"{SSIM_WINDOW}; crop less"
-            )
+        refuse_small(reference, SSIM_WINDOW)
         self.x = reference.pet.array.astype(np.float64)
         self.mean = local_mean(self.x, self.axis)
         self.variance = local_mean(self.x**2, self.axis) - self.mean**2

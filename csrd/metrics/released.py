@@ -1,7 +1,8 @@
 """The protocol `released`: what the authors' published code computes, which is not what their paper says.
 
 For comparing numbers with theirs only. Every metric is a mean over whole axial slices without a mask, the
-first and last ten left out; images are divided by the maximum of the *low-dose* volume.
+first and last ten left out; images are divided by the maximum of the *low-dose* volume. Slices that are 0 all
+over in the normal dose, as those that cropping adds beyond a short field of view, are left out too.
 """
 
 import numpy as np
@@ -13,7 +14,8 @@ from csrd.sections import Metrics
 
 MARGIN = 10  # slices left out at either end
 LEVELS = 255
-DOMAIN = f"whole axial slices, the first and last {MARGIN} left out, no mask; mean over slices"
+SSIM_WINDOW = 7
+DOMAIN = f"whole axial slices, the first and last {MARGIN} and empty ones left out, no mask; mean over slices"
 LOW_MAXIMUM = "maximum of the low-dose volume"
 
 
@@ -28,7 +30,13 @@ def inner_slices(reference: Reference, array: np.ndarray) -> np.ndarray:
             f"the volume has {len(stack)} axial slices and the protocol released leaves out {2 * MARGIN}; "
             "crop less, or take the protocol default"
         )
-    return stack[MARGIN:-MARGIN]
+    filled = reference.pet.upright(reference.pet.array).any(axis=(0, 1))[MARGIN:-MARGIN]
+    if not filled.any():
+        raise InputError(
+            f"the normal dose is empty but for {MARGIN} slices at either end, which the protocol released "
+            "leaves out; crop less, or take the protocol default"
+        )
+    return stack[MARGIN:-MARGIN][filled]
 
 
 def mean_psnr(x: np.ndarray, y: np.ndarray) -> float:
@@ -93,6 +101,10 @@ class ReleasedPSNR(_Released, image.PSNR):
 
 class ReleasedSSIM(_Released, image.SSIM):
     """Structural similarity with 7 × 7 uniform windows."""
+
+    def __init__(self, reference: Reference, settings: Metrics) -> None:
+        super().__init__(reference, settings)
+        image.refuse_small(reference, SSIM_WINDOW)
 
     def compute(self, array: np.ndarray) -> float:
         return mean_ssim(self.x, self.scaled(array))

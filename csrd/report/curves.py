@@ -49,7 +49,7 @@ def dose_quality(
 ) -> None:
     """Write a PNG with a panel per metric of Table 1: its mean over test subjects against the dose.
 
-    The band behind a dose that is not in `train_drfs` says that no method had seen it.
+    The band behind a dose that is not in `train_drfs` says that no method had seen an image at it.
     """
     rows = read_csv(metrics)
     keys = [key for key in paper.METRICS if key in rows]

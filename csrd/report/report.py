@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import pandas as pd
-
 from csrd.align.derivatives import missing_keys
 from csrd.config import known_methods
 from csrd.files import whole_file
@@ -100,15 +98,16 @@ def report(
 
     unused = set(known_methods()) - set(methods)
     checked = None if coverage is None else read_csv(coverage)
+    compared = AGAINST in methods and len(methods) > 1
     body = fragment(
         "report.html",
         title=title,
         simulated=simulated,
-        summary=summary(whole, split, train_drfs, checked, power(rows, methods)),
+        summary=summary(whole, split, train_drfs, checked, power(rows, methods) if compared else None),
         table=html_table(whole, note, units),
         truth="" if truth is None else _against_truth(truth),
         by_dose=html_table(split, note_split, units, train_drfs),
-        statistics=_statistics(rows, methods),
+        statistics=statistics_html(compare(rows, methods), power(rows, methods)) if compared else "",
         coverage="" if checked is None else coverage_html(coverage_table(checked)),
         regions="" if regions is None else regions_html(regions_table(read_csv(regions))),
         times="" if benchmarks is None else times_html(times(benchmarks)),
@@ -123,12 +122,6 @@ def report(
     )
     with whole_file(out) as temporary:
         temporary.write_text(page(title, body), encoding="utf-8")
-
-
-def _statistics(rows: pd.DataFrame, methods: list[str]) -> str:
-    if AGAINST not in methods or len(methods) == 1:
-        return ""
-    return statistics_html(compare(rows, methods), power(rows, methods))
 
 
 def _embedded(files: dict[str, str | Path] | str | Path | None) -> dict[str, str] | str | None:

@@ -28,9 +28,12 @@ def summary(
     for drf, part in by_dose.groupby("drf"):
         if drf not in train_drfs:
             part = part.reset_index(drop=True)
-            sentences.append(f"At 1/{drf} of the dose, which no method had seen, {winners(part)}.")
+            unseen = f"At 1/{drf} of the dose, of which no method had seen an image"
+            sentences.append(f"{unseen}, {winners(part)}.")
     if power is not None and not power.exists:
-        sentences.append(f"{power.subjects} test subjects are too few for any difference to be significant.")
+        one = power.subjects == 1
+        few = "1 test subject is" if one else f"{power.subjects} test subjects are"
+        sentences.append(f"{few} too few for any difference to be significant.")
     if coverage is not None:
         sentences += calibration(coverage)
     return sentences

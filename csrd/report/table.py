@@ -88,7 +88,7 @@ def caption(
     over = "" if by_dose else f" at {doses} × reduced dose (n = {len(subjects) * len(drfs)} images a method)"
     sentences = [f"Mean ± standard deviation over {people}{over}"]
     if unseen:
-        sentences.append(f"{listed(unseen)} × was seen by no method while it was fitted or chosen")
+        sentences.append(f"No method saw an image at {listed(unseen)} × while it was fitted or chosen")
     sentences.append(PROTOCOLS[protocol])
     if target == "truth":
         sentences[-1] = sentences[-1].replace("normal dose", "noise-free truth")

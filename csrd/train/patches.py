@@ -17,7 +17,8 @@ class Scan:
     `inputs` (C, X, Y, Z), the low dose first; `target` (1, X, Y, Z), by how much it exceeds the normal dose;
     `dose` is the log of the dose reduction factor; `unit` is what a target of 1 is among the inputs;
     `left_right` is the array axis along which a mirrored head is still a head. Scans of one `subject` lie on
-    one grid and differ by their dose.
+    one grid and differ by their dose. `measured` is how many voxels of each axis were, where the rest repeats
+    the last of them.
     """
 
     inputs: Tensor
@@ -26,6 +27,7 @@ class Scan:
     unit: float = 1.0
     left_right: int = 0
     subject: str = ""
+    measured: tuple[int, int, int] | None = None
 
     def to(self, device: torch.device) -> "Scan":
         """Return the scan on a device."""
@@ -97,7 +99,7 @@ class Patches:
         if choices[5] < self.mixed:
             inputs, target, dose = self.mixers[number].mixed(scan, box, generator)
         if self.coordinates:
-            inputs = torch.cat([inputs, coordinates(shape, inputs.device, box)])
+            inputs = torch.cat([inputs, coordinates(scan.measured or shape, inputs.device, box)])
         if self.mirror and choices[4] < 0.5:
             inputs = mirrored(inputs, scan.left_right, coordinates=self.coordinates)
             target = target.flip(1 + scan.left_right)
@@ -164,9 +166,13 @@ def moved_up(x: Tensor, by: int) -> Tensor:
 def coordinates(
     shape: tuple[int, int, int], device: torch.device, box: tuple[slice, slice, slice] = (slice(None),) * 3
 ) -> Tensor:
-    """Return x, y, z of voxel centres in −1 … 1 over a volume of this shape, cut to `box`: (3, x, y, z)."""
-    axes = [
-        torch.linspace(-1, 1, n, device=device)[part] if n > 1 else torch.zeros(1, device=device)
-        for n, part in zip(shape, box, strict=True)
-    ]
+    """Return x, y, z of voxel centres in −1 … 1 over a volume of this shape, cut to `box`: (3, x, y, z).
+
+    Beyond the volume's end they stay what they are there, as those of a volume do that was `grown`.
+    """
+    axes = []
+    for n, part in zip(shape, box, strict=True):
+        axis = torch.linspace(-1, 1, n, device=device) if n > 1 else torch.zeros(1, device=device)
+        beyond = max((part.stop or n) - n, 0)
+        axes.append(torch.cat([axis, axis[-1:].expand(beyond)])[part])
     return torch.stack(torch.meshgrid(*axes, indexing="ij"))

@@ -84,6 +84,18 @@ def test_without_an_mr_the_box_is_centred_on_the_head(recon, tmp_path):
     assert np.abs(middle - box_middle).max() < 6
 
 
+def test_the_box_is_upright_whatever_the_order_of_axes(pet, recon, tmp_path):
+    align(recon / "sub-01_drf-1_pet.nii.gz", {}, None, outputs(tmp_path / "a"), shape=SHAPE, seed=3)
+    turned = Volume(pet.array.transpose(1, 2, 0)[:, ::-1], pet.affine[:, [1, 2, 0, 3]], pet.unit)
+    turned.affine[:, 3] += turned.affine[:, 1] * (turned.shape[1] - 1)
+    turned.affine[:, 1] *= -1
+    turned.save(recon / "sub-01_drf-1_pet.nii.gz")
+    align(recon / "sub-01_drf-1_pet.nii.gz", {}, None, outputs(tmp_path / "b"), shape=SHAPE, seed=3)
+    straight, other = (Volume.load(outputs(tmp_path / name).reference) for name in "ab")
+    assert other.shape == (SHAPE[1], SHAPE[2], SHAPE[0])
+    assert other.canonical().same_grid(straight) and np.array_equal(other.canonical().array, straight.array)
+
+
 def test_a_box_larger_than_the_pet_is_padded_with_zeros(recon, tmp_path):
     out = outputs(tmp_path)
     align(recon / "sub-01_drf-1_pet.nii.gz", {}, None, out, shape=(70, 76, 70), seed=3)

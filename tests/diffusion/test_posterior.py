@@ -147,3 +147,22 @@ def test_memory_that_torch_keeps_for_itself_counts_as_free(monkeypatch):
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 50.0)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 20.0)
     assert module._free_bytes(torch.device("cuda")) == pytest.approx(0.9 * 40)
+
+
+@pytest.mark.parametrize(
+    ("line", "file"),
+    [("0::/job/step", "job/memory.max"), ("4:memory:/job/step", "memory/job/memory.limit_in_bytes")],
+)
+def test_a_limit_of_a_container_or_a_job_counts(monkeypatch, tmp_path, line, file):
+    (tmp_path / file).parent.mkdir(parents=True)
+    (tmp_path / file).write_text("1000\n")
+    (tmp_path / file).with_name("memory.high").write_text("1\n")
+    monkeypatch.setattr(module, "CGROUPS", tmp_path)
+    monkeypatch.setattr(module, "GROUPS_OF_PROCESS", tmp_path / "mine")
+    (tmp_path / "mine").write_text(f"{line}\n")
+    assert module._free_bytes(torch.device("cpu")) == 500
+    monkeypatch.setenv("SLURM_MEM_PER_NODE", "0")  # all that the node has
+    (tmp_path / file).write_text("max\n")
+    assert module._free_bytes(torch.device("cpu")) > 1e8
+    monkeypatch.setenv("SLURM_MEM_PER_NODE", "4")
+    assert module._free_bytes(torch.device("cpu")) == 2 * 2**20

@@ -1,6 +1,7 @@
 """CSR-D as a method: fitted on small heads, loaded again, applied to scans of any kind."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 import yaml
 
 from csrd.config import load
+from csrd.diffusion.posterior import grown
 from csrd.errors import InputError
 from csrd.files import read_json, sha256
 from csrd.methods import method
@@ -16,6 +18,7 @@ from csrd.methods.denoise import denoise
 from csrd.methods.scaling import DoseFromNoise, Head, Spread, noise_level
 from csrd.methods.train import train
 from csrd.pretrained import packaged
+from csrd.train.patches import coordinates, mirrored
 from csrd.volume import Volume
 from tests.methods.conftest import SHAPE, head
 
@@ -216,6 +219,37 @@ def test_damaged_or_foreign_models_are_refused(model, tmp_path):
     (tmp_path / "weights.safetensors").unlink()
     with pytest.raises(InputError, match="does not exist; train the method again"):
         method("csrd").load(tmp_path)
+
+
+def test_a_volume_smaller_than_a_patch_is_seen_in_training_as_it_is_later(pairs, settings):
+    options = {**settings("csrd"), "patch": 40}
+    kind, pair = method("csrd"), pairs[0]
+    scan = kind.scan(pair, options, kind.learn(pairs, options))
+    assert scan.measured == pair.low.shape and min(scan.target.shape[1:]) == 40
+    (inputs,) = kind.patches([scan], {**options, "mixed": 0.0}).draw(0, range(1)).inputs
+    known = grown(coordinates(pair.low.shape, torch.device("cpu")), 40)
+    places = [inputs[-3:], mirrored(inputs[-3:].clone(), coordinates=True)]
+    assert any(torch.allclose(found, known) for found in places)
+
+
+def test_what_chooses_the_weights_is_part_of_their_key(settings):
+    csrd = method("csrd")
+    options = settings("csrd")
+    other = {**options, "sampler": {**options["sampler"], "sigma_max": 3.0}}
+    assert csrd.trained_by(options) == csrd.trained_by(other)
+    options, other = ({**given, "blank": 0.0} for given in (options, other))
+    assert csrd.trained_by(options) != csrd.trained_by(other)
+
+
+def test_voxels_of_two_sizes_are_not_trained_on_together(pairs, settings, tmp_path):
+    first, *others = pairs
+    low, normal, mr, mask = (
+        Volume(image.array, image.affine @ np.diag([1.1, 1.1, 1.1, 1]), image.unit)
+        for image in (first.low, first.normal, first.mr, first.mask)
+    )
+    odd = replace(first, subject="sub-99", low=low, normal=normal, mr=mr, mask=mask)
+    with pytest.raises(InputError, match="sub-99 has voxels of .* mm and .*; resample one"):
+        train("csrd", [*others, odd], settings("csrd"), tmp_path / "model", threads=1)
 
 
 def test_nothing_to_train_on(settings, tmp_path):

@@ -1,5 +1,6 @@
 """One scan of any kind denoised by one call: grid and unit come back, and what is wrong is said in a line."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -124,6 +125,24 @@ def test_integers_with_a_slope_and_a_frame_more(pair, tmp_path):
 def test_choices_that_make_no_sense(pair, choices, sentence):
     with pytest.raises(InputError, match=sentence):
         denoise(pair[1], drf=DRF, **choices)
+
+
+@pytest.mark.parametrize("said", ["4", [4], 0, -2, float("nan"), 0.25, True])
+def test_a_dose_that_is_none(pair, tmp_path, said):
+    with pytest.raises(InputError, match="the dose reduction factor is .*; give a number of 1 or more"):
+        denoise(pair[1], drf=said)
+    pair[1].save(tmp_path / "low.nii.gz")
+    (tmp_path / "low.json").write_text(json.dumps({"DoseReductionFactor": said}))
+    with pytest.raises(InputError, match="the dose reduction factor is .* in the sidecar"):
+        denoise_file(tmp_path / "low.nii.gz", tmp_path / "out.nii.gz")
+    assert not (tmp_path / "out.nii.gz").exists()
+
+
+def test_a_dose_beyond_what_was_learned_is_warned_of(pair, capsys):
+    denoise(pair[1], drf=16)
+    assert "do not trust" not in capsys.readouterr().err
+    denoise(pair[1], drf=17)
+    assert "learned nothing of doses beyond 16, so do not trust the image" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")

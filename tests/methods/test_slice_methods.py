@@ -244,6 +244,17 @@ def test_training_does_not_depend_on_the_axes_of_the_files(tmp_path):
     assert all(torch.equal(a[name], b[name]) for name in a)
 
 
+def test_slices_of_two_sizes_are_not_trained_on_together(tmp_path):
+    def cut(volume: Volume) -> Volume:
+        return Volume(volume.array[1:], volume.affine, volume.unit)
+
+    first, *others = pairs()
+    parts = map(cut, (first.low, first.normal, first.mr, first.mask))
+    odd = TrainingPair("sub-99", first.drf, *parts, first.split)
+    with pytest.raises(InputError, match="in sub-99 .*trains on one size; crop alike"):
+        train("unet", [odd, *others], SETTINGS["unet"], tmp_path / "model")
+
+
 def test_precision_can_be_asked_for_without_gradients():
     bf16_is_right.cache_clear()
     with torch.no_grad():

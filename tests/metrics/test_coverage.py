@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 
 from csrd.errors import InputError
+from csrd.files import write_json
 from csrd.metrics.coverage import COVERAGE_KEYS, LEVELS, coverage, covered, quantile
 from csrd.metrics.evaluate import merge
 from csrd.volume import Volume, centred_affine
@@ -58,6 +59,7 @@ def files(tmp_path, rng) -> dict:
     }
     for name, array in contents.items():
         volume(array).save(tmp_path / f"{name}.nii.gz")
+    write_json(tmp_path / "spread.json", {"Samples": 10**9})
     return {name: tmp_path / f"{name}.nii.gz" for name in contents}
 
 
@@ -68,7 +70,6 @@ def write(files, out, drfs=(4, 10), **targets):
         dict.fromkeys(drfs, files["image"]),
         dict.fromkeys(drfs, files["spread"]),
         out,
-        samples=10**9,
         subject="sub-07",
         method="csrd",
     )
@@ -88,6 +89,21 @@ def test_an_image_on_another_grid_is_refused(files, tmp_path):
     volume(np.ones((20, 20, 20))).save(files["spread"])
     with pytest.raises(InputError, match="spread.nii.gz is not on the grid of the normal dose"):
         write(files, tmp_path / "c.csv")
+
+
+def test_a_spread_of_few_samples_has_wider_intervals(files, tmp_path):
+    many = write(files, tmp_path / "many.csv")
+    write_json(tmp_path / "spread.json", {"Samples": 2})
+    few = write(files, tmp_path / "few.csv")
+    at = many["level"] == 0.95
+    assert (few["coverage"][at] > many["coverage"][at] + 0.03).all()
+
+
+def test_a_spread_that_does_not_say_of_what_it_is(files, tmp_path):
+    write_json(tmp_path / "spread.json", {})
+    with pytest.raises(InputError, match="does not say its Samples"):
+        write(files, tmp_path / "c.csv")
+    assert not (tmp_path / "c.csv").exists()
 
 
 def test_tables_are_merged_once(files, tmp_path):

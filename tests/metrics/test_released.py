@@ -96,3 +96,24 @@ def test_too_few_slices_are_refused(volumes):
     thin = Volume(volumes["normal"].array[..., :20], np.eye(4))
     with pytest.raises(InputError, match="20 axial slices and the protocol released leaves out 20"):
         metrics_of(thin, np.ones(thin.shape, bool), SETTINGS, thin)
+
+
+def test_slices_beyond_a_short_field_of_view_do_not_count(volumes, found):
+    shape = (*SHAPE[:2], 60)  # 10 slices are left out at either end, 27 of these 40 are empty
+
+    def padded(volume: Volume) -> Volume:
+        array = np.zeros(shape, np.float32)
+        array[..., 20:43] = volume.array
+        return Volume(array, centred_affine(shape, 2.0), volume.unit)
+
+    normal, low, image = (padded(volumes[name]) for name in ("normal", "low", "image"))
+    metrics = metrics_of(normal, normal.array > 0, SETTINGS, low)
+    stacks = [volumes[name].array.T / low.array.max() for name in ("normal", "image")]
+    expected = [peak_signal_noise_ratio(x, y, data_range=1) for x, y in zip(*stacks, strict=True)]
+    assert metrics["psnr"](image) == pytest.approx(np.mean(expected), abs=1e-4)
+
+
+def test_slices_smaller_than_a_window(volumes):
+    small = {name: Volume(v.array[:6], v.affine, v.unit) for name, v in volumes.items()}
+    with pytest.raises(InputError, match="6×32 voxels are smaller than SSIM's window of 7"):
+        metrics_of(small["normal"], small["normal"].array > 0, SETTINGS, small["low"])["ssim"]

@@ -96,13 +96,13 @@ def test_the_caption_says_what_must_be_known():
         "2 virtual test subjects",
         "4, 6, 8 and 10 ×",
         "n = 8",
-        "10 × was seen by no method",
+        "No method saw an image at 10 ×",
         "Scatter",
     ):
         assert part in text
     assert "low dose's maximum" in caption(SUBJECTS, [4], [4], simulated=True, protocol="released")
     real = caption(["a"], [4], [4], simulated=False)
-    assert "Scatter" not in real and "virtual" not in real and "seen by no method" not in real
+    assert "Scatter" not in real and "virtual" not in real and "No method" not in real
 
 
 def test_markdown(table):

@@ -48,10 +48,11 @@ def test_the_unseen_dose_has_its_own_sentence(rows, table):
     told = summary(table, split, [4])
     assert told[0].startswith("Over all doses, ")
     assert told[-1] == (
-        "At 1/10 of the dose, which no method had seen, TV has the best mean MAE and PSNR; "
+        "At 1/10 of the dose, of which no method had seen an image, TV has the best mean MAE and PSNR; "
         "CSRD w MR the best H_dist."
     )
     assert "2 test subjects are too few" in summary(table, split, [4], power=Power(2, 2))[-1]
+    assert "1 test subject is too few" in summary(table, split, [4], power=Power(1, 2))[-1]
     assert summary(table, split, [4], power=Power(9, 2)) == told
 
 

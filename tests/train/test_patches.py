@@ -43,6 +43,13 @@ def test_scans_places_and_mirror_have_even_chances():
         assert (first == z).float().mean() == pytest.approx(1 / 6, abs=5 * (5 / 36 / n) ** 0.5)
 
 
+def test_coordinates_stay_what_they_are_beyond_the_end():
+    scan = Scan(torch.zeros(1, 4, 5, 6), torch.zeros(1, 4, 5, 6), 0.0, measured=(4, 5, 3))
+    inputs, _, _ = drawn(Patches([scan], (4, 5, 6), 0, coordinates=True, mirror=False), 1)
+    assert inputs[0, 3, 0, 0].tolist() == [-1, 0, 1, 1, 1, 1]
+    torch.testing.assert_close(inputs[0, 2, 0, :, 0], torch.linspace(-1, 1, 5))
+
+
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_mirrored_coordinates_go_with_the_anatomy(axis):
     # a head that is its own mirror image but for a sign holds its own coordinates: they must agree everywhere

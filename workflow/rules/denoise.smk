@@ -64,6 +64,7 @@ rule denoise_alone:
     resources:
         mem_mb=growing(4000),
         runtime=growing(60),
+        gpu=0,
     message:
         "{wildcards.subject}: denoise 1/{wildcards.drf} of the dose by {wildcards.method}"
     script:

@@ -56,6 +56,7 @@ rule coverage:
     input:
         images=expand(f"{DENOISED}.nii.gz", drf=settings.drfs, allow_missing=True),
         spreads=expand(f"{SPREAD}.nii.gz", drf=settings.drfs, allow_missing=True),
+        spread_sidecars=expand(f"{SPREAD}.json", drf=settings.drfs, allow_missing=True),
         normal=f"{REFERENCE}.nii.gz",
         mask=f"{ANAT}_space-pet_desc-head_mask.nii.gz",
         truth=MATCHED_TRUTH,
@@ -74,7 +75,6 @@ rule coverage:
         runtime=growing(10),
     params:
         drfs=lookup(dpath="drfs", within=config),
-        samples=lambda wildcards: config[wildcards.method]["samples"],
     message:
         "{wildcards.subject}: check the spread of {wildcards.method}"
     script:
@@ -108,6 +108,7 @@ if SIMULATED:
             activity=TRUTH,
             normal=f"{REFERENCE}.nii.gz",
             mask=f"{ANAT}_space-pet_desc-head_mask.nii.gz",
+            code=code_of("metrics"),
         output:
             truth=MATCHED_TRUTH,
             sidecar="<results>/metrics/{subject}_truth.json",

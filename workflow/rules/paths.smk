@@ -27,8 +27,9 @@ NONE = "[^a-zA-Z0-9]"  # constrains a wildcard to nothing at all
 
 
 def code_of(room):
-    """Return the files of a library room, for cheap rules that shall run again when it changes."""
-    return sorted(map(str, (Path(csrd.__file__).parent / room).glob("*.py")))
+    """Return the files of a library room, for cheap rules that shall run again when one changes."""
+    found = (Path(csrd.__file__).parent / room).rglob("*")
+    return sorted(str(path) for path in found if path.suffix in (".py", ".html", ".css"))
 
 
 def files_of(column):

@@ -12,7 +12,6 @@ with plain_errors(snakemake.log[0]):
         dict(zip(params.drfs, given.images, strict=True)),
         dict(zip(params.drfs, given.spreads, strict=True)),
         snakemake.output.table,
-        samples=params.samples,
         subject=snakemake.wildcards.subject,
         method=snakemake.wildcards.method,
     )

@@ -74,13 +74,13 @@ class Training(Section):
 
 
 class Sampler(Section):
-    steps: PositiveInt = 3
+    steps: PositiveInt = 4
     """Steps N of Heun's method; they take 2N - 1 evaluations of the network."""
     sigma_min: PositiveFloat = 0.05
     """The last noise level above 0; the residual's standard deviation is 0.5."""
     sigma_max: PositiveFloat = 1.0
     """The first noise level: around the posterior mean where `blank` is above 0, else around 0."""
-    rho: PositiveFloat = 7.0
+    rho: PositiveFloat = 3.0
     """How much more densely small noise levels stand."""
     S_churn: NonNegative = 0.0
     """Noise added afresh along the way; 0: none, the ODE is followed."""

@@ -63,10 +63,10 @@ def test_a_block_keeps_the_methods_own_defaults():
 
 
 def test_without_mr_is_like_with_it_but_for_what_differs():
-    config = load({"csrd": {"patch": 24, "sampler": {"steps": 7}}, "csrdnomr": {"sampler": {"rho": 3}}})
+    config = load({"csrd": {"patch": 24, "sampler": {"steps": 7}}, "csrdnomr": {"sampler": {"rho": 5}}})
     assert config.csrdnomr.patch == 24
-    assert config.csrdnomr.sampler.steps == 7 and config.csrdnomr.sampler.rho == 3
-    assert config.csrd.sampler.rho == 7
+    assert config.csrdnomr.sampler.steps == 7 and config.csrdnomr.sampler.rho == 5
+    assert config.csrd.sampler.rho == 3
     with pytest.raises(InputError, match=r"no key csrdnomr\.patchh .*csrdnomr\.patch\?"):
         load({"csrdnomr": {"patchh": 3}})
 

@@ -75,7 +75,7 @@ def test_a_scan_without_mr_and_dose(pair):
     assert facts["Denoising"] == "CSRD w/o MR" and facts["DoseReductionFactorEstimated"]
     assert facts["ModelSha256"] == sha256(packaged("csrdnomr") / "model.json") and facts["Seed"] == 2024
     assert facts["WeightsSha256"] == sha256(packaged("csrdnomr") / "weights.safetensors")
-    assert facts["Versions"]["csrd"] == csrd.__version__ and facts["Sampler"]["steps"] == 3
+    assert facts["Versions"]["csrd"] == csrd.__version__ and facts["Sampler"]["steps"] == 4
 
 
 def test_an_oblique_mr_is_registered_and_resampled(pair, mr):

@@ -23,7 +23,8 @@ LADDER: tuple[tuple[str, str, dict[str, Any]], ...] = (
      {"P_std": KEEP, "sampler.sigma_min": KEEP, "sampler.sigma_max": 5.0}),
     ("blank", "the posterior mean is trained: patches without noisy residual", {"blank": KEEP}),
     ("sampler", "samples from the mean in 4 steps, without churn",
-     {f"sampler.{key}": KEEP for key in ("steps", "sigma_max", "rho", "S_churn", "S_min", "S_max", "S_noise")}),
+     {f"sampler.{key}": KEEP for key in
+      ("steps", "sigma_max", "rho", "S_churn", "S_min", "S_max", "S_noise")}),
     ("edm2", "the magnitude-preserving network", {"network": KEEP}),
     ("stem", "2 × 2 × 2 voxels folded, and the channels that this pays for",
      {"stem": KEEP, "channels": KEEP}),

@@ -21,7 +21,7 @@ from csrd.metrics.evaluate import read_csv, write_csv
 from csrd.report import curves, paper
 from csrd.report.html import Cell, page, plain_table
 from csrd.report.statistics import AGAINST
-from csrd.report.table import units_of
+from csrd.report.table import listed, units_of
 from csrd.report.writers import statistics_tables, tables
 
 EVERYWHERE = {"lowdose": ("mae", "psnr", "ssim"), "tv": ("mae", "psnr", "ssim")}
@@ -98,10 +98,19 @@ def _on_average(metrics: pd.DataFrame) -> Iterator[tuple[str, str, str, str]]:
             if not _measured(metrics, other, key):
                 yield claim, "all", NOT_RUN, ""
                 continue
-            gain = advantage(metrics, key, other)
-            own, theirs = (metrics.loc[metrics["method"] == m, key].mean() for m in (AGAINST, other))
-            verdict = PASSED if gain.mean() > 0 else FAILED
-            yield claim, "all", verdict, f"{own:.4g} against {theirs:.4g}"
+            verdict = PASSED if advantage(metrics, key, other).mean() > 0 else FAILED
+            behind = [
+                f"{run} ({_means(part, key, other)})"
+                for run, part in metrics.groupby("run")
+                if advantage(part, key, other).mean() <= 0
+            ]
+            detail = _means(metrics, key, other) + (f"; behind in {listed(behind)}" if behind else "")
+            yield claim, "all", verdict, detail
+
+
+def _means(metrics: pd.DataFrame, key: str, other: str) -> str:
+    own, theirs = (metrics.loc[metrics["method"] == m, key].mean() for m in (AGAINST, other))
+    return f"{own:.4g} against {theirs:.4g}"
 
 
 def _beats(other: str, key: str) -> str:

@@ -65,6 +65,16 @@ def test_one_lost_image_fails_its_run_only(runs):
     assert "3 of 4" in failed["detail"].item() and "seed-1/sub-08, 1/10" in failed["detail"].item()
 
 
+def test_a_run_that_is_behind_is_named_where_the_mean_is_ahead(runs):
+    for drf in (4, 10):
+        for subject in ("sub-07", "sub-08"):
+            edit(runs[1], subject, drf, "csrdnomr", "ssim", 0.81)
+    table = checks(pooled(runs)).set_index("claim")
+    row = table.loc["CSRD w MR beats CSRD w/o MR in SSIM on average"]
+    assert row["verdict"] == "passed" and row["detail"].endswith("; behind in seed-1 (0.775 against 0.81)")
+    assert "behind" not in table.loc["CSRD w MR beats CSRD w/o MR in PSNR on average", "detail"]
+
+
 def test_equal_is_not_better(runs):
     for folder in runs:
         table = pd.read_csv(folder / "metrics" / "metrics.csv")

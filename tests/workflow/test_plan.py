@@ -135,10 +135,12 @@ def test_the_profile_of_slurm(snakemake):
     pytest.importorskip("snakemake_executor_plugin_slurm")
     named = "--workflow-profile", "workflow/profiles/slurm", "--configfile", "config/test.yaml"
     plan = snakemake("-n", *named, "--config", "results_dir=results-plan").stdout
-    jobs = dict(re.findall(r"^(\w+) +(\d+)$", plan, flags=re.MULTILINE))
-    path = Path(__file__).parents[2] / "workflow" / "profiles" / "slurm" / "profile.yaml"
-    profile = yaml.safe_load(path.read_text())
-    assert set(profile["set-resources"]) <= set(jobs)
+    assert re.search(r"^fit +\d+$", plan, flags=re.MULTILINE)
+    workflow = Path(__file__).parents[2] / "workflow"
+    profile = yaml.safe_load((workflow / "profiles" / "slurm" / "profile.yaml").read_text())
+    written = "".join(path.read_text() for path in (workflow / "rules").glob("*.smk"))
+    rules = set(re.findall(r"^ *(?:use rule \w+ as|rule) (\w+)", written, flags=re.MULTILINE))
+    assert set(profile["set-resources"]) <= rules
     assert "--signal=TERM@" in profile["set-resources"]["fit"]["slurm_extra"]
 
 

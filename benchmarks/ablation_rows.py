@@ -25,6 +25,7 @@ LADDER: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("sampler", "samples from the mean in 4 steps, without churn",
      {f"sampler.{key}": KEEP for key in
       ("steps", "sigma_max", "rho", "S_churn", "S_min", "S_max", "S_noise")}),
+    ("dropout", "no dropout", {"dropout": KEEP}),
     ("edm2", "the magnitude-preserving network", {"network": KEEP}),
     ("stem", "2 × 2 × 2 voxels folded, and the channels that this pays for",
      {"stem": KEEP, "channels": KEEP}),
@@ -45,7 +46,7 @@ VARIANTS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("fine", "no voxels folded, the same channels", {"stem": 1}),
     ("no-decay", "the learning rate does not fall", {"training.decay": 0.0}),
     ("half-rate", "half the learning rate", {"training.lr": 0.01}),
-    ("no-dropout", "no feature is dropped", {"dropout": 0.0}),
+    ("dropped", "dropout as the paper's", {"dropout": 0.13}),
     ("blank-half", "half of the patches see no residual", {"blank": 0.5}),
     ("narrow", "half the channels", {"channels": [16, 32, 32]}),
     ("wide", "half as many channels again", {"channels": [48, 96, 96]}),

@@ -120,7 +120,7 @@ class Csrd(LearnedSettings):
     """Residual blocks a resolution."""
     stem: PositiveInt = 2
     """Voxels along each axis that are folded into channels (edm2 only)."""
-    dropout: Fraction = 0.13
+    dropout: Fraction = 0.0
     """Share of features that are dropped while training."""
     dose: bool = True
     """Whether the network is told the dose reduction factor."""

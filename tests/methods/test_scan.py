@@ -85,7 +85,7 @@ def test_an_oblique_mr_is_registered_and_resampled(pair, mr):
     matrix, truth = np.array(found.facts["RegistrationMatrix"]), rigid((7, -4, 5), (6, -9, 4))
     points = np.array([[x, y, z, 1.0] for x in (-50, 50) for y in (-60, 60) for z in (-40, 50)])
     assert np.linalg.norm((points @ (matrix - truth).T)[:, :3], axis=1).mean() < VOXEL_MM / 2
-    assert error(found.image, normal) < 0.85 * error(low, normal)
+    assert error(found.image, normal) < 0.8 * error(low, normal)
     in_place = Volume(head(grid_points(low.shape, low.affine), 1).astype(np.float32), low.affine, "arbitrary")
     expected = csrd.denoise(low, in_place, drf=DRF).image
     assert error(found.image, expected) < 0.1 * error(low, normal), "as if the MR had been in place"

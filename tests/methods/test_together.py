@@ -43,8 +43,7 @@ def on_disk(pairs, tmp_path_factory) -> list[TrainingPair]:
 @pytest.fixture(scope="module")
 def small(settings) -> dict:
     training = {"steps": 4, "batch": 3, "lr": 0.03}
-    # each process would drop features of its own
-    return settings("csrd", channels=[8, 8], patch=8, samples=2, dropout=0.0, training=training)
+    return settings("csrd", channels=[8, 8], patch=8, samples=2, training=training)
 
 
 def test_two_processes_write_the_model_of_one(on_disk, small, tmp_path):

@@ -29,18 +29,18 @@ from torch.utils.flop_counter import FlopCounterMode
 from csrd.cohort import subjects
 from csrd.cohort.derivatives import find_pairs
 from csrd.config import Config, load
+from csrd.config.sections import Metrics
 from csrd.diffusion.precondition import Denoiser
 from csrd.diffusion.sampler import evaluations
 from csrd.errors import InputError, plain_errors
-from csrd.files import read_json
+from csrd.io.files import read_json
+from csrd.io.volume import Volume
 from csrd.methods.base import TrainingPair
 from csrd.methods.csrd import CRITERIA, SIGMA_DATA, Csrd, CsrdTask
 from csrd.metrics import METRICS
 from csrd.metrics.evaluate import metrics_of
 from csrd.metrics.metric import Metric
-from csrd.sections import Metrics
 from csrd.train.patches import Batch
-from csrd.volume import Volume
 
 WARM, MEASURED = 4, 16  # steps before a row's training that are not timed, and that are
 SMALL = 32  # voxels along a patch by which the paper's step is estimated

@@ -18,6 +18,7 @@ import torch
 import yaml
 
 from csrd.config import Config, load
+from csrd.io.volume import Volume, centred_affine
 from csrd.methods import method
 from csrd.methods.scaling import Head
 from csrd.methods.slices import SliceMethod
@@ -25,7 +26,6 @@ from csrd.train.checkpoint import StateFolder
 from csrd.train.device import pick_device, precision
 from csrd.train.loop import Plan, train
 from csrd.train.patches import Scan
-from csrd.volume import Volume, centred_affine
 
 RIVALS = ("unet", "restormer")
 

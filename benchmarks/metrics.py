@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
 
+from csrd.config.sections import Metrics
 from csrd.imagenet import verified
+from csrd.io.volume import Volume, centred_affine
 from csrd.metrics import METRICS, vgg
 from csrd.metrics.metric import Reference
 from csrd.metrics.perceptual import p_dist, unit_scaled
-from csrd.sections import Metrics
-from csrd.volume import Volume, centred_affine
 
 FIVE = ("mae", "psnr", "ssim", "h_dist", "p_dist")
 

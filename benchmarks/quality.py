@@ -13,12 +13,12 @@ import numpy as np
 import torch
 
 from csrd.cohort.derivatives import find_pairs
+from csrd.config.sections import Metrics
+from csrd.io.volume import Volume
 from csrd.methods import keys, method
 from csrd.methods.base import TrainingPair
 from csrd.methods.csrd import CRITERIA, Csrd, Drawn
 from csrd.metrics.evaluate import metrics_of
-from csrd.sections import Metrics
-from csrd.volume import Volume
 
 STEPS = (1, 2, 4, 8, 16, 50)  # 1, 3, 7, 15, 31 and 99 evaluations
 AVERAGED = (1, 2, 4, 8)

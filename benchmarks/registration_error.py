@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from csrd.align.register import displacement_mm
-from csrd.files import read_json
-from csrd.volume import Volume
+from csrd.io.files import read_json
+from csrd.io.volume import Volume
 
 LIMIT_MM = 1.0
 

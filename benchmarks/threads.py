@@ -23,7 +23,8 @@ import yaml
 from csrd import cohort
 from csrd.cohort.derivatives import find_pairs
 from csrd.config import Config, load
-from csrd.files import read_json
+from csrd.io.files import read_json
+from csrd.io.volume import Volume
 from csrd.methods import method
 from csrd.methods.base import TrainingPair
 from csrd.methods.denoise import applied
@@ -31,7 +32,6 @@ from csrd.methods.train import train
 from csrd.metrics.evaluate import KEYS, evaluate, merge, read_csv
 from csrd.report.table import metrics_in, table1
 from csrd.train import device
-from csrd.volume import Volume
 
 
 @dataclass(frozen=True)

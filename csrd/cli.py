@@ -209,7 +209,7 @@ def denoise(
     """Denoise one image with a fitted method; without --model by CSR-D as it comes with the package."""
     if not low.exists():
         raise InputError(f"{low} does not exist; check the path")
-    from csrd.dicom import as_nifti
+    from csrd.io.dicom import as_nifti
     from csrd.methods.scan import denoise_file
 
     choices = {"model": model, "drf": drf, "product": product, "samples": samples, "steps": steps}
@@ -228,8 +228,8 @@ def evaluate(
     config: Configuration = None,
 ) -> None:
     """Print as JSON how far an image is from the normal dose, in the images' unit."""
+    from csrd.io.volume import Volume
     from csrd.metrics.evaluate import metrics_of
-    from csrd.volume import Volume
 
     settings = _configuration(config).metrics
     untouched = Volume.load(low) if low else None

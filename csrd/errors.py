@@ -6,7 +6,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppres
 from pathlib import Path
 from typing import TextIO
 
-from csrd.orphans import ended_with_parent
+from csrd.jobs.orphans import ended_with_parent
 
 NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")  # torch, on CPU and CUDA
 

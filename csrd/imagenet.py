@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 from csrd.errors import InputError
-from csrd.files import sha256, whole_file
+from csrd.io.files import sha256, whole_file
 
 SOURCE = "https://download.pytorch.org/models/"
 TIMEOUT_S = 60

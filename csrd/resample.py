@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import ndimage
 
-from csrd.volume import Volume
+from csrd.io.volume import Volume
 
 FWHM_PER_SIGMA = 2 * np.sqrt(2 * np.log(2))
 

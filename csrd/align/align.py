@@ -12,10 +12,10 @@ from csrd.align.head import head_mask, mask_centre_mm
 from csrd.align.picture import registration_picture
 from csrd.align.register import crop, register
 from csrd.errors import InputError, naming
-from csrd.files import inherited, write_json
+from csrd.io.files import inherited, write_json
+from csrd.io.volume import Volume
 from csrd.resample import resample
 from csrd.units import suv_per_bq_ml
-from csrd.volume import Volume
 
 CUT_HEAD_WARNING = 0.01
 

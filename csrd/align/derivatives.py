@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import csrd
-from csrd.files import inherited, read_json, sidecar_path, whole_file, write_json
-from csrd.volume import Volume
+from csrd.io.files import inherited, read_json, sidecar_path, whole_file, write_json
+from csrd.io.volume import Volume
 
 BIDS_VERSION = "1.10.0"
 REQUIRED_OF_PET = (

@@ -5,7 +5,7 @@ from scipy import ndimage
 from skimage.filters import threshold_otsu
 
 from csrd.errors import InputError
-from csrd.volume import Volume
+from csrd.io.volume import Volume
 
 SMOOTHING_MM = 4.0
 CLOSING_MM = 10.0

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from csrd.files import whole_file
-from csrd.volume import Volume
+from csrd.io.files import whole_file
+from csrd.io.volume import Volume
 
 PLANES = ("axial", "coronal", "sagittal")
 OFFSETS_MM = (-22.0, 0.0, 22.0)

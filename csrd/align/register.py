@@ -14,8 +14,8 @@ import numpy as np
 from scipy import ndimage
 
 from csrd.errors import InputError
+from csrd.io.volume import Volume
 from csrd.resample import resample
-from csrd.volume import Volume
 
 if TYPE_CHECKING:
     import ants

@@ -12,7 +12,7 @@ from csrd.cohort.sheet import read_table
 from csrd.cohort.subject import Subject
 from csrd.config import Config
 from csrd.errors import InputError
-from csrd.files import inherited
+from csrd.io.files import inherited
 from csrd.nuclides import NUCLIDES, nuclide_named
 
 DOSE_IN_NAME = re.compile(r"_rec-[A-Za-z0-9]*?[Dd]rf(\d+)(?:_|$)")

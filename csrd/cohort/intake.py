@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 
 from csrd.errors import InputError
-from csrd.files import inherited, sidecar_path, whole_file, write_json
+from csrd.io.files import inherited, sidecar_path, whole_file, write_json
+from csrd.io.volume import Volume
 from csrd.listmode import InterfileHeader, open_listmode
 from csrd.listmode.interfile import header_path
 from csrd.scanner.geometry import Scanner
 from csrd.scanner.normalisation import read_efficiencies
 from csrd.units import pet_unit
-from csrd.volume import Volume
 
 SUM_TOLERANCE = 2.0  # noise moves a low dose's sum by a few percent, a forgotten dose factor by 4 or more
 MU_LIMIT = 0.5  # 1/cm; bone has 0.17, so more is no μ-map at 511 keV in 1/cm

@@ -8,7 +8,7 @@ from pathlib import Path
 from csrd.cohort.subject import SPLITS, Subject
 from csrd.config import Config
 from csrd.errors import InputError
-from csrd.files import inherited
+from csrd.io.files import inherited
 from csrd.units import pet_unit
 
 FILES = ("listmode", "header", "t1w", "mumap", "normalisation", "pet")
@@ -152,7 +152,7 @@ def _wrong_lone_image(row: Row, config: Config) -> Iterator[str]:
 
 def _unreadable(row: Row, folder: Path) -> Iterator[str]:
     """Yield which images cannot be read, and which are not on the grid of `pet`."""
-    from csrd.volume import Volume  # nibabel takes a while, and a virtual cohort has no images
+    from csrd.io.volume import Volume  # nibabel takes a while, and a virtual cohort has no images
 
     grids = {}
     for column, path in _files(row).items():

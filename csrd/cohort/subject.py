@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from csrd.config import Config
+from csrd.config.sections import Cohort
 from csrd.errors import InputError
-from csrd.sections import Cohort
 from csrd.seeds import generator
 
 SPLITS = ("train", "validation", "test")

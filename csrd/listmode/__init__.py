@@ -7,7 +7,7 @@ from csrd.listmode.hrrt import HrrtListMode, write_hrrt
 from csrd.listmode.interfile import InterfileHeader
 from csrd.listmode.petlink import PetlinkListMode, write_petlink
 from csrd.listmode.petsird import PetsirdListMode
-from csrd.listmode.petsird_writer import write_petsird
+from csrd.listmode.petsird.writer import write_petsird
 from csrd.listmode.thin import thin
 
 __all__ = [

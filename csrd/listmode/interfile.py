@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from csrd.errors import InputError
-from csrd.files import whole_file
+from csrd.io.files import whole_file
 
 MAX_BYTES = 1 << 20
 ENTRY = re.compile(r"^\s*([!%]?)\s*([^;!%\s:][^\r\n]*?)\s*:=[ \t]*(.*?)\s*$")

@@ -9,8 +9,8 @@ from typing import ClassVar, Self
 import numpy as np
 
 from csrd.errors import InputError
-from csrd.files import read_json, write_json
-from csrd.volume import Volume
+from csrd.io.files import read_json, write_json
+from csrd.io.volume import Volume
 
 MODEL_FILE = "model.json"
 VOXEL_TOLERANCE = 0.03

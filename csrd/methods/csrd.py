@@ -9,11 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from csrd.config.sections import Metrics
 from csrd.diffusion.loss import NoiseLevels, residual_loss
 from csrd.diffusion.posterior import Posterior
 from csrd.diffusion.precondition import Denoiser
 from csrd.diffusion.sampler import Churn, blend, noise_levels
 from csrd.errors import InputError
+from csrd.io.volume import Volume
 from csrd.methods.base import TrainingPair, robust_scale
 from csrd.methods.learned import Learned, validation_errors
 from csrd.methods.scaling import DoseFromNoise, Head, Spread
@@ -22,11 +24,9 @@ from csrd.metrics.evaluate import metrics_of
 from csrd.networks.ddpmpp import DDPMpp
 from csrd.networks.edm2 import EDM2
 from csrd.progress import progress
-from csrd.sections import Metrics
 from csrd.seeds import key64
 from csrd.train.device import precision
 from csrd.train.patches import Batch, Patches, Scan, coordinates, mirrored
-from csrd.volume import Volume
 
 SIGMA_DATA = 0.5
 COORDINATES = 3

@@ -10,12 +10,12 @@ import csrd
 from csrd.align.derivatives import bids_uri, pet_sidecar, save_derivative
 from csrd.align.head import refuse_slab
 from csrd.errors import InputError, naming
-from csrd.files import sha256
+from csrd.io.files import sha256
+from csrd.io.volume import Volume
 from csrd.methods import method
 from csrd.methods.base import MODEL_FILE, VOXEL_TOLERANCE, Method
 from csrd.progress import progress
 from csrd.resample import resample
-from csrd.volume import Volume
 
 PACKAGES = ("torch", "numpy")
 NOT_PET = ("arbitrary", "label", "mask", "1/cm")  # units of the MR, of labels, masks and μ-maps

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from csrd import __version__
 from csrd.config import load
 from csrd.errors import InputError
-from csrd.files import sha256, whole_file
+from csrd.io.files import sha256, whole_file
+from csrd.io.volume import Volume
 from csrd.methods.base import MODEL_FILE, VOXEL_TOLERANCE, Method, TrainingPair
 from csrd.methods.scaling import Head, mr_channel
 from csrd.progress import progress
@@ -31,7 +32,6 @@ from csrd.train.device import EDGE, pick_device, precision
 from csrd.train.loop import Plan, Task, averaged, train
 from csrd.train.patches import Patches, Scan
 from csrd.train.processes import processes
-from csrd.volume import Volume
 
 WEIGHTS_FILE, HISTORY_FILE = "weights.safetensors", "history.jsonl"
 EMA_LENGTHS = (0.05, 0.10, 0.15, 0.20)

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Self
 
+from csrd.io.volume import Volume
 from csrd.methods.base import Method, TrainingPair
-from csrd.volume import Volume
 
 
 class LowDose(Method):

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from csrd.errors import plain_errors
-from csrd.files import read_json, sha256, write_json
+from csrd.io.files import read_json, sha256, write_json
 from csrd.methods.base import MODEL_FILE
 from csrd.methods.learned import WEIGHTS_FILE
 from csrd.pretrained import FOLDER, KEYS

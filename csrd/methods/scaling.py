@@ -7,8 +7,8 @@ from scipy import ndimage
 
 from csrd.align.head import head_mask
 from csrd.errors import InputError
+from csrd.io.volume import Volume
 from csrd.methods.base import TrainingPair
-from csrd.volume import Volume
 
 FINE_MM = 6.0  # finer is mostly noise, coarser mostly uptake
 MR_LIMIT = 4.0  # times the mean inside the head; vessels and fat are brighter, and mean nothing

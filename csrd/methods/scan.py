@@ -8,13 +8,13 @@ from pathlib import Path
 from csrd.align.derivatives import pet_sidecar, save_derivative
 from csrd.align.register import register
 from csrd.errors import InputError, naming
-from csrd.files import inherited, read_json, refuse_locked
+from csrd.io.files import inherited, read_json, refuse_locked
+from csrd.io.volume import Volume
 from csrd.methods import method
 from csrd.methods.base import MODEL_FILE, Method
 from csrd.methods.denoise import applied, load_pet, refuse_pet, story
 from csrd.pretrained import packaged
 from csrd.resample import resample
-from csrd.volume import Volume
 
 REGISTRATION_SEED = 2024
 SUFFIXES = (".nii.gz", ".nii")

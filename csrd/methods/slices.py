@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from csrd.errors import InputError
+from csrd.io.volume import Volume
 from csrd.methods.base import TrainingPair
 from csrd.methods.learned import Learned, validation_errors
 from csrd.methods.scaling import Head
 from csrd.train.device import precision
 from csrd.train.patches import Batch, Patches, Scan, moved_up
-from csrd.volume import Volume
 
 AXIAL_SLICE = (None, None, 1)  # voxels of a training patch, of an upright volume
 APPLY_BATCH = 16  # slices at a time, the training's number in the paper: what was trained can be applied

@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from csrd.errors import InputError
-from csrd.files import read_json, write_json
+from csrd.io.files import read_json, write_json
 from csrd.methods.base import TrainingPair
 
 GRACE_S = 2.0  # a scheduler signals every process of a job itself; only then is the signal passed on

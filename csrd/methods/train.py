@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from csrd.files import whole_file
+from csrd.io.files import whole_file
 from csrd.methods import method
 from csrd.methods.base import MODEL_FILE, TrainingPair
 from csrd.methods.together import train_together

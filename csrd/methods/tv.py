@@ -16,9 +16,9 @@ from skimage.restoration import denoise_tv_chambolle
 
 from csrd.align.head import head_mask
 from csrd.errors import InputError
+from csrd.io.volume import Volume
 from csrd.methods.base import Method, TrainingPair, robust_scale
 from csrd.progress import progress
-from csrd.volume import Volume
 
 EPS = 2e-4  # relative fall of the energy at which Chambolle's iteration stops
 MAX_ITERATIONS = 200

@@ -8,9 +8,9 @@ import pandas as pd
 from scipy import stats
 
 from csrd.errors import InputError
-from csrd.files import inherited
+from csrd.io.files import inherited
+from csrd.io.volume import Volume
 from csrd.metrics.evaluate import KEYS, write_csv
-from csrd.volume import Volume
 
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.68, 0.7, 0.8, 0.9, 0.95)
 COVERAGE_KEYS = [*KEYS, "target", "level"]

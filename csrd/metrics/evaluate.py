@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from csrd.config.sections import Metrics
 from csrd.errors import InputError
-from csrd.files import whole_file
+from csrd.io.files import whole_file
+from csrd.io.volume import Volume
 from csrd.metrics import PROTOCOLS
 from csrd.metrics.metric import Metric, Reference
-from csrd.sections import Metrics
 from csrd.units import suv_per_bq_ml
-from csrd.volume import Volume
 
 KEYS = ["subject", "drf", "method"]
 KBQ_PER_BQ = 1e-3

@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from csrd.config.sections import Metrics
 from csrd.errors import InputError
 from csrd.metrics.metric import Metric, Reference
-from csrd.sections import Metrics
 
 LEVELS = 64
 ENTROPY = 8  # the place of f9 among the 13 features

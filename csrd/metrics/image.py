@@ -8,9 +8,9 @@ let noise or padding raise PSNR.
 import numpy as np
 from scipy import ndimage
 
+from csrd.config.sections import Metrics
 from csrd.errors import InputError
 from csrd.metrics.metric import Metric, Reference
-from csrd.sections import Metrics
 
 SSIM_SIGMA = 1.5  # in-plane voxels; Wang 2004
 SSIM_TRUNCATE = 3.5  # sigmas; an 11 × 11 window, as there

@@ -7,9 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from csrd.config.sections import Metrics
 from csrd.errors import InputError
-from csrd.sections import Metrics
-from csrd.volume import Volume
+from csrd.io.volume import Volume
 
 IN_PLANE_MULTIPLE = 16  # pixels: what a VGG's four poolings make one feature of
 

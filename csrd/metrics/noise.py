@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 
 from csrd.errors import InputError
+from csrd.io.volume import Volume
 from csrd.metrics.evaluate import KBQ_PER_BQ, KEYS, write_csv
 from csrd.metrics.regions import region_masks
-from csrd.volume import Volume
 
 
 def noise(

@@ -4,11 +4,11 @@ from functools import cache
 
 import numpy as np
 
+from csrd.config.sections import Metrics
 from csrd.errors import InputError
 from csrd.imagenet import verified
 from csrd.metrics import vgg
 from csrd.metrics.metric import Metric, Reference
-from csrd.sections import Metrics
 
 
 def unit_scaled(slices: np.ndarray, data_range: float) -> np.ndarray:

@@ -9,13 +9,13 @@ import pandas as pd
 
 from csrd.align.derivatives import sidecar_path
 from csrd.errors import InputError
-from csrd.files import read_json
+from csrd.io.files import read_json
+from csrd.io.volume import Volume
 from csrd.metrics.evaluate import KBQ_PER_BQ, KEYS, write_csv
 from csrd.metrics.truth import blurred
 from csrd.resample import resample
 from csrd.virtual.template import REGIONS
 from csrd.virtual.tracer import Spot, apply_spot
-from csrd.volume import Volume
 
 REGION_KEYS = [*KEYS, "target", "region"]
 LEFT_OUT = ("csf", "bone", "scalp")  # with hardly any uptake, a share of it says nothing

@@ -7,10 +7,10 @@ over in the normal dose, as those that cropping adds beyond a short field of vie
 
 import numpy as np
 
+from csrd.config.sections import Metrics
 from csrd.errors import InputError
 from csrd.metrics import haralick, image, perceptual, vgg
 from csrd.metrics.metric import Metric, Reference
-from csrd.sections import Metrics
 
 MARGIN = 10  # slices left out at either end
 LEVELS = 255

@@ -7,9 +7,9 @@ from scipy import ndimage, optimize
 
 from csrd.align.derivatives import sidecar_path
 from csrd.errors import InputError
-from csrd.files import write_json
+from csrd.io.files import write_json
+from csrd.io.volume import Volume
 from csrd.resample import FWHM_PER_SIGMA, resample
-from csrd.volume import Volume
 
 WIDEST_MM = 20.0  # of the Gaussian that is looked for; no brain scanner is blunter
 TOLERANCE_MM = 0.02

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
+from csrd.config.sections import Command
 from csrd.errors import InputError
+from csrd.io.volume import Volume
 from csrd.recon.interfile_image import read_interfile
-from csrd.sections import Command
-from csrd.volume import Volume
 
 TAIL_LINES = 3
 GRACE_S = 5.0

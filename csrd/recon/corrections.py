@@ -3,9 +3,9 @@
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from csrd.io.volume import Volume
 from csrd.scanner.geometry import Scanner
 from csrd.scanner.projector import forward
-from csrd.volume import Volume
 
 RANDOMS_SMOOTHING_CRYSTALS = 2.0
 

@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from csrd.config.sections import Recon
 from csrd.errors import InputError
+from csrd.io.volume import Volume
 from csrd.listmode import open_listmode
 from csrd.listmode.base import ListMode
 from csrd.listmode.thin import FACTOR, drf_of
@@ -15,9 +17,7 @@ from csrd.recon.corrections import attenuation_factors, randoms_rates
 from csrd.recon.osem import osem
 from csrd.scanner.geometry import Scanner
 from csrd.scanner.response import detection_factors
-from csrd.sections import Recon
 from csrd.seeds import generator
-from csrd.volume import Volume
 
 ML_PER_MM3 = 1e-3
 EVENTS_AT_A_TIME = 1_000_000

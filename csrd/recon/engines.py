@@ -6,7 +6,9 @@ from pathlib import Path
 import numba
 import numpy as np
 
+from csrd.config.sections import PLACEHOLDERS, Recon
 from csrd.errors import InputError
+from csrd.io.volume import Volume, centred_affine
 from csrd.listmode import open_listmode
 from csrd.recon import embedded
 from csrd.recon.command import run_command_engine
@@ -14,8 +16,6 @@ from csrd.recon.sensitivity import geometric_sensitivity, subject_sensitivity
 from csrd.resample import resample
 from csrd.scanner.normalisation import read_efficiencies
 from csrd.scanner.petsird import scanner_of_scan
-from csrd.sections import PLACEHOLDERS, Recon
-from csrd.volume import Volume, centred_affine
 
 
 @dataclass(frozen=True)

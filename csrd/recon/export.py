@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from csrd.errors import InputError
-from csrd.files import whole_file
+from csrd.io.files import whole_file
 from csrd.listmode import ListMode, open_listmode
 from csrd.recon.corrections import randoms_rates
 from csrd.recon.embedded import Timing

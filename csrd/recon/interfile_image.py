@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from csrd.errors import InputError
+from csrd.io.volume import Volume
 from csrd.listmode.interfile import InterfileHeader, is_file
-from csrd.volume import Volume
 
 KINDS = {"float": "f", "short float": "f", "long float": "f", "signed integer": "i", "unsigned integer": "u"}
 ORDERS = {"littleendian": "<", "bigendian": ">"}

@@ -10,13 +10,13 @@ from types import ModuleType
 
 import numpy as np
 
+from csrd.config.sections import Psf
 from csrd.errors import InputError
+from csrd.io.volume import Volume
 from csrd.progress import progress
 from csrd.scanner import projector
 from csrd.scanner.geometry import Scanner
 from csrd.scanner.response import blur
-from csrd.sections import Psf
-from csrd.volume import Volume
 
 EDGE_OF_VIEW = 1e-3  # of the largest sensitivity; voxels below it stay 0
 

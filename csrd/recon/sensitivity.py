@@ -13,13 +13,13 @@ import numba
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from csrd.io.volume import Volume, centred_affine
 from csrd.progress import progress
 from csrd.recon.corrections import attenuation_factors
 from csrd.scanner.geometry import Scanner
 from csrd.scanner.projector import PRIVATE_IMAGES, back
 from csrd.scanner.response import detection_factors, line_factors
 from csrd.seeds import generator
-from csrd.volume import Volume, centred_affine
 
 UNIT = "mm3"  # Σ over lines of g (mm²) times length in the voxel (mm)
 LINES_AT_A_TIME = 1_000_000

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from csrd.errors import InputError
-from csrd.files import whole_file
+from csrd.io.files import whole_file
 from csrd.metrics.evaluate import read_csv
 from csrd.report import paper
 from csrd.report.coverage import TARGETS

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from csrd.errors import InputError
+from csrd.io.volume import Volume
 from csrd.report import paper
 from csrd.report.slices import PLANES, Bar, Row, Scale, View, draw
 from csrd.resample import resample
-from csrd.volume import Volume
 
 ERROR_PLANES = ("axial", "coronal")
 # Each of even lightness steps: grey for uptake, two hues around zero for errors, one path for their size.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from csrd.align.derivatives import missing_keys
 from csrd.config import known_methods
-from csrd.files import whole_file
+from csrd.io.files import whole_file
 from csrd.metrics import PROTOCOLS
 from csrd.metrics.evaluate import read_csv
 from csrd.report.coverage import coverage_html, coverage_table

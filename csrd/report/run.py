@@ -7,7 +7,7 @@ import platform
 from collections.abc import Mapping
 from pathlib import Path
 
-from csrd.files import checksums, read_json, write_json
+from csrd.io.files import checksums, read_json, write_json
 
 OF_A_MODEL = ("fingerprint", "weights_sha256")  # what a model's record says of how it came about
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from scipy import ndimage
 
-from csrd.files import whole_file
-from csrd.volume import Volume
+from csrd.io.files import whole_file
+from csrd.io.volume import Volume
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

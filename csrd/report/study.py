@@ -15,7 +15,7 @@ import yaml
 from csrd import cohort
 from csrd.config import Config, load
 from csrd.errors import InputError, plain_errors
-from csrd.files import whole_file
+from csrd.io.files import whole_file
 from csrd.metrics import METRICS
 from csrd.metrics.evaluate import read_csv, write_csv
 from csrd.report import curves, paper

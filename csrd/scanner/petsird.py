@@ -3,7 +3,7 @@
 import numpy as np
 
 from csrd.listmode import ListMode, PetsirdListMode
-from csrd.listmode.petsird_grid import Grid
+from csrd.listmode.petsird.grid import Grid
 from csrd.scanner.geometry import Scanner, scanner_of
 from csrd.scanner.response import line_factors
 from csrd.seeds import generator

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from csrd.errors import InputError
-from csrd.files import read_json, whole_file, write_json
+from csrd.io.files import read_json, whole_file, write_json
 
 VERSION = 3
 """Raised by hand when the same settings and data would train other weights: then every method retrains."""

@@ -41,7 +41,7 @@ class Task(Protocol):
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how fast to train (see `csrd.sections.Training`, which has the defaults)."""
+    """How long and how fast to train (see `csrd.config.sections.Training`, which has the defaults)."""
 
     steps: int
     batch: int

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
+from csrd.io.volume import Volume
 from csrd.listmode import WRITERS, ListMode
 from csrd.listmode.hrrt import Segment
 from csrd.progress import progress
 from csrd.scanner.geometry import Scanner
 from csrd.seeds import generator, seed_sequence
 from csrd.virtual.decays import Decays
-from csrd.volume import Volume
 
 EFFICIENCY_MEAN = 0.45  # gaps, light and energy window: makes the centre's sensitivity about 6 %
 SEGMENT_EVENTS = 1.5e7  # events held in memory at a time

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
+from csrd.io.volume import Volume, centred_affine
 from csrd.seeds import generator
 from csrd.virtual.head import Head, Layers, head_around
 from csrd.virtual.t1w import individual_brain
 from csrd.virtual.template import REGIONS, Brain, template
 from csrd.virtual.warp import pulled, random_affine, random_displacement, random_pose
-from csrd.volume import Volume, centred_affine
 
 VOXEL_MM = 1.21875  # the HRRT's own
 EXTENT_MM = (195.0, 234.0, 195.0)  # the crop of the pipeline

@@ -13,8 +13,8 @@ import numba
 import numpy as np
 from scipy.special import ndtri
 
+from csrd.io.volume import Volume
 from csrd.scanner.geometry import Scanner
-from csrd.volume import Volume
 
 POSITRON_SIGMA_MM = 0.5  # C-11: mean range in water about 1.1 mm, sharply peaked
 DETECTOR_SIGMA_MM = 0.7  # scatter between crystals and non-collinearity, at each end

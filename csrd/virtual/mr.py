@@ -3,10 +3,10 @@
 import numpy as np
 from scipy import ndimage
 
+from csrd.io.volume import Volume
 from csrd.seeds import generator
 from csrd.virtual.anatomy import Anatomy
 from csrd.virtual.warp import rigid
-from csrd.volume import Volume
 
 VOXEL_MM = (0.94, 0.94, 1.2)
 FIELD_MM = (210.0, 246.0, 208.0)  # field of view: the head with a margin

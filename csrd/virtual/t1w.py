@@ -10,8 +10,8 @@ import numpy as np
 from scipy import ndimage
 
 from csrd.errors import InputError
+from csrd.io.volume import Volume
 from csrd.virtual.template import DEEP, REGIONS, Brain, Template, solid, template
-from csrd.volume import Volume
 
 REGISTER_MM = 2.0
 BIAS_MM = 4.0  # a bias field is smooth: fitted to voxels of this size or a little more

@@ -14,7 +14,7 @@ import numpy as np
 from scipy import ndimage
 
 from csrd.errors import InputError
-from csrd.volume import Volume
+from csrd.io.volume import Volume
 
 # Every voxel of a virtual head bears one of these labels; 0 is air. Tracer tables name the same regions.
 REGIONS = {

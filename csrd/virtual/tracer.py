@@ -7,10 +7,10 @@ import numpy as np
 from scipy import ndimage
 
 from csrd.errors import InputError
+from csrd.io.volume import Volume
 from csrd.seeds import generator
 from csrd.virtual.anatomy import Anatomy
 from csrd.virtual.template import REGIONS
-from csrd.volume import Volume
 
 COLUMNS = ["region", "label", "suv", "sd"]
 FACTS = {"half_life_s": None, "branching": 1.0, "global_sd": 0.0}  # None: the file must state it

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from head_phantom import grid_points, head
 
-from csrd.volume import Volume, centred_affine
+from csrd.io.volume import Volume, centred_affine
 
 
 @pytest.fixture(scope="session")

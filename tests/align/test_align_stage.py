@@ -9,8 +9,8 @@ from csrd.align.derivatives import REQUIRED_OF_PET, missing_keys, write_descript
 from csrd.align.head import head_mask
 from csrd.align.register import displacement_mm
 from csrd.errors import InputError
-from csrd.files import read_json
-from csrd.volume import Volume, centred_affine
+from csrd.io.files import read_json
+from csrd.io.volume import Volume, centred_affine
 
 SHAPE = (56, 68, 60)
 

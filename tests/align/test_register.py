@@ -4,8 +4,8 @@ from head_phantom import grid_points, rigid, rotation
 
 from csrd.align.register import crop, displacement_mm, register
 from csrd.errors import InputError
+from csrd.io.volume import Volume, centred_affine
 from csrd.resample import resample
-from csrd.volume import Volume, centred_affine
 
 
 def oblique(shape, spacing, angles_deg, centre_mm) -> np.ndarray:

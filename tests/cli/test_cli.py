@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from csrd.io.volume import Volume, centred_affine
 from csrd.listmode import open_listmode, thin, write_hrrt
-from csrd.volume import Volume, centred_affine
 
 CSRD = Path(sys.executable).with_name("csrd")
 COMMANDS = ("info", "thin", "recon", "export", "align", "train", "denoise", "evaluate", "weights")

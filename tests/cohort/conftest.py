@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from csrd.cohort.rows import COLUMNS
-from csrd.volume import Volume
+from csrd.io.volume import Volume
 
 GOOD = {
     "participant_id": "sub-A1",

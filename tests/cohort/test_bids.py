@@ -9,7 +9,7 @@ from csrd.cohort import in_suv, subjects
 from csrd.cohort.bids import activity_at_reference
 from csrd.config import load
 from csrd.errors import InputError
-from csrd.volume import Volume
+from csrd.io.volume import Volume
 
 SIDECAR = {
     "Units": "Bq/mL", "TracerName": "[11C]DASB", "TracerRadionuclide": "C11", "InjectedRadioactivity": 577.6,

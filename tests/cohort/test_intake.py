@@ -5,11 +5,11 @@ import pytest
 
 from csrd.cohort.intake import bring_images, bring_mumap, bring_normalisation, bring_t1w, link_listmode
 from csrd.errors import InputError
-from csrd.files import read_json, write_json
+from csrd.io.files import read_json, write_json
+from csrd.io.volume import Volume
 from csrd.listmode import open_listmode
 from csrd.scanner.geometry import hrrt
 from csrd.scanner.petsird import scanner_of_scan
-from csrd.volume import Volume
 from tests.petsird_files import cylinder, header_of, time_blocks, write
 
 

@@ -9,7 +9,7 @@ from csrd.cohort import in_suv, read_sheet
 from csrd.cohort.rows import COLUMNS
 from csrd.config import load
 from csrd.errors import InputError
-from csrd.volume import Volume
+from csrd.io.volume import Volume
 from tests.cohort.conftest import ALONE, IMAGES
 
 TEST = {"participant_id": "sub-B2", "split": "test", "listmode": "b.l64"}

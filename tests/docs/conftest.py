@@ -9,12 +9,12 @@ import pytest
 import yaml
 from scipy.ndimage import gaussian_filter
 
-from csrd.files import write_json
+from csrd.io.files import write_json
+from csrd.io.volume import Volume, centred_affine
 from csrd.pretrained import packaged
 from csrd.scanner.geometry import Scanner, hrrt, mmr
 from csrd.seeds import generator
 from csrd.virtual.acquire import Acquisition, acquire
-from csrd.volume import Volume, centred_affine
 from tests.align.head_phantom import grid_points, head
 from tests.conftest import REPOSITORY
 from tests.petsird_files import cylinder, header_of, time_blocks, write

@@ -17,8 +17,8 @@ import yaml
 from snakemake.cli import get_argument_parser, parse_args
 
 from csrd import cli, config
+from csrd.io.volume import Volume, centred_affine
 from csrd.recon import engines
-from csrd.volume import Volume, centred_affine
 from tests.conftest import REPOSITORY, SNAKEMAKE
 from tests.docs.conftest import blocks, lines, spans
 

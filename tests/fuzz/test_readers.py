@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from csrd.dicom import read_series
+from csrd.io.dicom import read_series
 from csrd.listmode import open_listmode, thin, write_hrrt, write_petlink
 from csrd.listmode.interfile import header_path
-from csrd.listmode.petsird_blocks import SCHEMA
+from csrd.listmode.petsird.blocks import SCHEMA
 from csrd.listmode.thin import drf_of
 from csrd.recon.embedded import Timing
 from csrd.recon.interfile_image import read_interfile

@@ -9,11 +9,11 @@ import pydicom
 import pytest
 from pydicom.uid import ExplicitVRLittleEndian, PositronEmissionTomographyImageStorage, generate_uid
 
-from csrd.dicom import as_nifti, read_series, write_series
 from csrd.errors import InputError
-from csrd.files import write_json
+from csrd.io.dicom import as_nifti, read_series, write_series
+from csrd.io.files import write_json
+from csrd.io.volume import Volume
 from csrd.seeds import generator
-from csrd.volume import Volume
 
 SHAPE = (6, 5, 4)  # columns, rows, slices
 SPACING = (2.5, 2.0, 3.0)  # mm, along them

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from csrd.errors import InputError, plain_errors
-from csrd.files import checksums, read_json, refuse_locked, sha256, whole_file, write_json
+from csrd.io.files import checksums, read_json, refuse_locked, sha256, whole_file, write_json
 from csrd.seeds import generator, key64
 
 

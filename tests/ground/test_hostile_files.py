@@ -12,12 +12,12 @@ import pytest
 from csrd.cohort.sheet import COLUMNS, read_sheet
 from csrd.config import Config
 from csrd.errors import InputError
+from csrd.io.volume import Volume
 from csrd.recon.command import _run, fill_in
 from csrd.recon.interfile_image import read_interfile
 from csrd.scanner.geometry import hrrt
 from csrd.scanner.normalisation import read_efficiencies
 from csrd.train.checkpoint import load_weights
-from csrd.volume import Volume
 
 
 class Trap:

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from csrd.errors import InputError
-from csrd.owner import CLAIM, claim
+from csrd.jobs.owner import CLAIM, claim
 
 HOLD = """
 import sys
-from csrd.owner import claim
+from csrd.jobs.owner import claim
 print(len(claim(sys.argv[1])), flush=True)
 sys.stdin.read()
 """

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from csrd.errors import InputError
-from csrd.volume import Volume, centred_affine
+from csrd.io.volume import Volume, centred_affine
 
 AFFINE = np.array([[0, -2.0, 0.3, 7], [1.9, 0, 0, -4], [0, 0.3, 3.0, 11], [0, 0, 0, 1]])
 

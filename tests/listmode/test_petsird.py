@@ -7,7 +7,7 @@ import pytest
 from csrd.errors import InputError
 from csrd.listmode import open_listmode, thin, write_petsird
 from csrd.listmode.draw import Keep, is_kept
-from csrd.listmode.petsird_blocks import SCHEMA, encoded_varint
+from csrd.listmode.petsird.blocks import SCHEMA, encoded_varint
 from csrd.listmode.thin import drf_of
 from csrd.recon.embedded import Timing
 from csrd.seeds import generator
@@ -77,7 +77,7 @@ def test_blocks_are_the_events_of_heads_in_coincidence(scan):
 
 @pytest.mark.parametrize("window", [64, 1 << 20])
 def test_thinning_keeps_the_drawn_events_and_all_else(scan, tmp_path, monkeypatch, window):
-    monkeypatch.setattr("csrd.listmode.yardl.WINDOW_BYTES", window)
+    monkeypatch.setattr("csrd.listmode.petsird.yardl.WINDOW_BYTES", window)
     target = tmp_path / "low.petsird"
     summary = thin(scan, target, drf=4, seed=3)
     (header, blocks), (low_header, low_blocks) = read(scan), read(target)

@@ -10,7 +10,7 @@ from petsird.helpers.generator import get_scanner_geometry, mtype0_def, mtype1_d
 from petsird.helpers.geometry import get_detecting_box
 
 from csrd.errors import InputError
-from csrd.listmode.petsird_grid import NO_CRYSTAL, Grid
+from csrd.listmode.petsird.grid import NO_CRYSTAL, Grid
 from csrd.scanner.petsird import petsird_scanner
 from csrd.seeds import generator
 from tests.petsird_files import cylinder, detection_bins

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from csrd.config import load
+from csrd.io.volume import Volume, centred_affine
 from csrd.methods.base import TrainingPair
-from csrd.volume import Volume, centred_affine
 
 SHAPE = (22, 25, 18)  # no multiple of anything a network divides by
 

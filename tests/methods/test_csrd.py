@@ -11,7 +11,8 @@ import yaml
 from csrd.config import load
 from csrd.diffusion.posterior import grown
 from csrd.errors import InputError
-from csrd.files import read_json, sha256
+from csrd.io.files import read_json, sha256
+from csrd.io.volume import Volume
 from csrd.methods import method
 from csrd.methods.csrd import PRODUCTS, SHARES, SIGMA_DATA
 from csrd.methods.denoise import denoise
@@ -19,7 +20,6 @@ from csrd.methods.scaling import DoseFromNoise, Head, Spread, noise_level
 from csrd.methods.train import train
 from csrd.pretrained import packaged
 from csrd.train.patches import coordinates, mirrored
-from csrd.volume import Volume
 from tests.methods.conftest import SHAPE, head
 
 

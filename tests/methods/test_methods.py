@@ -3,13 +3,13 @@ import pytest
 
 from csrd.config import load
 from csrd.errors import InputError
-from csrd.files import read_json
+from csrd.io.files import read_json
+from csrd.io.volume import Volume, centred_affine
 from csrd.methods import keys, method
 from csrd.methods.base import TrainingPair
 from csrd.methods.denoise import denoise
 from csrd.methods.train import bring, train
 from csrd.pretrained import locate, packaged
-from csrd.volume import Volume, centred_affine
 
 SHAPE = (14, 13, 12)
 

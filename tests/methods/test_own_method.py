@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from csrd.volume import Volume, centred_affine
+from csrd.io.volume import Volume, centred_affine
 
 REPOSITORY = Path(__file__).parents[2]
 SHAPE = (30, 32, 28)

@@ -13,10 +13,10 @@ from scipy.ndimage import gaussian_filter
 
 import csrd
 from csrd.errors import InputError
-from csrd.files import read_json, sha256
+from csrd.io.files import read_json, sha256
+from csrd.io.volume import Volume, centred_affine
 from csrd.methods.scan import denoise, denoise_file
 from csrd.pretrained import packaged
-from csrd.volume import Volume, centred_affine
 from tests.align.head_phantom import grid_points, head, rigid, rotation
 
 SHAPE, VOXEL_MM, DRF = (44, 52, 47), 4.5, 6

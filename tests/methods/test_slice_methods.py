@@ -7,13 +7,13 @@ from torch import nn
 
 from csrd.config import Config, Training
 from csrd.errors import InputError
+from csrd.io.volume import Volume, centred_affine
 from csrd.methods import method
 from csrd.methods.base import TrainingPair
 from csrd.methods.slices import SliceTask, residual_of
 from csrd.methods.train import train
 from csrd.train.device import bf16_is_right
 from csrd.train.patches import Batch
-from csrd.volume import Volume, centred_affine
 
 SHAPE = (21, 26, 9)
 TRAINING = Training(steps=8, batch=2, lr=0.002).model_dump()

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from csrd.config import load
 from csrd.errors import InputError
-from csrd.files import read_json, write_json
+from csrd.io.files import read_json, write_json
 from csrd.methods import method
 from csrd.methods.base import TrainingPair
 from csrd.methods.train import train
@@ -77,7 +77,7 @@ def test_a_method_that_is_not_learned_needs_one_process(on_disk, tmp_path, monke
 JOB = """
 import sys
 from csrd.errors import plain_errors
-from csrd.files import read_json
+from csrd.io.files import read_json
 from csrd.methods import method
 from csrd.methods.base import TrainingPair
 from csrd.methods.train import train

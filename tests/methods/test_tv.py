@@ -6,11 +6,11 @@ from scipy import ndimage
 from skimage.restoration import denoise_tv_chambolle
 
 from csrd.errors import InputError
+from csrd.io.volume import Volume, centred_affine
 from csrd.methods import TrainingPair, method
 from csrd.methods.base import robust_scale
 from csrd.methods.train import train
 from csrd.methods.tv import TotalVariation, denoise_tv, fit_line, search_weight
-from csrd.volume import Volume, centred_affine
 
 SHAPE = (28, 30, 26)
 WEIGHTS = [0.02, 0.05, 0.1, 0.2, 0.4, 0.8]

@@ -3,10 +3,10 @@ import pandas as pd
 import pytest
 
 from csrd.errors import InputError
-from csrd.files import write_json
+from csrd.io.files import write_json
+from csrd.io.volume import Volume, centred_affine
 from csrd.metrics.coverage import COVERAGE_KEYS, LEVELS, coverage, covered, quantile
 from csrd.metrics.evaluate import merge
-from csrd.volume import Volume, centred_affine
 
 SHAPE, SAMPLES = (40, 40, 40), 4
 

@@ -2,11 +2,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from csrd.config.sections import Metrics
 from csrd.errors import InputError
+from csrd.io.volume import Volume, centred_affine
 from csrd.metrics import haralick, vgg
 from csrd.metrics.evaluate import evaluate, merge
-from csrd.sections import Metrics
-from csrd.volume import Volume, centred_affine
 
 SHAPE = (16, 16, 12)
 

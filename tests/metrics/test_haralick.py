@@ -3,11 +3,11 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from csrd.config.sections import Metrics
 from csrd.errors import InputError
+from csrd.io.volume import Volume, centred_affine
 from csrd.metrics.haralick import HDist, grey_levels, h_dist, texture
 from csrd.metrics.metric import Reference
-from csrd.sections import Metrics
-from csrd.volume import Volume, centred_affine
 
 SHAPE = (40, 44, 6)
 

@@ -8,13 +8,13 @@ from skimage.metrics import (
     structural_similarity,
 )
 
+from csrd.config.sections import Metrics
 from csrd.errors import InputError
+from csrd.io.volume import Volume, centred_affine
 from csrd.metrics import PROTOCOLS
 from csrd.metrics.evaluate import metrics_of
 from csrd.metrics.metric import Reference
 from csrd.metrics.operators import import_torchvision
-from csrd.sections import Metrics
-from csrd.volume import Volume, centred_affine
 
 SHAPE, SETTINGS = (24, 20, 16), Metrics()
 

@@ -6,13 +6,13 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch.nn import functional
 
+from csrd.config.sections import Metrics
 from csrd.errors import InputError
+from csrd.io.volume import Volume, centred_affine
 from csrd.metrics import perceptual
 from csrd.metrics.evaluate import metrics_of
 from csrd.metrics.metric import Reference
 from csrd.metrics.perceptual import Lpips, PDist, with_backbone
-from csrd.sections import Metrics
-from csrd.volume import Volume, centred_affine
 
 torch.set_num_threads(1)
 SHAPE = (40, 44, 4)

@@ -6,13 +6,13 @@ import pytest
 from scipy import ndimage
 
 from csrd.errors import InputError
+from csrd.io.volume import Volume, centred_affine
 from csrd.metrics.evaluate import merge
 from csrd.metrics.noise import noise, over_draws
 from csrd.metrics.regions import REGION_KEYS, Truth, recovered, regional, spot_masks, without_spots
 from csrd.metrics.truth import blurred, match_truth, resolution
 from csrd.virtual.template import REGIONS
 from csrd.virtual.tracer import Spot, apply_spot
-from csrd.volume import Volume, centred_affine
 
 SHAPE, FINE = (32, 32, 32), (64, 64, 64)
 SPOTS = [Spot((-14.0, 0.0, 0.0), 6.0, 1.6), Spot((14.0, 0.0, 0.0), 6.0, 0.5)]

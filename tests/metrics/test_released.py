@@ -7,12 +7,12 @@ import torch
 from scipy.ndimage import gaussian_filter
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+from csrd.config.sections import Metrics
 from csrd.errors import InputError
+from csrd.io.volume import Volume, centred_affine
 from csrd.metrics import vgg
 from csrd.metrics.evaluate import metrics_of
 from csrd.metrics.released import h_dist
-from csrd.sections import Metrics
-from csrd.volume import Volume, centred_affine
 
 torch.set_num_threads(1)
 SHAPE = (32, 32, 23)

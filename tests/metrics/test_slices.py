@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from csrd.io.volume import Volume
 from csrd.metrics.metric import Reference
-from csrd.volume import Volume
 
 SHAPE = (20, 30, 8)
 

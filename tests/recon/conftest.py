@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from csrd.config.sections import Recon
+from csrd.io.volume import Volume, centred_affine
 from csrd.listmode import thin
 from csrd.recon.embedded import reconstruct
 from csrd.recon.sensitivity import geometric_sensitivity, subject_sensitivity
 from csrd.resample import resample
 from csrd.scanner.geometry import hrrt
-from csrd.sections import Recon
 from csrd.virtual.acquire import Acquisition, acquire, crystal_efficiencies
-from csrd.volume import Volume, centred_affine
 
 ACTIVITY = 10_000.0  # Bq/mL
 RADIUS, HALF_LENGTH = 50.0, 60.0  # mm

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from csrd.config.sections import Command
 from csrd.errors import InputError
+from csrd.io.volume import Volume, centred_affine
 from csrd.recon.command import fill_in, run_command_engine
 from csrd.recon.interfile_image import read_interfile
-from csrd.sections import Command
-from csrd.volume import Volume, centred_affine
 
 SHAPE, VOXEL_MM, DRF = (4, 5, 6), 2.0, 4
 
@@ -47,7 +47,7 @@ def engine(tmp_path):
 def image(shape=SHAPE, voxel_mm=VOXEL_MM, value=1.0) -> str:
     """Return the source that saves a constant image."""
     return (
-        "from csrd.volume import Volume, centred_affine\n"
+        "from csrd.io.volume import Volume, centred_affine\n"
         f"Volume(np.full({shape}, {value}, np.float32), centred_affine({shape}, {voxel_mm})).save(output)"
     )
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from csrd.errors import InputError
+from csrd.io.volume import Volume, centred_affine
 from csrd.listmode import open_listmode, thin
 from csrd.listmode.hrrt import write_hrrt
 from csrd.recon.corrections import attenuation_factors, randoms_rates
@@ -16,7 +17,6 @@ from csrd.resample import resample
 from csrd.scanner import projector, projector_cuda
 from csrd.scanner.geometry import hrrt
 from csrd.virtual.acquire import acquire
-from csrd.volume import Volume, centred_affine
 from tests.recon.conftest import ACTIVITY, RADIUS, SCAN, SETTINGS, VOXEL, uniform
 
 

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from csrd.config.sections import Recon
+from csrd.io.volume import Volume, centred_affine
 from csrd.listmode import open_listmode, thin
 from csrd.recon.engines import ScanFiles, reconstruct
 from csrd.recon.sensitivity import geometric_sensitivity, subject_sensitivity
 from csrd.resample import resample
 from csrd.scanner.geometry import mmr
-from csrd.sections import Recon
 from csrd.virtual.acquire import Acquisition, acquire
-from csrd.volume import Volume, centred_affine
 
 SHAPE, VOXEL = (48, 44, 34), 4.0625
 CENTRE, HALF = np.array([24.0, -16.0, 20.0]), np.array([60.0, 44.0, 32.0])  # mm, RAS

@@ -12,15 +12,15 @@ import petsird
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from csrd.config.sections import Recon
 from csrd.errors import InputError
+from csrd.io.volume import Volume, centred_affine
 from csrd.listmode import open_listmode, thin, write_petsird
 from csrd.recon.engines import ScanFiles, reconstruct
 from csrd.scanner.petsird import scanner_of_scan
 from csrd.scanner.response import line_factors
-from csrd.sections import Recon
 from csrd.seeds import generator
 from csrd.virtual.acquire import Acquisition, acquire
-from csrd.volume import Volume, centred_affine
 from tests.petsird_files import cylinder, header_of, read, write
 
 SHAPE, VOXEL = (40, 36, 24), 4.0

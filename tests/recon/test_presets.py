@@ -60,7 +60,7 @@ DOES = {
     "e7_atten": "touch('TX.a')",
     "e7_sino": "touch('EM_sc.s')",
     "hrrt_osem3d": "image('EM.i.hdr', 'EM.i', (256, 256, 207), 1.21875)",
-    "yrtpet_reconstruct": "from csrd.volume import Volume, centred_affine\nimport numpy as np\n"
+    "yrtpet_reconstruct": "from csrd.io.volume import Volume, centred_affine\nimport numpy as np\n"
     "shape = (256, 256, 207)\n"
     "Volume(np.ones(shape, np.float32), centred_affine(shape, 1.21875)).save(args[args.index('--out') + 1])",
     "find_ML_singles_from_delayed": "assert sys.stdin.read() == ''",

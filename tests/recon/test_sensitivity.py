@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from csrd.io.volume import centred_affine
 from csrd.recon.sensitivity import geometric_sensitivity
 from csrd.scanner.geometry import hrrt
 from csrd.scanner.projector import back
 from csrd.scanner.response import line_factors
-from csrd.volume import centred_affine
 
 SMALL = replace(hrrt(), face_radius_mm=60.0, columns=10, rings=8, pitch_mm=8.0, ring_pitch_mm=8.0)
 

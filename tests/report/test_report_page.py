@@ -6,11 +6,11 @@ import pytest
 from matplotlib.image import imread, imsave
 
 from csrd.errors import InputError
+from csrd.io.volume import Volume, centred_affine
 from csrd.metrics.coverage import COVERAGE_KEYS, LEVELS
 from csrd.report.figures import Panel, compare, comparison, errors, uncertainty
 from csrd.report.html import picture
 from csrd.report.report import Pictures, flat, report
-from csrd.volume import Volume, centred_affine
 
 SHAPE = (30, 36, 32)
 

@@ -1,7 +1,7 @@
 import pytest
 
 from csrd.errors import InputError
-from csrd.files import read_json, sha256, write_json
+from csrd.io.files import read_json, sha256, write_json
 from csrd.report.run import config_sha256, write_run
 
 SETTINGS = {"seed": 7, "drfs": [4, 10], "results_dir": "results", "report": {"title": "A"}}

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from csrd.io.volume import Volume, centred_affine
 from csrd.listmode import open_listmode
 from csrd.scanner.geometry import hrrt
 from csrd.virtual.acquire import EFFICIENCY_MEAN, Acquisition, acquire, crystal_efficiencies
-from csrd.volume import Volume, centred_affine
 
 SHAPE, VOXEL_MM = (6, 6, 6), 4.0
 SCAN = Acquisition(duration_s=4.0, half_life_s=2.0, branching=0.9, randoms_fraction=0.25)

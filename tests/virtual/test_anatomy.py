@@ -4,12 +4,12 @@ import pytest
 from scipy import ndimage
 
 from csrd.errors import InputError
+from csrd.io.volume import centred_affine
 from csrd.seeds import generator
 from csrd.virtual.anatomy import MU_BONE, MU_SOFT, make_anatomy
 from csrd.virtual.head import Layers, head_around
 from csrd.virtual.template import REGIONS, template
 from csrd.virtual.warp import pull_coordinates, random_affine, random_displacement, random_pose, rigid
-from csrd.volume import centred_affine
 
 GRID = 4.0, (50, 60, 50)
 CORTEX = [REGIONS[name] for name in ("frontal", "parietal", "temporal", "occipital")]

@@ -14,8 +14,8 @@ import yaml
 from safetensors.torch import load_file
 
 from csrd.align.register import displacement_mm
-from csrd.files import read_json
-from csrd.volume import Volume
+from csrd.io.files import read_json
+from csrd.io.volume import Volume
 
 SUBJECTS = ["sub-01", "sub-02", "sub-03"]
 TEST_SUBJECT = "sub-03"
@@ -159,7 +159,7 @@ def test_own_subjects_by_an_outside_command(results, snakemake, study):
         rows.append([f"sub-Own{name[-1]}", split, "DASB", *files, "n/a", "n/a"])
     (study / "own.tsv").write_text("\n".join(map("\t".join, rows)) + "\n")
     (study / "stand_in.py").write_text(
-        "import re, sys\nfrom csrd.volume import Volume\n"
+        "import re, sys\nfrom csrd.io.volume import Volume\n"
         "listmode, drf, output = sys.argv[1:]\n"
         "name = re.search(r'sub-Own(.)', listmode)[1]\n"
         f"pet = Volume.load(f'{results}/recon/sub-0{{name}}/sub-0{{name}}_drf-{{drf}}_pet.nii.gz')\n"

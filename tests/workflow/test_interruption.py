@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from csrd.files import read_json
+from csrd.io.files import read_json
 from tests.conftest import REPOSITORY, SNAKEMAKE
 
 pytestmark = pytest.mark.long

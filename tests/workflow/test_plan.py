@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
-from csrd.volume import Volume
+from csrd.io.volume import Volume
 
 RULES = {
     "simulate_anatomy": "subjects",

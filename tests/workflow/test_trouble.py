@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from csrd.volume import Volume, centred_affine
+from csrd.io.volume import Volume, centred_affine
 from tests.conftest import REPOSITORY, SNAKEMAKE
 
 GIB = 2**30

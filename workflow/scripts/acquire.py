@@ -5,11 +5,11 @@ from csrd.errors import plain_errors
 with plain_errors(snakemake.log[0]):
     import numpy as np
 
-    from csrd.files import whole_file
+    from csrd.io.files import whole_file
+    from csrd.io.volume import Volume
     from csrd.scanner.geometry import hrrt
     from csrd.virtual.acquire import Acquisition, acquire, crystal_efficiencies
     from csrd.virtual.tracer import read_tracer
-    from csrd.volume import Volume
 
     params, subject = snakemake.params, snakemake.wildcards.subject
     tracer, scanner = read_tracer(snakemake.input.tracer), hrrt()

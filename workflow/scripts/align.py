@@ -4,7 +4,7 @@ from csrd.errors import plain_errors
 
 with plain_errors(snakemake.log[0]):
     from csrd.align.align import AlignOutputs, align
-    from csrd.files import read_json
+    from csrd.io.files import read_json
 
     given, out, params = snakemake.input, snakemake.output, snakemake.params
     align(

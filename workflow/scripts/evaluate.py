@@ -5,9 +5,9 @@ from itertools import product
 from csrd.errors import plain_errors
 
 with plain_errors(snakemake.log[0]):
-    from csrd.files import read_json
+    from csrd.config.sections import Metrics
+    from csrd.io.files import read_json
     from csrd.metrics.evaluate import evaluate
-    from csrd.sections import Metrics
 
     given, params = snakemake.input, snakemake.params
     facts = read_json(given.subject) if params.in_suv else {}

@@ -3,6 +3,6 @@
 from csrd.errors import plain_errors
 
 with plain_errors(snakemake.log[0]):
-    from csrd.files import checksums, write_json
+    from csrd.io.files import checksums, write_json
 
     write_json(snakemake.output.record, checksums(snakemake.input))

@@ -6,7 +6,7 @@ from csrd.errors import plain_errors
 
 with plain_errors(snakemake.log[0]):
     from csrd.cohort.intake import bring_t1w
-    from csrd.files import write_json
+    from csrd.io.files import write_json
 
     bring_t1w(Path(snakemake.input.t1w), Path(snakemake.output.t1w))
     facts = snakemake.params.facts

@@ -5,9 +5,9 @@ from pathlib import Path
 from csrd.errors import plain_errors
 
 with plain_errors(snakemake.log[0]):
-    from csrd.files import write_json
+    from csrd.config.sections import Recon
+    from csrd.io.files import write_json
     from csrd.recon.engines import ScanFiles, reconstruct
-    from csrd.sections import Recon
 
     given = {name: Path(file) for name, file in snakemake.input.items() if file}
     pet, sidecar = reconstruct(

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from csrd.errors import plain_errors
 
 with plain_errors(snakemake.log[0]):
-    from csrd.files import write_json
+    from csrd.io.files import write_json
     from csrd.virtual.anatomy import make_anatomy
     from csrd.virtual.mr import simulate_mr
     from csrd.virtual.tracer import activity, read_tracer

@@ -5,13 +5,13 @@ from csrd.errors import plain_errors
 with plain_errors(snakemake.log[0]):
     import numba
 
+    from csrd.io.volume import Volume
     from csrd.listmode import open_listmode
     from csrd.recon.sensitivity import subject_sensitivity
     from csrd.resample import resample
     from csrd.scanner.geometry import hrrt
     from csrd.scanner.normalisation import read_efficiencies
     from csrd.scanner.petsird import scanner_of_scan
-    from csrd.volume import Volume
 
     numba.set_num_threads(snakemake.threads)
     told = snakemake.input.get("listmode")  # by a scan of another scanner than the HRRT

@@ -14,7 +14,7 @@ import numpy as np
 import petsird
 
 from csrd.listmode.draw import Keep
-from csrd.listmode.petsird_events import (
+from csrd.listmode.petsird.events import (
     CUT_SHORT,
     EVENT_VARINTS,
     SOUND,
@@ -23,7 +23,7 @@ from csrd.listmode.petsird_events import (
     compact_events,
     decode_events,
 )
-from csrd.listmode.yardl import CutShort, Impossible, Window, stepper
+from csrd.listmode.petsird.yardl import CutShort, Impossible, Window, stepper
 
 SCHEMA = petsird.PETSIRDReaderBase.schema
 EVENT_BLOCK, SIGNAL_BLOCK, BED_BLOCK, GANTRY_BLOCK, DEAD_TIME_BLOCK, SINGLES_BLOCK = range(6)

@@ -8,11 +8,11 @@ from typing import BinaryIO
 import numpy as np
 import petsird
 
-from csrd.files import whole_file
+from csrd.io.files import whole_file
 from csrd.listmode.hrrt import Segment
-from csrd.listmode.petsird_blocks import EVENT_BLOCK, encoded_varint
-from csrd.listmode.petsird_events import MAX_EVENT_BYTES, encode_events
-from csrd.listmode.petsird_grid import Grid
+from csrd.listmode.petsird.blocks import EVENT_BLOCK, encoded_varint
+from csrd.listmode.petsird.events import MAX_EVENT_BYTES, encode_events
+from csrd.listmode.petsird.grid import Grid
 
 BLOCK_MS = 100
 NOTHING = np.empty((0, 2), np.int64), np.empty(0, bool), np.empty(0, np.uint32)

@@ -3,7 +3,7 @@
 A file is a preamble (``yardl``, the version of the encoding, the schema), a header with the scanner's
 geometry and efficiencies and the exam, and time blocks: of events, of signals, of movements, of dead time,
 of singles. The header is read by the package ``petsird``, once its structure has been stepped over (`yardl`),
-the time blocks by `petsird_blocks`; docs/formats.md has it byte by byte. Thinning copies bytes: whatever is
+the time blocks by `blocks`; docs/formats.md has it byte by byte. Thinning copies bytes: whatever is
 no drawn prompt or delayed stays as it is.
 """
 
@@ -21,11 +21,11 @@ import numpy as np
 import petsird
 
 from csrd.errors import InputError
-from csrd.files import whole_file
+from csrd.io.files import whole_file
 from csrd.listmode.base import EVENTS_AT_A_TIME, ListMode, Survey, TimingKeys
 from csrd.listmode.draw import Keep
 from csrd.listmode.events import DELAYED, OTHER_TAG, PROMPT, TIME_TAG, EventBlock, no_counts
-from csrd.listmode.petsird_blocks import (
+from csrd.listmode.petsird.blocks import (
     BED_BLOCK,
     EVENT_BLOCK,
     GANTRY_BLOCK,
@@ -40,10 +40,10 @@ from csrd.listmode.petsird_blocks import (
     read_block,
     write_kept,
 )
-from csrd.listmode.petsird_events import UINT32_MAX, count_kept
-from csrd.listmode.petsird_grid import Grid
+from csrd.listmode.petsird.events import UINT32_MAX, count_kept
+from csrd.listmode.petsird.grid import Grid
+from csrd.listmode.petsird.yardl import CutShort, Impossible, Window
 from csrd.listmode.words import opened, whole_bytes
-from csrd.listmode.yardl import CutShort, Impossible, Window
 from csrd.nuclides import NUCLIDES, nuclide_named
 
 MAGIC = b"yardl"

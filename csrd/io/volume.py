@@ -13,7 +13,7 @@ import nibabel as nib
 import numpy as np
 
 from csrd.errors import InputError
-from csrd.files import whole_file
+from csrd.io.files import whole_file
 
 UNIT_PREFIX = "unit: "
 MAX_VOXELS = 2**29

@@ -10,8 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, field_validator, model_validator
 
-from csrd.errors import InputError
-from csrd.sections import (
+from csrd.config.sections import (
     Acquisition,
     Align,
     Cohort,
@@ -24,8 +23,9 @@ from csrd.sections import (
     Section,
     Thin,
 )
+from csrd.errors import InputError
 
-SCHEMA = Path(__file__).parents[1] / "workflow" / "schemas" / "config.schema.yaml"
+SCHEMA = Path(__file__).parents[2] / "workflow" / "schemas" / "config.schema.yaml"
 
 
 class MethodSettings(Section):
@@ -383,7 +383,7 @@ def schema() -> str:
     import yaml
 
     content = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema()}
-    header = "# Written by `python -m csrd.config`; edit csrd/config.py instead.\n"
+    header = "# Written by `python -m csrd.config`; edit csrd/config/__init__.py instead.\n"
     return header + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110)
 
 

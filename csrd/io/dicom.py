@@ -23,8 +23,8 @@ from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from csrd.errors import InputError
-from csrd.files import read_json, write_json
-from csrd.volume import Volume
+from csrd.io.files import read_json, write_json
+from csrd.io.volume import Volume
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 UNITS = {"BQML": "Bq/mL", "GML": "SUV"}  # of PET: activity concentration, SUV by body weight

@@ -1,0 +1,1 @@
+"""Files in and out: images, DICOM series, tables, whole or absent."""

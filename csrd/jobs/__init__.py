@@ -1,0 +1,1 @@
+"""Worker processes of the workflow: locks of dead runs, and ends that reach every worker."""

@@ -1,4 +1,7 @@
-"""The only image type, and the only place that knows nibabel."""
+"""The only image type, and the only place that knows nibabel, which is imported where it is used.
+
+A machine that only computes (a bare GPU machine) needs no nibabel.
+"""
 
 import errno
 import gzip
@@ -8,12 +11,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import nibabel as nib
 import numpy as np
 
 from csrd.errors import InputError
 from csrd.io.files import whole_file
+
+if TYPE_CHECKING:
+    from nibabel.spatialimages import SpatialImage
 
 UNIT_PREFIX = "unit: "
 MAX_VOXELS = 2**29
@@ -56,6 +62,8 @@ class Volume:
 
     def canonical(self) -> "Volume":
         """Return the same voxels with axes that run nearest to right, anterior, superior."""
+        import nibabel as nib
+
         orientation = nib.io_orientation(self.affine)
         to_here = nib.orientations.inv_ornt_aff(orientation, self.shape)
         turned = np.ascontiguousarray(nib.apply_orientation(self.array, orientation))
@@ -63,16 +71,22 @@ class Volume:
 
     def with_axes_of(self, grid: "Volume") -> "Volume":
         """Return the same voxels in the order of `grid`'s axes, and on its affine."""
+        import nibabel as nib
+
         orientations = nib.io_orientation(self.affine), nib.io_orientation(grid.affine)
         turn = nib.orientations.ornt_transform(*orientations)
         return grid.like(np.ascontiguousarray(nib.apply_orientation(self.array, turn)), self.unit)
 
     def upright(self, array: np.ndarray) -> np.ndarray:
         """Return `array` of this grid with its axes nearest to right, anterior and superior, as a view."""
+        import nibabel as nib
+
         return nib.orientations.apply_orientation(array, nib.io_orientation(self.affine))
 
     def in_order_of_axes(self, along: tuple[int, int, int]) -> tuple[int, int, int]:
         """Return numbers that belong to right, anterior, superior in the order of the array's axes."""
+        import nibabel as nib
+
         return tuple(along[int(axis)] for axis in nib.io_orientation(self.affine)[:, 0])
 
     @classmethod
@@ -83,6 +97,8 @@ class Volume:
         Raises InputError for a missing or damaged file, several frames, or non-finite voxels; MemoryError for
         an image that the memory cannot hold.
         """
+        import nibabel as nib
+
         path = Path(path)
         with _readable(path):
             image = nib.load(path)
@@ -105,6 +121,8 @@ class Volume:
 
         Raises InputError for a missing file, or a header that `load` would refuse.
         """
+        import nibabel as nib
+
         path = Path(path)
         with _readable(path):
             image = nib.load(path)
@@ -113,6 +131,8 @@ class Volume:
 
     def save(self, path: str | Path) -> None:
         """Write the volume as NIfTI-1 (float32; booleans as uint8), whole or not at all."""
+        import nibabel as nib
+
         array = self.array
         if array.dtype == bool:
             array = array.astype(np.uint8)
@@ -136,7 +156,19 @@ def _readable(path: Path) -> Iterator[None]:
         raise
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; check the path") from None
-    except (
+    except _unreadable() as error:
+        if getattr(error, "errno", None) == errno.ENOMEM:
+            raise MemoryError(f"{path} is larger than the memory") from None
+        raise InputError(
+            f"{path} is not a readable NIfTI image ({error}); convert or copy it again"
+        ) from None
+
+
+def _unreadable() -> tuple[type[Exception], ...]:
+    """Return what reading a file that is no image raises."""
+    import nibabel as nib
+
+    return (
         nib.filebasedimages.ImageFileError,
         nib.spatialimages.HeaderDataError,
         AttributeError,  # a surface or a table has no `dataobj`
@@ -145,15 +177,10 @@ def _readable(path: Path) -> Iterator[None]:
         OSError,
         ValueError,
         zlib.error,
-    ) as error:
-        if getattr(error, "errno", None) == errno.ENOMEM:
-            raise MemoryError(f"{path} is larger than the memory") from None
-        raise InputError(
-            f"{path} is not a readable NIfTI image ({error}); convert or copy it again"
-        ) from None
+    )
 
 
-def _one_frame(path: Path, image: nib.spatialimages.SpatialImage) -> tuple[int, int, int]:
+def _one_frame(path: Path, image: "SpatialImage") -> tuple[int, int, int]:
     """Return the shape of the only frame of an image that has a place in mm."""
     shape = tuple(image.shape)
     if math.prod(shape) > MAX_VOXELS:
@@ -167,7 +194,7 @@ def _one_frame(path: Path, image: nib.spatialimages.SpatialImage) -> tuple[int, 
     return shape
 
 
-def _noted_unit(image: nib.spatialimages.SpatialImage) -> str:
+def _noted_unit(image: "SpatialImage") -> str:
     """Return the unit that `Volume.save` wrote into the header, or nothing."""
     text = (
         bytes(image.header["descrip"]).rstrip(b"\0").decode(errors="replace")

@@ -1,4 +1,7 @@
-"""List-mode data: opened by format, counted, read as events, thinned, and written."""
+"""List-mode data: opened by format, counted, read as events, thinned, and written.
+
+PETSIRD's names are imported when they are first used: they need a package that most users do without.
+"""
 
 from csrd.listmode.base import ListMode
 from csrd.listmode.events import EventBlock
@@ -6,8 +9,6 @@ from csrd.listmode.formats import open_listmode
 from csrd.listmode.hrrt import HrrtListMode, write_hrrt
 from csrd.listmode.interfile import InterfileHeader
 from csrd.listmode.petlink import PetlinkListMode, write_petlink
-from csrd.listmode.petsird import PetsirdListMode
-from csrd.listmode.petsird.writer import write_petsird
 from csrd.listmode.thin import thin
 
 __all__ = [
@@ -30,3 +31,16 @@ WRITERS = {
     HrrtListMode.scanner: (HrrtListMode, write_hrrt),
     "Siemens Biograph mMR": (PetlinkListMode, write_petlink),
 }
+
+
+def __getattr__(name: str) -> object:
+    """Return one of PETSIRD's names, which need the package `petsird`."""
+    if name == "PetsirdListMode":
+        from csrd.listmode.petsird import PetsirdListMode
+
+        return PetsirdListMode
+    if name == "write_petsird":
+        from csrd.listmode.petsird.writer import write_petsird
+
+        return write_petsird
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

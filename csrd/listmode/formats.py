@@ -10,11 +10,10 @@ from csrd.listmode.hrrt import HrrtListMode
 from csrd.listmode.hrrt_packets import count_packets
 from csrd.listmode.interfile import InterfileHeader, header_beside, header_path, is_file
 from csrd.listmode.petlink import PetlinkListMode
-from csrd.listmode.petsird import PetsirdListMode, is_petsird
 from csrd.listmode.words import whole_words, word_chunks
 
 SUPPORTED = "csrd reads HRRT (.l64) and Siemens PETLINK 32-bit (.l) list-mode, and PETSIRD (.petsird)"
-PETSIRD_SUFFIX = ".petsird"
+PETSIRD_SUFFIX, PETSIRD_MAGIC = ".petsird", b"yardl"
 LISTMODE_WORDS = ("listmode", "coincidencelist")  # what a header may call the data's format
 
 
@@ -26,6 +25,8 @@ def open_listmode(path: str | Path) -> ListMode:
     another system or kind.
     """
     if Path(path).suffix.lower() == PETSIRD_SUFFIX or is_petsird(Path(path)):
+        from csrd.listmode.petsird import PetsirdListMode
+
         return PetsirdListMode.open(Path(path))
     data, header_file = _data_and_header(Path(path))
     whole_words(data)
@@ -34,6 +35,15 @@ def open_listmode(path: str | Path) -> ListMode:
     listmode = _format(header_file, header)(data, header)
     _check_content(listmode, header_file)
     return listmode
+
+
+def is_petsird(path: Path) -> bool:
+    """Return whether a file begins as those of PETSIRD do."""
+    try:
+        with open(path, "rb") as stream:
+            return stream.read(len(PETSIRD_MAGIC)) == PETSIRD_MAGIC
+    except OSError:
+        return False
 
 
 def _data_and_header(path: Path) -> tuple[Path, Path]:

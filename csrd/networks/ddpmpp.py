@@ -9,6 +9,7 @@ import math
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 SKIP_SCALE = math.sqrt(0.5)
 GROUPS, CHANNELS_PER_GROUP = 32, 4  # at most so many groups, of at least so many channels
@@ -35,6 +36,7 @@ class DDPMpp(nn.Module):
         width, embedding = channels[0], 4 * channels[0]
         self.factor = 2 ** (len(channels) - 1)
         self.bytes_per_voxel = FEATURE_MAPS * 4 * width
+        self.checkpointed = False  # a third more time for a fraction of the memory, in training
         self.positional = Positional(width)
         self.embed0, self.embed1 = nn.Linear(width, embedding), nn.Linear(embedding, embedding)
         self.embed_dose = nn.Linear(1, width, bias=False) if dose else None
@@ -72,15 +74,21 @@ class DDPMpp(nn.Module):
         embedding = functional.silu(self.embed1(functional.silu(self.embed0(code))))
         skips = []
         for layer in self.encoder:
-            x = layer(x, embedding) if isinstance(layer, Block) else layer(x)
+            x = self._through(layer, x, embedding) if isinstance(layer, Block) else layer(x)
             skips.append(x)
         for layer in self.middle:
-            x = layer(x, embedding)
+            x = self._through(layer, x, embedding)
         for layer in self.decoder:
             if not layer.up:
                 x = torch.cat([x, skips.pop()], 1)
-            x = layer(x, embedding)
+            x = self._through(layer, x, embedding)
         return self.out_conv(functional.silu(self.out_norm(x)))
+
+    def _through(self, block: "Block", x: Tensor, embedding: Tensor) -> Tensor:
+        """Return a block's output; where `checkpointed`, its inside is computed again for the gradient."""
+        if self.checkpointed and torch.is_grad_enabled():
+            return checkpoint(block, x, embedding, use_reentrant=False)
+        return block(x, embedding)
 
 
 class Block(nn.Module):
@@ -131,8 +139,9 @@ class Attention(nn.Module):
         _shrink(self.project)
 
     def forward(self, x: Tensor) -> Tensor:
-        q, k, v = (part.flatten(2).transpose(1, 2) for part in self.qkv(self.norm(x)).chunk(3, 1))
-        y = functional.scaled_dot_product_attention(q, k, v)
+        # (B, 1, voxels, channels): of one head, in the form that fused attention takes
+        q, k, v = (part.flatten(2).transpose(1, 2)[:, None] for part in self.qkv(self.norm(x)).chunk(3, 1))
+        y = functional.scaled_dot_product_attention(q, k, v)[:, 0]
         return self.project(y.transpose(1, 2).reshape(x.shape))
 
 

@@ -1,5 +1,7 @@
 """What stands between a decay and a count: attenuation in the body, accidental coincidences."""
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
@@ -10,13 +12,15 @@ from csrd.scanner.projector import forward
 RANDOMS_SMOOTHING_CRYSTALS = 2.0
 
 
-def attenuation_factors(mumap: Volume, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+def attenuation_factors(
+    mumap: Volume, starts: np.ndarray, ends: np.ndarray, project: Callable = forward
+) -> np.ndarray:
     """Return the chance that both photons leave the body, (N,) float32 in 0 … 1.
 
-    `mumap` is in 1/cm; starts and ends are (N, 3) mm.
+    `mumap` is in 1/cm; starts and ends are (N, 3) mm; `project` is a projector's `forward`.
     """
     per_mm = mumap.array / 10
-    return np.exp(-forward(per_mm, mumap.affine[:3, 3], mumap.voxel_mm, starts, ends))
+    return np.exp(-project(per_mm, mumap.affine[:3, 3], mumap.voxel_mm, starts, ends))
 
 
 def randoms_rates(fans: np.ndarray, scanner: Scanner, efficiencies: np.ndarray) -> np.ndarray:

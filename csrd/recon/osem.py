@@ -6,17 +6,21 @@ with A Joseph's projector, H the blur, S the sensitivity in counts per unit of x
 scatter expected on the event's line, divided by the line's own factor (normalisation, attenuation, time).
 """
 
+from collections.abc import Callable
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from csrd.config.sections import Psf
 from csrd.errors import InputError
 from csrd.io.volume import Volume
 from csrd.progress import progress
 from csrd.scanner import projector
 from csrd.scanner.geometry import Scanner
 from csrd.scanner.response import blur
+
+if TYPE_CHECKING:
+    from csrd.config.sections import Psf
 
 EDGE_OF_VIEW = 1e-3  # of the largest sensitivity; voxels below it stay 0
 
@@ -26,7 +30,7 @@ def osem(
     additive: np.ndarray,
     sensitivity: Volume,
     scanner: Scanner,
-    psf: Psf | None,
+    psf: "Psf | None",
     subsets: int,
     iterations: int,
     draw: np.random.Generator,
@@ -38,22 +42,43 @@ def osem(
     `additive` is c (N,) float32 in the unit of x times mm. `draw` shares out the events into
     subsets; `device` is that of `projector_on`. About 40 bytes of memory an event.
     """
-    voxel, origin = sensitivity.voxel_mm, sensitivity.affine[:3, 3]
+    voxel = sensitivity.voxel_mm
 
     def blurred(image: np.ndarray) -> np.ndarray:
-        return image if psf is None else blur(image, voxel, **psf.model_dump())
+        return (
+            image if psf is None else blur(image, voxel, psf.sigma_mm, psf.tail_sigma_mm, psf.tail_fraction)
+        )
 
     share = blurred(sensitivity.array / subsets)
     seen = share > EDGE_OF_VIEW * share.max()
     image = np.where(seen, len(crystals) / subsets / share[seen].sum(), 0).astype(np.float32)
     groups = subsets_of(len(crystals), subsets, draw)
-    images = projector.private_images(sensitivity.shape)
-    em_back = projector_on(device).em_back
-    positions = scanner.crystal_positions
-    for group in progress(groups * iterations, "OSEM"):
-        found = em_back(blurred(image), crystals[group], positions, additive[group], origin, voxel, images)
-        image *= np.divide(blurred(found), share, out=np.zeros_like(image), where=seen)
-    return image
+    if projector_on(device) is projector:
+        update, result = _cpu_update(crystals, additive, groups, scanner, sensitivity, share, seen, blurred)
+    else:
+        from csrd.recon.osem_cuda import cuda_update
+
+        update, result = cuda_update(crystals, additive, groups, scanner, sensitivity, share, seen, psf)
+    for number in progress(list(range(subsets)) * iterations, "OSEM"):
+        image = update(image, number)
+    return result(image)
+
+
+def _cpu_update(
+    crystals, additive, groups, scanner: Scanner, grid: Volume, share, seen, blurred
+) -> tuple[Callable, Callable]:
+    """Return the function (image, subset) to the next image, and the one to the finished image."""
+    images, positions = projector.private_images(grid.shape), scanner.crystal_positions
+    origin, voxel = grid.affine[:3, 3], grid.voxel_mm
+
+    def update(image: np.ndarray, number: int) -> np.ndarray:
+        events = groups[number]
+        found = projector.em_back(
+            blurred(image), crystals[events], positions, additive[events], origin, voxel, images
+        )
+        return image * np.divide(blurred(found), share, out=np.zeros_like(image), where=seen)
+
+    return update, lambda image: image
 
 
 def projector_on(device: str) -> ModuleType:

@@ -16,8 +16,9 @@ from scipy.ndimage import gaussian_filter
 from csrd.io.volume import Volume, centred_affine
 from csrd.progress import progress
 from csrd.recon.corrections import attenuation_factors
+from csrd.recon.osem import projector_on
 from csrd.scanner.geometry import Scanner
-from csrd.scanner.projector import PRIVATE_IMAGES, back
+from csrd.scanner.projector import PRIVATE_IMAGES
 from csrd.scanner.response import detection_factors, line_factors
 from csrd.seeds import generator
 
@@ -61,13 +62,15 @@ def subject_sensitivity(
     lines: int,
     seed: int,
     subject: str,
+    device: str = "cpu",
 ) -> Volume:
     """Return Σ_i g_i a_i ε_i A_ij, on the grid of `geometric`, in mm³.
 
     a is the attenuation by `mumap` (1/cm, same grid), ε the product of both crystals' `efficiencies`
     (C,). `geometric` is multiplied by the smoothed ratio of two sums over the same random lines, in
-    which most of the sample's noise cancels.
+    which most of the sample's noise cancels. `device` is that of `osem.projector_on`.
     """
+    projector = projector_on(device)
     assert mumap.same_grid(geometric), "the μ-map must be on the sensitivity's grid"
     draw = generator(seed, "sensitivity", subject)
     origin, voxel = geometric.affine[:3, 3], geometric.voxel_mm
@@ -78,10 +81,12 @@ def subject_sensitivity(
         crystals = random_lines(draw, number, scanner)
         crystals = crystals[scanner.neighbours_first(crystals)]
         starts, ends = positions[crystals[:, 0]], positions[crystals[:, 1]]
-        weights = attenuation_factors(mumap, starts, ends) * efficiencies[crystals].prod(axis=1)
+        weights = attenuation_factors(mumap, starts, ends, projector.forward) * efficiencies[crystals].prod(
+            axis=1
+        )
         weights *= detection_factors(scanner, crystals)
-        plain += back(line_factors(scanner, crystals), origin, voxel, starts, ends, geometric.shape)
-        full += back(weights, origin, voxel, starts, ends, geometric.shape)
+        plain += projector.back(line_factors(scanner, crystals), origin, voxel, starts, ends, geometric.shape)
+        full += projector.back(weights, origin, voxel, starts, ends, geometric.shape)
     full, plain = (gaussian_filter(image, RATIO_SIGMA_VOXELS, mode="nearest") for image in (full, plain))
     ratio = np.divide(full, plain, out=np.zeros_like(full), where=plain > 0)
     return geometric.like((geometric.array * ratio).astype(np.float32))

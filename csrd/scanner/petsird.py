@@ -1,12 +1,16 @@
 """The scanner that a list-mode file was made with: by its name, or by what a PETSIRD file says of it."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from csrd.listmode import ListMode, PetsirdListMode
-from csrd.listmode.petsird.grid import Grid
+from csrd.listmode import ListMode
 from csrd.scanner.geometry import Scanner, scanner_of
 from csrd.scanner.response import line_factors
 from csrd.seeds import generator
+
+if TYPE_CHECKING:
+    from csrd.listmode.petsird.grid import Grid
 
 SAMPLED_LINES = 200_000
 
@@ -16,12 +20,11 @@ def scanner_of_scan(listmode: ListMode) -> Scanner:
 
     Raises InputError for a scanner whose geometry is not known, or that is not made of flat heads.
     """
-    if isinstance(listmode, PetsirdListMode):
-        return petsird_scanner(listmode.grid)
-    return scanner_of(listmode.scanner)
+    grid = getattr(listmode, "grid", None)  # PETSIRD's, which describes its scanner
+    return scanner_of(listmode.scanner) if grid is None else petsird_scanner(grid)
 
 
-def petsird_scanner(grid: Grid) -> Scanner:
+def petsird_scanner(grid: "Grid") -> Scanner:
     """Return the scanner of a grid, with the efficiencies that its file has.
 
     Efficiencies of module pairs, PETSIRD's geometric component, stand in the place of `line_factors`. Their
@@ -40,7 +43,7 @@ def petsird_scanner(grid: Grid) -> Scanner:
     return _scanner(grid, lambda crystals: scale * grid.module_pairs.of(crystals))
 
 
-def _scanner(grid: Grid, measured_factors=None) -> Scanner:
+def _scanner(grid: "Grid", measured_factors=None) -> Scanner:
     return Scanner(
         name=grid.name,
         head_normals=grid.head_normals,

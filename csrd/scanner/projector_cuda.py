@@ -26,21 +26,21 @@ _plan, _integrate, _spread = _line.plan, _line.integrate, _line.spread
 
 
 @cuda.jit
-def _forward(image, starts, ends, origin, voxel, shape, values):
+def forward_kernel(image, starts, ends, origin, voxel, shape, values):
     i = cuda.grid(1)
     if i < len(values):
         values[i] = _integrate(image, _plan(starts, i, ends, i, origin, voxel, shape))
 
 
 @cuda.jit
-def _back(values, starts, ends, origin, voxel, shape, image):
+def back_kernel(values, starts, ends, origin, voxel, shape, image):
     i = cuda.grid(1)
     if i < len(values) and values[i] != 0:
         _spread(values[i], image, _plan(starts, i, ends, i, origin, voxel, shape))
 
 
 @cuda.jit
-def _em_back(image, crystals, positions, additive, origin, voxel, shape, target):
+def em_back_kernel(image, crystals, positions, additive, origin, voxel, shape, target):
     i = cuda.grid(1)
     if i < len(crystals):
         line = _plan(positions, crystals[i, 0], positions, crystals[i, 1], origin, voxel, shape)
@@ -51,36 +51,49 @@ def _em_back(image, crystals, positions, additive, origin, voxel, shape, target)
 
 def forward(image, origin, voxel_size, starts, ends) -> np.ndarray:
     """Return what `projector.forward` returns."""
-    values = np.empty(len(starts), np.float32)
-    lines = np.asarray(starts, np.float32), np.asarray(ends, np.float32)
-    _forward[_blocks(len(values)), THREADS](
-        padded(image), *lines, *_grid(origin, voxel_size), image.shape, values
-    )
-    return values
+    values = cuda.device_array(len(starts), np.float32)
+    flat, starts, ends = _on_device(padded(image), starts, ends)
+    forward_kernel[launch(len(values))](flat, starts, ends, *_grid(origin, voxel_size), image.shape, values)
+    return values.copy_to_host()
 
 
 def back(values, origin, voxel_size, starts, ends, shape) -> np.ndarray:
     """Return what `projector.back` returns, but for the order of summation."""
-    images = private_images(shape)[:1]
-    lines = np.asarray(starts, np.float32), np.asarray(ends, np.float32)
-    values = np.asarray(values, np.float32)
-    _back[_blocks(len(values)), THREADS](values, *lines, *_grid(origin, voxel_size), tuple(shape), images[0])
-    return unpadded_sum(images, shape)
+    target = cuda.to_device(private_images(shape)[0])
+    values, starts, ends = _on_device(values, starts, ends)
+    grid = _grid(origin, voxel_size)
+    back_kernel[launch(len(values))](values, starts, ends, *grid, tuple(shape), target)
+    return unpadded_sum(target.copy_to_host()[None], shape)
 
 
 def em_back(image, crystals, positions, additive, origin, voxel_size, images) -> np.ndarray:
     """Return what `projector.em_back` returns, but for the order of summation."""
-    images[:1] = 0
-    grid = _grid(origin, voxel_size)
-    _em_back[_blocks(len(crystals)), THREADS](
-        padded(image), crystals, positions, additive, *grid, image.shape, images[0]
+    target = cuda.to_device(np.zeros_like(images[0]))
+    flat, positions, additive = _on_device(padded(image), positions, additive)
+    em_back_on_device(
+        flat, cuda.to_device(crystals), positions, additive, origin, voxel_size, image.shape, target
     )
-    return unpadded_sum(images[:1], image.shape)
+    return unpadded_sum(target.copy_to_host()[None], image.shape)
 
 
-def _grid(origin, voxel_size) -> tuple[np.ndarray, np.ndarray]:
-    return np.asarray(origin, np.float64), np.asarray(voxel_size, np.float64)
+def em_back_on_device(image, crystals, positions, additive, origin, voxel_size, shape, target) -> None:
+    """Add to `target` the back projection of 1 / (forward projection + additive) of each event.
+
+    All arrays but the grid are the device's: `image` and `target` flat with a border of one zero voxel
+    (`projector.padded`), `crystals` (N, 2), `positions` (C, 3) mm, `additive` (N,).
+    """
+    grid = _grid(origin, voxel_size)
+    em_back_kernel[launch(len(crystals))](image, crystals, positions, additive, *grid, tuple(shape), target)
 
 
-def _blocks(number: int) -> int:
-    return max(1, -(-number // THREADS))
+def _on_device(*arrays) -> list:
+    return [cuda.to_device(np.ascontiguousarray(array, np.float32)) for array in arrays]
+
+
+def _grid(origin, voxel_size) -> tuple:
+    return tuple(cuda.to_device(np.array(axis, np.float64)) for axis in (origin, voxel_size))
+
+
+def launch(lines: int) -> tuple[int, int]:
+    """Return blocks and threads a block for a kernel with a thread a line."""
+    return max(1, -(-lines // THREADS)), THREADS

@@ -25,6 +25,7 @@ from csrd.io.files import whole_file
 from csrd.listmode.base import EVENTS_AT_A_TIME, ListMode, Survey, TimingKeys
 from csrd.listmode.draw import Keep
 from csrd.listmode.events import DELAYED, OTHER_TAG, PROMPT, TIME_TAG, EventBlock, no_counts
+from csrd.listmode.formats import PETSIRD_MAGIC as MAGIC
 from csrd.listmode.petsird.blocks import (
     BED_BLOCK,
     EVENT_BLOCK,
@@ -46,7 +47,6 @@ from csrd.listmode.petsird.yardl import CutShort, Impossible, Window
 from csrd.listmode.words import opened, whole_bytes
 from csrd.nuclides import NUCLIDES, nuclide_named
 
-MAGIC = b"yardl"
 ENCODING = 1
 MAX_SCHEMA_BYTES = 1 << 20
 MAX_HEADER_BYTES = 1 << 28
@@ -254,15 +254,6 @@ class PetsirdListMode(ListMode):
                 "so write a file for each position"
             )
         return bed
-
-
-def is_petsird(path: Path) -> bool:
-    """Return whether a file begins as those of PETSIRD do."""
-    try:
-        with open(path, "rb") as stream:
-            return stream.read(len(MAGIC)) == MAGIC
-    except OSError:
-        return False
 
 
 def detection_bins(scanner: petsird.ScannerInformation) -> tuple[int, ...]:

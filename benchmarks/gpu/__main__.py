@@ -1,0 +1,76 @@
+"""Check, measure and train on a GPU machine, in phases that each end in time: one command, one JSON.
+
+    python benchmarks/gpu OUT [--phases right fast useful] [--minutes 8] [--device cpu --tiny]
+
+The machine may be bare: torch, triton, numpy, scipy, safetensors, numba and numba-cuda are enough, and nothing
+is downloaded. OUT/gpu.json holds the card, the commit, the date and each phase's figures; OUT/weights has what
+was trained. A phase that reaches its time limit is ended, and what it had measured stands in the JSON.
+`--device cpu --tiny` does the same on a CPU at sizes that take seconds, CUDA kernels in numba's simulator.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+LIMITS_S = {"right": 150, "fast": 430, "useful": 590}  # of a phase, on a GPU
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("out", type=Path, help="folder for gpu.json and what was trained")
+    parser.add_argument("--phases", nargs="+", choices=list(LIMITS_S), default=list(LIMITS_S))
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--tiny", action="store_true", help="miniature sizes, for a test of this driver")
+    parser.add_argument("--limit", type=float, help="seconds for each phase, in place of the driver's own")
+    parser.add_argument("--commit", default=_commit(), help="what stands in the JSON, where git is missing")
+    given, rest = parser.parse_known_args()  # what is left is the training's (see useful.py)
+    given.out.mkdir(parents=True, exist_ok=True)
+    result = given.out / "gpu.json"
+    content = json.loads(result.read_text()) if result.exists() else {}
+    failed = []
+    for phase in given.phases:
+        part = given.out / f"{phase}.part.json"
+        part.unlink(missing_ok=True)
+        status = _run(phase, part, given, rest if phase == "useful" else [])
+        content |= {"commit": given.commit, phase: json.loads(part.read_text()) if part.exists() else {}}
+        content[phase]["status"] = status
+        result.write_text(json.dumps(content, indent=1))
+        part.unlink(missing_ok=True)
+        failed += [] if status == "finished" else [phase]
+        print(f"{phase}: {status}", flush=True)
+    return 1 if failed else 0
+
+
+def _run(phase: str, part: Path, given: argparse.Namespace, rest: list[str]) -> str:
+    """Run a phase in a process of its own; return "finished", or how it ended instead."""
+    command = [sys.executable, HERE / f"{phase}.py", part, "--device", given.device, *rest]
+    command += ["--tiny"] if given.tiny else []
+    command += ["--out", given.out] if phase == "useful" else []
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    if given.device == "cpu":
+        environment["NUMBA_ENABLE_CUDASIM"] = "1"
+    limit = given.limit or LIMITS_S[phase]
+    try:
+        status = subprocess.run([str(word) for word in command], env=environment, timeout=limit).returncode
+    except subprocess.TimeoutExpired:
+        return f"ended at its limit of {limit:g} s"
+    return "finished" if status == 0 else f"failed with status {status}"
+
+
+def _commit() -> str:
+    """Return the checkout's commit, "unknown" outside one."""
+    run = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    return run.stdout.strip() or "unknown"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

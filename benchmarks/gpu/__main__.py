@@ -30,6 +30,7 @@ def main() -> int:
     parser.add_argument("--tiny", action="store_true", help="miniature sizes, for a test of this driver")
     parser.add_argument("--limit", type=float, help="seconds for each phase, in place of the driver's own")
     parser.add_argument("--commit", default=_commit(), help="what stands in the JSON, where git is missing")
+    parser.add_argument("--only", default="", help="a pattern: measure the figures that match it alone")
     given, rest = parser.parse_known_args()  # what is left is the training's (see useful.py)
     given.out.mkdir(parents=True, exist_ok=True)
     result = given.out / "gpu.json"
@@ -39,7 +40,8 @@ def main() -> int:
         part = given.out / f"{phase}.part.json"
         part.unlink(missing_ok=True)
         status = _run(phase, part, given, rest if phase == "useful" else [])
-        content |= {"commit": given.commit, phase: json.loads(part.read_text()) if part.exists() else {}}
+        measured = json.loads(part.read_text()) if part.exists() else {}
+        content |= {"commit": given.commit, phase: content.get(phase, {}) | measured}
         content[phase]["status"] = status
         result.write_text(json.dumps(content, indent=1))
         part.unlink(missing_ok=True)
@@ -50,7 +52,16 @@ def main() -> int:
 
 def _run(phase: str, part: Path, given: argparse.Namespace, rest: list[str]) -> str:
     """Run a phase in a process of its own; return "finished", or how it ended instead."""
-    command = [sys.executable, HERE / f"{phase}.py", part, "--device", given.device, *rest]
+    command = [
+        sys.executable,
+        HERE / f"{phase}.py",
+        part,
+        "--device",
+        given.device,
+        "--only",
+        given.only,
+        *rest,
+    ]
     command += ["--tiny"] if given.tiny else []
     command += ["--out", given.out] if phase == "useful" else []
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}

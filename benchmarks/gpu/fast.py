@@ -25,12 +25,12 @@ from csrd.train.device import precision
 
 PSF = SimpleNamespace(sigma_mm=0.9, tail_sigma_mm=2.5, tail_fraction=0.05)
 GRIDS = {"80": ((80, 80, 80), 2.4375), "160": ((160, 160, 160), 1.21875), "256": ((256, 256, 207), 1.21875)}
-PAPER_ITERATIONS, PAPER_SECONDS, PAPER_GIB = 65_000, 180.0, 12.0
+PAPER_ITERATIONS, PAPER_BATCH, PAPER_SECONDS, PAPER_GIB = 65_000, 16, 180.0, 12.0
 
 
 def main() -> int:
     given = arguments(__doc__.splitlines()[0]).parse_args()
-    record, device = Record(given.part), given.device
+    record, device = Record(given.part, given.only), given.device
     record.measure("machine", lambda: machine(device))
     record.measure("ceilings", lambda: ceilings(device, 256 if given.tiny else 8192))
     ceiling = record.content["ceilings"].get("matmul_TFLOPs")
@@ -45,8 +45,11 @@ def main() -> int:
         for variant in variants(name) if device == "cuda" else ("plain",):
             work = partial(training_step, preset, patch, batch, device, variant, ceiling)
             record.measure(f"{name}_step_{variant.replace(' ', '_')}", work)
+        record.measure(f"{name}_profile", partial(profile, preset, patch, batch // 2, device))
     for name, preset in presets.items():
-        for variant in ("plain", "channels last") if name == "paper" else ("plain",):
+        for variant in (
+            ("plain", "channels last", "channels last searched") if name == "paper" else ("plain",)
+        ):
             work = partial(evaluation, preset, volume, device, variant, ceiling)
             record.measure(f"{name}_evaluation_{variant.replace(' ', '_')}", work)
         record.measure(f"{name}_sample", partial(sample, preset, volume, device, None))
@@ -57,10 +60,10 @@ def main() -> int:
 
 
 def variants(preset: str) -> tuple[str, ...]:
-    """Return the ways in which a training step is tried."""
+    """Return the ways in which a training step is tried; "half" is half the batch, what fits without more."""
     if preset != "paper":
-        return "plain", "compiled"
-    return "plain", "channels last", "compiled", "compiled channels last", "checkpointed"
+        return "plain", "searched", "compiled searched"
+    return "half", "half channels last", "half channels last searched", "channels last checkpointed searched"
 
 
 def ceilings(device: str, n: int) -> dict:
@@ -138,17 +141,34 @@ def training_step(
     preset: Preset, patch: int, batch: int, device: str, variant: str, ceiling: float | None
 ) -> dict:
     """Return the seconds and memory of forward, backward and optimiser, and the share of the card's rate."""
+    batch = max(batch // 2, 1) if "half" in variant else batch
     step = _step(preset, patch, batch, device, variant)
     found = {"seconds": seconds(step, device, 5), "peak_GiB": peak_gib(step, device)}
     found["TFLOP"] = batch * _flop(partial(_step, preset, patch, 1, "meta", "plain"))
     found["of_ceiling"] = found["TFLOP"] / found["seconds"] / ceiling
     if preset.network is PAPER.network:
-        found["hours_of_65000"] = found["seconds"] * PAPER_ITERATIONS / 3600
+        found["hours_of_65000"] = found["seconds"] * PAPER_BATCH / batch * PAPER_ITERATIONS / 3600
     return found
+
+
+def profile(preset: Preset, patch: int, batch: int, device: str) -> list[str]:
+    """Return the kernels that a training step spends most of its time in, with their share of it."""
+    step = _step(preset, patch, max(batch, 1), device, "channels last searched")
+    step()
+    with torch.profiler.profile() as found:
+        step()
+        if device == "cuda":
+            torch.cuda.synchronize()
+    spent = [(e.self_device_time_total if device == "cuda" else e.self_cpu_time_total, e.key, e.count)
+             for e in found.key_averages()]  # fmt: skip
+    total = sum(time for time, *_ in spent)
+    largest = sorted(spent, reverse=True)[:14]
+    return [f"{time / total:.3f} {count} x {key[:90]}" for time, key, count in largest]
 
 
 def _step(preset: Preset, patch: int, batch: int, device: str, variant: str) -> Callable[[], None]:
     torch.manual_seed(0)
+    torch.backends.cudnn.benchmark = "searched" in variant
     with torch.device(device):
         network = preset.build()
         r, noise = (torch.randn(batch, 1, patch, patch, patch) for _ in range(2))
@@ -180,7 +200,8 @@ def evaluation(preset: Preset, n: int, device: str, variant: str, ceiling: float
     network = preset.build().to(device).eval()
     denoiser, conditions = Denoiser(network, SIGMA_DATA), random_conditions(preset, n, device)[None]
     r, ones = torch.randn(1, 1, n, n, n, device=device), torch.ones(1, device=device)
-    if variant == "channels last":
+    torch.backends.cudnn.benchmark = "searched" in variant
+    if "channels last" in variant:
         network.to(memory_format=torch.channels_last_3d)
 
     def evaluate() -> None:

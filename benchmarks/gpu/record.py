@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import time
 import traceback
 from collections.abc import Callable
@@ -18,11 +19,14 @@ REPEATS = 5
 class Record:
     """Figures by name. Each is written as soon as it is there: a phase may be ended at any time."""
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.content, self.failed = path, {}, []
+    def __init__(self, path: Path, only: str = "") -> None:
+        """Write to `path`; of the figures, only those whose names match the pattern `only` are measured."""
+        self.path, self.content, self.failed, self.only = path, {}, [], re.compile(only)
 
     def measure(self, name: str, work: Callable[[], object]) -> None:
         """Note what `work` returns under `name`, or, where it fails, why; the other figures are still taken."""
+        if not self.only.search(name):
+            return
         start = time.perf_counter()
         try:
             value = work()
@@ -43,6 +47,7 @@ def arguments(description: str) -> argparse.ArgumentParser:
     parser.add_argument("part", type=Path, help="the JSON that the figures are written to")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--tiny", action="store_true")
+    parser.add_argument("--only", default="", help="a pattern: measure these figures alone")
     return parser
 
 

@@ -32,13 +32,14 @@ PROJECTED, SUMMED, ITERATED = 1e-5, 1e-5, 1e-4
 """Tolerances of float32: a line's sum, sums of many lines in any order, and OSEM's repetitions of both."""
 IN_FP32, IN_BF16 = 1e-4, 2e-2
 """Tolerances of a network's output: float32 convolutions in another order; eight bits of bfloat16."""
-RESUMED = 1e-6
+RESUMED = 1e-4
+"""Of a resumed training: on a CPU it is exact; on a GPU gradients are summed in any order."""
 PSF = SimpleNamespace(sigma_mm=0.9, tail_sigma_mm=2.5, tail_fraction=0.05)
 
 
 def main() -> int:
     given = arguments(__doc__.splitlines()[0]).parse_args()
-    record, rng = Record(given.part), np.random.default_rng(0)
+    record, rng = Record(given.part, given.only), np.random.default_rng(0)
     record.measure("machine", lambda: machine(given.device))
     lines, shape, voxel = (150, (6, 7, 5), 60.0) if given.tiny else (2_000_000, (128, 128, 104), 2.0)
     for scanner in (hrrt(), mmr()):
@@ -49,7 +50,7 @@ def main() -> int:
     record.measure("bf16", lambda: judged(not bf16_is_right(given.device), 0.5))
     record.measure("packaged_model", lambda: trained_model(given.device, 16 if given.tiny else 96))
     record.measure("resume", lambda: resumed(given.device))
-    wrong = record.failed + [name for name, value in record.content.items() if _beyond(value)]
+    wrong = record.failed + [name for name, value in record.content.items() if beyond(value)]
     if wrong:
         print(f"not right: {', '.join(wrong)}", file=sys.stderr)
     return 1 if wrong else 0
@@ -125,11 +126,11 @@ def resumed(device: str) -> dict:
     ]
     weights = []
     with tempfile.TemporaryDirectory() as folder:
-        for name, stops in (("straight", ()), ("resumed", (5,))):
+        for name, stops in (("straight", ()), ("repeated", ()), ("resumed", (5,))):
             for stop in (*stops, None):
                 weights.append(_trained(scans, Path(folder) / name, device, stop))
-    straight, _, again = (np.concatenate([w.ravel() for w in parts]) for parts in weights)
-    return compared(straight, again, RESUMED)
+    straight, repeated, _, again = (np.concatenate([w.ravel() for w in parts]) for parts in weights)
+    return compared(straight, again, RESUMED) | {"repeated": compared(straight, repeated, RESUMED)}
 
 
 def _trained(scans: list[Scan], path: Path, device: str, stop: int | None) -> list[np.ndarray]:
@@ -175,11 +176,11 @@ def judged(difference: float, tolerance: float) -> dict:
     return {"difference": float(difference), "tolerance": tolerance, "right": bool(difference <= tolerance)}
 
 
-def _beyond(value: object) -> bool:
+def beyond(value: object) -> bool:
     """Return whether a figure, or one inside it, is not right."""
     if not isinstance(value, dict):
         return False
-    return value.get("right") is False or any(_beyond(part) for part in value.values())
+    return value.get("right") is False or any(beyond(part) for part in value.values())
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ def main() -> int:
         "--state", type=Path, help="where the training's state is kept; a later call goes on there"
     )
     given = parser.parse_args()
-    record, started = Record(given.part), time.monotonic()
+    record, started = Record(given.part, given.only), time.monotonic()
     record.measure("machine", lambda: machine(given.device))
     record.measure("training", lambda: training(given, started))
     return 1 if record.failed else 0
@@ -79,7 +79,7 @@ def training(given, started: float) -> dict:
     state.mkdir(parents=True, exist_ok=True)
     steps_file = state / "steps.json"
     if not steps_file.exists():
-        found = steps_in(given, started, task, patches, preset, context)
+        found = {"steps": 4} if given.tiny else steps_in(given, started, task, patches, preset, context)
         steps_file.write_text(json.dumps(found))
     facts = json.loads(steps_file.read_text())
     plan, folder = preset.plan(facts["steps"]), StateFolder(state)
@@ -126,7 +126,7 @@ def steps_in(given, started: float, task: "Task", patches, preset, context) -> d
             per_step = (time.monotonic() - begun) / steps
     task.network.load_state_dict(before)
     left = given.minutes * 60 - (time.monotonic() - started) - RESERVE_S
-    return {"steps": 4 if given.tiny else max(int(left / per_step), 10), "seconds_per_step": per_step}
+    return {"steps": max(int(left / per_step), 10), "seconds_per_step": per_step}
 
 
 class Task:

@@ -40,6 +40,7 @@ def main() -> int:
     parser.add_argument("--preset", choices=list(PRESETS), default="default")
     parser.add_argument("--pack", type=Path, help="scans of pack.py: for training, and for validation")
     parser.add_argument("--synthetic", nargs=2, type=Path, metavar=("ANATOMIES", "NOISE"))
+    parser.add_argument("--volumes", type=int, default=24, help="synthetic volumes at hand at a time")
     parser.add_argument("--minutes", type=float, default=8.0, help="of the whole phase")
     parser.add_argument("--batch", type=int)
     parser.add_argument("--patch", type=int)
@@ -110,7 +111,7 @@ def source(given, preset: Preset, device: torch.device, scans: list[Scan]):
     if given.synthetic:
         from csrd.synthetic import Synthetic
 
-        return Synthetic(*given.synthetic, device, given.seed, patch=size)
+        return Synthetic(*given.synthetic, device, given.seed, patch=size, volumes=given.volumes)
     return Patches(scans, (size,) * 3, given.seed, coordinates=True, mixed=0.3)
 
 

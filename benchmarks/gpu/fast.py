@@ -98,7 +98,7 @@ def projectors(shape: tuple, voxel_mm: float, lines: int, device: str) -> dict:
 
 
 def passes(shape: tuple, voxel_mm: float, events: int, device: str) -> dict:
-    """Return million event-passes a second: of OSEM with its blur on the card, of its kernel there and on the CPU."""
+    """Return million event passes a second: OSEM with its blur on the card, its kernel there and on the CPU."""
     scanner, rng = hrrt(), np.random.default_rng(0)
     crystals = random_lines(rng, events, scanner).astype(np.uint32)
     crystals = crystals[scanner.neighbours_first(crystals)]
@@ -221,8 +221,9 @@ def sample(preset: Preset, n: int, device: str, tile: int | None) -> dict:
     """Return the seconds and memory of a posterior mean, and of a sample with all its evaluations."""
     torch.manual_seed(0)
     network, blank = preset.build().to(device), preset.levels[2] > 0
-    posterior = partial(Posterior, Denoiser(network, SIGMA_DATA), random_conditions(preset, n, device), 1.4, 1,
-                        precision=partial(precision, torch.device(device)), tile=tile)  # fmt: skip
+    conditions, context = random_conditions(preset, n, device), partial(precision, torch.device(device))
+    denoiser = Denoiser(network, SIGMA_DATA)
+    posterior = partial(Posterior, denoiser, conditions, 1.4, 1, precision=context, tile=tile)
 
     def draw() -> None:
         posterior().sample(0, preset.sampler_levels(), preset.churn, from_mean=blank)

@@ -166,14 +166,15 @@ def train(
 ) -> None:
     """Fit a method on aligned subjects, at the doses in train_drfs."""
     from csrd.cohort.derivatives import find_pairs
-    from csrd.methods.base import TrainingPair
+    from csrd.methods.base import FitContext, TrainingPair
     from csrd.methods.train import train
 
     configuration = _configuration(config)
     settings = configuration.of_method(method)
     splits = dict.fromkeys(subject, "train") | dict.fromkeys(validation or [], "validation")
     pairs = [TrainingPair(**files) for files in find_pairs(derivatives, splits, configuration.train_drfs)]
-    train(method, pairs, settings, model, threads=threads, processes=processes)
+    context = FitContext(configuration.seed, configuration.metrics, threads)
+    train(method, pairs, settings, model, context, processes=processes)
 
 
 @app.command()

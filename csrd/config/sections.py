@@ -71,7 +71,7 @@ class Cohort(Section):
         return self.sheet is None and self.bids is None
 
 
-class Acquisition(Section):
+class VirtualScan(Section):
     injected_MBq: PositiveFloat = 577.6
     """Injected activity; the paper's mean."""
     start_s: NonNegative = 2100
@@ -192,3 +192,8 @@ class Metrics(Section):
     def networks(self) -> tuple[str, ...]:
         """Return the networks whose weights are needed, by their names in `csrd.imagenet`."""
         return (self.vgg, *(["alexnet"] if self.lpips else []))
+
+
+class Report(Section):
+    title: str = "CSR-D on the virtual cohort"
+    """Heading of the HTML report."""

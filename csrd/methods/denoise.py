@@ -69,7 +69,7 @@ def applied(
     anatomy = mr if mr is None or seen is low else resample(mr, seen, order=3)
     drf = denoiser.estimate_drf(seen) if drf is None else drf
     if with_spread:
-        out, spread = denoiser.apply_with_spread(seen, anatomy, drf)
+        out, spread = denoiser.apply_with_std(seen, anatomy, drf)
     else:
         out, spread = denoiser.apply(seen, anatomy, drf), None
     assert out.same_grid(seen) and out.unit == low.unit and out.array.min() >= 0, (

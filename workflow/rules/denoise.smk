@@ -14,7 +14,7 @@ rule denoise:
         "<benchmarks>/denoise/{subject}_{method}.tsv"
     wildcard_constraints:
         subject=among(COMPARED_SUBJECTS),
-        method=among(set(settings.fitted_methods) - set(settings.methods_with_spread)),
+        method=among(set(settings.fitted_methods) - set(settings.methods_with_std)),
     threads: 1
     resources:
         mem_mb=growing(4000),
@@ -37,7 +37,7 @@ use rule denoise as denoise_with_spread with:
         spread_sidecars=expand(f"{SPREAD}.json", drf=settings.drfs, allow_missing=True),
     wildcard_constraints:
         subject=among(COMPARED_SUBJECTS),
-        method=among(settings.methods_with_spread),
+        method=among(settings.methods_with_std),
 
 
 # A low dose that has no normal one beside it, on its own grid.
@@ -59,7 +59,7 @@ rule denoise_alone:
         "<benchmarks>/denoise/{subject}_drf-{drf}_{method}.tsv"
     wildcard_constraints:
         subject=among(ALONE),
-        method=among(set(settings.fitted_methods) - set(settings.methods_with_spread)),
+        method=among(set(settings.fitted_methods) - set(settings.methods_with_std)),
     threads: 1
     resources:
         mem_mb=growing(4000),
@@ -79,4 +79,4 @@ use rule denoise_alone as denoise_alone_with_spread with:
         spread_sidecar=f"{SPREAD}.json",
     wildcard_constraints:
         subject=among(ALONE),
-        method=among(settings.methods_with_spread),
+        method=among(settings.methods_with_std),

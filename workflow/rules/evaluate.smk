@@ -68,7 +68,7 @@ rule coverage:
     benchmark:
         "<benchmarks>/coverage/{subject}_{method}.tsv"
     wildcard_constraints:
-        method=among(settings.methods_with_spread),
+        method=among(settings.methods_with_std),
     threads: 1
     resources:
         mem_mb=growing(2000),
@@ -86,7 +86,7 @@ use rule merge_metrics as merge_coverage with:
         tables=expand(
             "<results>/metrics/{subject}_{method}_coverage.csv",
             subject=subjects_of("test"),
-            method=settings.methods_with_spread,
+            method=settings.methods_with_std,
         ),
     output:
         table="<results>/metrics/coverage.csv",

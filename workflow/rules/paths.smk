@@ -100,6 +100,6 @@ def images_of_alone(*suffixes):
         for name, subject in ALONE.items()
         for drf in subject.lows
         for method in methods_for(name)
-        for pattern in (DENOISED, *([SPREAD] if method in settings.methods_with_spread else []))
+        for pattern in (DENOISED, *([SPREAD] if method in settings.methods_with_std else []))
         for suffix in suffixes
     ]

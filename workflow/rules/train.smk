@@ -22,7 +22,9 @@ rule fit:
         runtime=growing(240),
         gpu=0,  # a profile gives them; so many processes train together
     params:
-        settings=lambda wildcards: settings.of_method(wildcards.method),
+        settings=lambda wildcards: settings.of_method(wildcards.method).model_dump(mode="json"),
+        seed=lookup(dpath="seed", within=config),
+        metrics=lambda wildcards: config["metrics"] if method(wildcards.method).selects else {},
         splits={name: subjects[name].split for name in subjects_of("train", "validation")},
         drfs=lookup(dpath="train_drfs", within=config),
     message:

@@ -6,7 +6,8 @@ from pathlib import Path
 from csrd.errors import plain_errors
 
 with plain_errors(snakemake.log[0]):
-    from csrd.methods.base import TrainingPair
+    from csrd.config.sections import Metrics
+    from csrd.methods import FitContext, TrainingPair, method
     from csrd.methods.train import train
 
     given, params = snakemake.input, snakemake.params
@@ -19,11 +20,7 @@ with plain_errors(snakemake.log[0]):
     ]
     folder = Path(snakemake.output.model).parent
     processes = max(snakemake.resources.gpu, 1)
-    train(
-        snakemake.wildcards.method,
-        pairs,
-        params.settings,
-        folder,
-        threads=snakemake.threads,
-        processes=processes,
-    )
+    key = snakemake.wildcards.method
+    settings = method(key).Settings(**params.settings)
+    context = FitContext(params.seed, Metrics(**params.metrics), snakemake.threads)
+    train(key, pairs, settings, folder, context, processes=processes)

@@ -25,8 +25,7 @@ from csrd.cohort.derivatives import find_pairs
 from csrd.config import Config, load
 from csrd.io.files import read_json
 from csrd.io.volume import Volume
-from csrd.methods import method
-from csrd.methods.base import TrainingPair
+from csrd.methods import FitContext, TrainingPair, method
 from csrd.methods.denoise import applied
 from csrd.methods.train import train
 from csrd.metrics.evaluate import KEYS, evaluate, merge, read_csv
@@ -116,8 +115,9 @@ def in_place(place: Place, given: argparse.Namespace, settings: Config, methods:
         for key in methods:
             asked = settings.of_method(key)
             if given.steps:
-                asked["training"]["steps"] = given.steps
-            train(key, pairs, asked, folder / key, threads=place.threads)
+                asked = asked.updated(training={"steps": given.steps})
+            context = FitContext(settings.seed, settings.metrics, place.threads)
+            train(key, pairs, asked, folder / key, context)
         torch.set_num_threads(1)  # as the rules that denoise and evaluate have it
         fitted = {key: method(key).load(folder / key) for key in methods}
         tables = []

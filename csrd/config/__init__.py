@@ -198,7 +198,3 @@ def schema() -> str:
     content = {"$schema": "https://json-schema.org/draft/2020-12/schema", **content}
     header = "# Written by `python -m csrd.config`; edit the sections in csrd/config/ and csrd/methods/.\n"
     return header + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110)
-
-
-if __name__ == "__main__":
-    SCHEMA.write_text(schema())

@@ -1,4 +1,4 @@
-"""The report stage's page: the results in sentences, tables, figures and checks, the settings and versions."""
+"""The report stage's page: results in sentences, tables, figures and checks, the settings and versions."""
 
 import platform
 from collections.abc import Iterable, Mapping
@@ -60,8 +60,8 @@ class Pictures:
 class Files:
     """A run's files: its `metrics`, and where there are any, the merged tables of other measurements.
 
-    `coverage` of predicted intervals, `truth` the metrics against the noise-free truth, `regions` the uptake by
-    region, `benchmarks` the folder of the run's benchmark files, `sidecars` those of the normal doses' images.
+    `coverage` of predicted intervals, `truth` the metrics against the noise-free truth, `regions` the uptake
+    by region, `benchmarks` the folder of benchmark files, `sidecars` those of the normal doses' images.
     """
 
     metrics: str | Path

@@ -38,8 +38,8 @@ class Learned(Method):
     """A network with the settings it is trained by and its calibration.
 
     A subclass defines the network, its residual's unit, its loss and its patches. The card, ``model.json``,
-    holds the settings that a fitted model needs, by part: those in `preprocessing` and `inference`, and as its
-    architecture all others but those in `training_only`.
+    holds the settings that a fitted model needs, by part: those in `preprocessing` and `inference`, and as
+    its architecture all others but those in `training_only`.
     """
 
     trained = True

@@ -64,7 +64,7 @@ class Timed(Csrd):
 
     @classmethod
     def seconds_a_step(cls, warm: int = 0) -> float:
-        """Return the median CPU time from one step to the next, which validations in between do not change."""
+        """Return the median CPU time from one step to the next; validations in between do not change it."""
         return float(np.median(np.diff(cls.starts[warm:])))
 
 

@@ -1,4 +1,4 @@
-"""What a trained denoiser says of one scan of any size: the residual's mean, and samples of it."""
+"""The posterior of one scan of any size by a trained denoiser: the residual's mean, and samples of it."""
 
 import math
 import os
@@ -14,7 +14,7 @@ from csrd.diffusion.precondition import Denoiser
 from csrd.diffusion.sampler import Churn, heun
 from csrd.diffusion.tiles import Box, tiled
 from csrd.seeds import key64
-from csrd.train.patches import moved_up
+from csrd.train.patches import translated
 
 GROUPS_OF_PROCESS, CGROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 HALO = 16
@@ -34,20 +34,20 @@ class Posterior:
         *,
         precision: Callable[[], AbstractContextManager],
         mirrored: Tensor | None = None,
-        moves: tuple[int, ...] = (0,),
+        translations: tuple[int, ...] = (0,),
         tile: int | None = None,
     ) -> None:
         """Bind a denoiser to `conditions` (C, X, Y, Z), on its device, and to the log of the drf.
 
         `mean` is that of several views: of `conditions` and, where given, of `mirrored`, which are those
-        of the scan with X the other way round; of each moved up by each of `moves` voxels along every axis.
-        A network that works on coarser grids too says something a little different of every view.
+        of the scan with X the other way round; of each translated by each of `translations` voxels along every
+        axis. A network that works on coarser grids too has slightly different outputs for every view.
         `tile` is the edge of the tiles in voxels; None: the whole volume where it fits into memory.
         """
         self.denoiser, self.seed, self.precision = denoiser.eval(), seed, precision
         self.shape = tuple(conditions.shape[1:])
-        self.conditions = grown(conditions, denoiser.network.factor)[None]
-        self.given, self.mirrored, self.moves = conditions, mirrored, moves
+        self.conditions = padded(conditions, denoiser.network.factor)[None]
+        self.scan, self.mirrored, self.translations = conditions, mirrored, translations
         self.dose = torch.tensor([dose], dtype=torch.float32, device=conditions.device)
         self._mean: Tensor | None = None
         self.tile = tile or tile_that_fits(
@@ -56,11 +56,11 @@ class Posterior:
 
     @torch.no_grad()
     def mean(self) -> Tensor:
-        """Return E[r | conditions] as the network was trained to say it when shown no residual."""
+        """Return E[r | conditions], for which the network was trained without a residual as input."""
         if self._mean is None:
-            views = [self._seen(self.given, by) for by in self.moves]
+            views = [self._view(self.scan, by) for by in self.translations]
             if self.mirrored is not None:
-                views += [self._seen(self.mirrored, by).flip(0) for by in self.moves]
+                views += [self._view(self.mirrored, by).flip(0) for by in self.translations]
             self._mean = torch.stack(views).mean(0)
         return self._mean
 
@@ -73,22 +73,22 @@ class Posterior:
     def sample(
         self, number: int, sigmas: list[float], churn: Churn | None = None, *, from_mean: bool = False
     ) -> Tensor:
-        """Return sample `number`, which depends on the seed and on nothing that was drawn before.
+        """Return sample `number`, which depends on the seed and on no other sample.
 
         `from_mean` starts around the posterior mean (see `heun`).
         """
-        centre = grown(self.mean()[None], self.denoiser.network.factor)[None] if from_mean else 0.0
+        centre = padded(self.mean()[None], self.denoiser.network.factor)[None] if from_mean else 0.0
         denoise, fresh = partial(self._denoise, conditions=self.conditions), partial(self._noise, number)
         return self._cropped(heun(denoise, self._noise(number), sigmas, churn, fresh, centre))
 
-    def _seen(self, conditions: Tensor, by: int) -> Tensor:
-        """Return the mean that conditions (C, X, Y, Z) tell when moved up by so many voxels."""
-        moved = grown(moved_up(conditions[None], by)[0], self.denoiser.network.factor)[None]
+    def _view(self, conditions: Tensor, by: int) -> Tensor:
+        """Return the mean given conditions (C, X, Y, Z) that are translated by so many voxels."""
+        moved = padded(translated(conditions[None], by)[0], self.denoiser.network.factor)[None]
         mean = self._denoise(torch.zeros_like(moved[:, :1]), self.denoiser.blank, moved)
         return mean[0, 0][tuple(slice(by, by + n) for n in self.shape)].float()
 
     def _denoise(self, r: Tensor, sigma: float, conditions: Tensor) -> Tensor:
-        """Return D(r; σ, conditions) of the grown volume (1, 1, X, Y, Z), tile by tile where it must be."""
+        """Return D(r; σ, conditions) of the padded volume (1, 1, X, Y, Z), tile by tile where it must be."""
         level = torch.full((1,), sigma, device=r.device)
 
         def evaluate(box: Box) -> Tensor:
@@ -101,7 +101,7 @@ class Posterior:
         return tiled(evaluate, tuple(r.shape[2:]), self.tile, halo(self.denoiser.network))
 
     def _noise(self, *names: str | int) -> Tensor:
-        """Return unit noise for the grown volume: one field, whatever the tiles."""
+        """Return unit noise for the padded volume: one field, whatever the tiles."""
         device = self.conditions.device
         generator = Generator(device).manual_seed(key64(self.seed, *names) % 2**63)
         return torch.randn(1, 1, *self.conditions.shape[2:], generator=generator, device=device)
@@ -151,8 +151,8 @@ def _limits() -> Iterator[float]:
                 yield math.inf if limit == "max" else float(limit)
 
 
-def grown(x: Tensor, factor: int) -> Tensor:
-    """Return (C, X, Y, Z) grown at its ends to multiples of `factor`, the last voxels repeated."""
+def padded(x: Tensor, factor: int) -> Tensor:
+    """Return (C, X, Y, Z) padded at its ends to multiples of `factor`, the last voxels repeated."""
     grow = [-n % factor for n in x.shape[1:]]
     if not any(grow):
         return x

@@ -168,7 +168,7 @@ class Csrd(Learned):
 
         denoiser = self.denoiser
         levels = NoiseLevels(self.settings.P_mean, self.settings.P_std, self.settings.blank)
-        sigma = torch.cat([levels.draw(1, denoiser, generator) for generator in batch.generators])
+        sigma = torch.cat([levels.sample(1, denoiser, generator) for generator in batch.generators])
         return residual_loss(denoiser, batch.target, batch.inputs, batch.dose, sigma, batch.noise())
 
     def scan(self, pair: TrainingPair) -> Scan:
@@ -253,7 +253,7 @@ class Csrd(Learned):
             key64(self.seed, hashlib.sha256(np.ascontiguousarray(upright.array)).hexdigest()),
             precision=partial(precision, self.device),
             mirrored=self._mirrored(conditions),
-            moves=self.translations,
+            translations=self.translations,
         )
         levels = noise_levels(sampler.steps, sampler.sigma_min, sampler.sigma_max, sampler.rho)
         churn = Churn(sampler.S_churn, sampler.S_min, sampler.S_max, sampler.S_noise)

@@ -132,12 +132,12 @@ def _step(
 ) -> tuple[float, float]:
     """Take one step; return its loss and the gradient's norm."""
     counters = state.counters
-    samples = group.share(training.batch)
+    samples = group.part(training.batch)
     torch.manual_seed(key64(patches.seed, "dropout", counters.step, group.rank) % 2**63)
     loss = torch.zeros((), device=state.weights[0].device)
     if samples:
         with precision():
-            loss = task.losses(patches.draw(counters.step, samples)).sum() / training.batch
+            loss = task.losses(patches.batch(counters.step, samples)).sum() / training.batch
         loss.backward()
     for weight in state.weights:
         weight.grad = torch.zeros_like(weight) if weight.grad is None else weight.grad

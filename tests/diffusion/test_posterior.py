@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from csrd.diffusion import posterior as module
-from csrd.diffusion.posterior import Posterior, grown, halo, tile_that_fits
+from csrd.diffusion.posterior import Posterior, halo, padded, tile_that_fits
 from csrd.diffusion.precondition import Denoiser
 from csrd.diffusion.sampler import Churn, evaluations, noise_levels
 
@@ -72,20 +72,20 @@ def test_moved_views_are_of_the_same_voxels(small_edm2):
     made = partial(Posterior, denoiser, dose=math.log(4), seed=1, precision=nullcontext)
     further = torch.nn.functional.pad(conditions[None], (1, 0) * 3, mode="replicate")[0]
     there, moved = made(conditions).mean(), made(further).mean()[1:, 1:, 1:]
-    torch.testing.assert_close(made(conditions, moves=(0, 1)).mean(), (there + moved) / 2)
+    torch.testing.assert_close(made(conditions, translations=(0, 1)).mean(), (there + moved) / 2)
     assert (there - moved).abs().max() > 1e-2
-    both = made(conditions, mirrored=conditions.flip(1), moves=(0, 1))
-    back = made(conditions.flip(1), moves=(0, 1)).mean().flip(0)
+    both = made(conditions, mirrored=conditions.flip(1), translations=(0, 1))
+    back = made(conditions.flip(1), translations=(0, 1)).mean().flip(0)
     torch.testing.assert_close(both.mean(), ((there + moved) / 2 + back) / 2)
 
 
 def test_growing_repeats_the_last_voxels():
     x = torch.rand(2, 5, 8, 3)
-    y = grown(x, 4)
+    y = padded(x, 4)
     assert y.shape == (2, 8, 8, 4)
     i, k = torch.arange(8).clamp(max=4), torch.arange(4).clamp(max=2)
     assert torch.equal(y, x[:, i][..., k])
-    assert grown(x, 1) is x
+    assert padded(x, 1) is x
 
 
 def test_a_sample_depends_on_seed_and_number_alone(small_edm2):

@@ -94,11 +94,11 @@ class SliceMethod(Learned):
         import torch
 
         from csrd.train.device import precision
-        from csrd.train.patches import moved_up
+        from csrd.train.patches import translated
 
         with precision(self.device):
             parts = [
-                residual_of(self.network, moved_up(part.to(self.device), by), self.factor)
+                residual_of(self.network, translated(part.to(self.device), by), self.factor)
                 for part in slices.split(APPLY_BATCH)
             ]
         return torch.cat(parts)[:, 0, by:, by:].permute(1, 2, 0)

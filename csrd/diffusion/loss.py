@@ -10,7 +10,7 @@ from csrd.diffusion.precondition import Denoiser
 
 @dataclass(frozen=True)
 class NoiseLevels:
-    """ln σ ~ N(`mean`, `std`²) (EDM, Table 1: P_mean, P_std); a fraction `blank` of patches sees no residual."""
+    """ln σ ~ N(`mean`, `std`²) (EDM, Table 1: P_mean, P_std); a fraction `blank` sees no residual."""
 
     mean: float
     std: float

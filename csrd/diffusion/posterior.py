@@ -40,8 +40,8 @@ class Posterior:
         """Bind a denoiser to `conditions` (C, X, Y, Z), on its device, and to the log of the drf.
 
         `mean` is that of several views: of `conditions` and, where given, of `mirrored`, which are those
-        of the scan with X the other way round; of each translated by each of `translations` voxels along every
-        axis. A network that works on coarser grids too has slightly different outputs for every view.
+        of the scan with X the other way round; of each translated along every axis by each of `translations`
+        voxels. A network that works on coarser grids too has slightly different outputs for every view.
         `tile` is the edge of the tiles in voxels; None: the whole volume where it fits into memory.
         """
         self.denoiser, self.seed, self.precision = denoiser.eval(), seed, precision

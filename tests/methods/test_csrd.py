@@ -105,14 +105,6 @@ def test_fraction_is_selected_on_validation_subjects(model):
     assert selected["tried"]["1.0"]["psnr"] < selected["tried"]["0.0"]["psnr"]
 
 
-def test_fraction_is_selected_by_the_configured_metrics(model, tmp_path):
-    fitted, pair = method("csrd").load(model), head(3, 4, "validation")
-    ours, theirs = (fitted.select([pair], Metrics(protocol=name)) for name in ("default", "released"))
-    assert ours["tried"]["0.0"]["mae"] != theirs["tried"]["0.0"]["mae"]
-    with pytest.raises(InputError, match="csrd weights vgg19"):
-        fitted.select([pair], Metrics(vgg="vgg19", weights=str(tmp_path)))
-
-
 def test_mr_is_needed_where_it_was_trained_with(model, model_without_mr):
     pair = head(7, 4)
     with pytest.raises(InputError, match="csrd needs the MR; give it with --mr"):
@@ -171,6 +163,17 @@ def test_an_mr_is_not_denoised_as_pet(model, tmp_path):
             "csrd", model, {4: tmp_path / "mr.nii.gz"}, tmp_path / "mr.nii.gz", {4: tmp_path / "out.nii.gz"}
         )
     assert not (tmp_path / "out.nii.gz").exists()
+
+
+def test_selection_is_by_the_configured_metrics_and_repeats_no_training(pairs, settings, tmp_path):
+    options = settings("csrdnomr", training={"steps": 8, "batch": 2, "lr": 0.01})
+    theirs = replace(ONE_THREAD, metrics=Metrics(vgg="vgg19", weights=str(tmp_path)))
+    with pytest.raises(InputError, match="csrd weights vgg19"):
+        train("csrdnomr", pairs, options, tmp_path / "csrdnomr", theirs)
+    (state,) = tmp_path.glob(".csrdnomr-training/*/done.json")
+    trained = state.stat().st_mtime_ns
+    train("csrdnomr", pairs, options, tmp_path / "csrdnomr", ONE_THREAD)
+    assert state.stat().st_mtime_ns == trained
 
 
 def test_a_finished_training_is_not_repeated_and_a_changed_voxel_retrains(pairs, settings, tmp_path):

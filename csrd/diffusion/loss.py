@@ -16,7 +16,7 @@ class NoiseLevels:
     std: float
     blank: float = 0.0
 
-    def sample(self, n: int, denoiser: Denoiser, generator: Generator) -> Tensor:
+    def draw(self, n: int, denoiser: Denoiser, generator: Generator) -> Tensor:
         """Return (n,) noise levels; those of patches for the posterior mean are `denoiser.blank`."""
         normal = torch.randn(n, generator=generator, device=generator.device)
         uniform = torch.rand(n, generator=generator, device=generator.device)

@@ -168,7 +168,7 @@ class Csrd(Learned):
 
         denoiser = self.denoiser
         levels = NoiseLevels(self.settings.P_mean, self.settings.P_std, self.settings.blank)
-        sigma = torch.cat([levels.sample(1, denoiser, generator) for generator in batch.generators])
+        sigma = torch.cat([levels.draw(1, denoiser, generator) for generator in batch.generators])
         return residual_loss(denoiser, batch.target, batch.inputs, batch.dose, sigma, batch.noise())
 
     def scan(self, pair: TrainingPair) -> Scan:

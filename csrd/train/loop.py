@@ -137,7 +137,7 @@ def _step(
     loss = torch.zeros((), device=state.weights[0].device)
     if samples:
         with precision():
-            loss = task.losses(patches.batch(counters.step, samples)).sum() / training.batch
+            loss = task.losses(patches.draw(counters.step, samples)).sum() / training.batch
         loss.backward()
     for weight in state.weights:
         weight.grad = torch.zeros_like(weight) if weight.grad is None else weight.grad

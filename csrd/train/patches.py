@@ -75,7 +75,7 @@ class Patches:
         self.coordinates, self.mirror, self.mixed = coordinates, mirror, mixed
         self.mixers = [Mixer([other for other in scans if other.subject == scan.subject]) for scan in scans]
 
-    def batch(self, step: int, samples: range) -> Batch:
+    def draw(self, step: int, samples: range) -> Batch:
         """Return patches number `samples` of a step."""
         device = self.scans[0].inputs.device
         generators = [

@@ -55,7 +55,7 @@ def test_each_patch_has_its_own_loss(ideal):
 
 def test_noise_levels_are_lognormal_and_a_share_is_blank(zero):
     denoiser, n = Denoiser(zero, SIGMA_DATA), 100_000
-    drawn = NoiseLevels(-0.7, 1.4, 0.3).sample(n, denoiser, torch.Generator().manual_seed(0))
+    drawn = NoiseLevels(-0.7, 1.4, 0.3).draw(n, denoiser, torch.Generator().manual_seed(0))
     blank = drawn == denoiser.blank
     assert blank.float().mean() == pytest.approx(0.3, abs=5 * math.sqrt(0.21 / n))
     logarithm = drawn[~blank].log()
@@ -67,4 +67,4 @@ def test_noise_levels_are_lognormal_and_a_share_is_blank(zero):
 
 def test_without_a_share_nothing_is_blank(zero):
     denoiser = Denoiser(zero, SIGMA_DATA)
-    assert (NoiseLevels(0, 1).sample(1000, denoiser, torch.Generator()) < denoiser.blank).all()
+    assert (NoiseLevels(0, 1).draw(1000, denoiser, torch.Generator()) < denoiser.blank).all()

@@ -259,7 +259,7 @@ def test_a_volume_smaller_than_a_patch_is_seen_in_training_as_it_is_later(pairs,
     method_ = kind(options, kind.calibrated(pairs, options))
     scan = method_.scan(pair)
     assert scan.measured == pair.low.shape and min(scan.target.shape[1:]) == 40
-    (inputs,) = method_.patches([scan]).batch(0, range(1)).inputs
+    (inputs,) = method_.patches([scan]).draw(0, range(1)).inputs
     known = padded(coordinates(pair.low.shape, torch.device("cpu")), 40)
     places = [inputs[-3:], mirrored(inputs[-3:].clone(), coordinates=True)]
     assert any(torch.allclose(found, known) for found in places)

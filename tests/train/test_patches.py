@@ -17,7 +17,7 @@ def numbered(shape=SHAPE, dose=1.0, axis=0, offset=0) -> Scan:
 
 def drawn(patches: Patches, draws: int):
     """Return inputs, targets and doses of so many patches."""
-    batch = patches.batch(1, range(draws))
+    batch = patches.draw(1, range(draws))
     return batch.inputs, batch.target, batch.dose
 
 
@@ -71,7 +71,7 @@ def test_mirrored_coordinates_go_with_the_anatomy(axis):
 def test_a_scan_is_never_written_to():
     scan = numbered()
     patches = Patches([scan], (4, 3, 4), 0, coordinates=True)
-    batch = patches.batch(1, range(20))
+    batch = patches.draw(1, range(20))
     batch.inputs.zero_()
     assert torch.equal(scan.inputs, numbered().inputs)
 
@@ -93,18 +93,18 @@ def test_coordinates_span_the_volume():
 def test_a_patch_depends_on_seed_step_and_number_alone():
     scans = [numbered(), numbered(offset=1000)]
     first = Patches(scans, (4, 3, 4), 5)
-    batch = first.batch(7, range(6))
+    batch = first.draw(7, range(6))
     noise = batch.noise()
     again = Patches(scans, (4, 3, 4), 5)
     torch.manual_seed(123)
-    again.batch(6, range(3)).noise()
+    again.draw(6, range(3)).noise()
     for rank in range(4):  # as four processes share them
         share = Processes(rank, 4).part(6)
-        part = again.batch(7, share)
+        part = again.draw(7, share)
         assert torch.equal(part.inputs, batch.inputs[list(share)])
         assert torch.equal(part.target, batch.target[list(share)])
         assert torch.equal(part.noise(), noise[list(share)])
-    for other in (first.batch(8, range(6)), Patches(scans, (4, 3, 4), 6).batch(7, range(6))):
+    for other in (first.draw(8, range(6)), Patches(scans, (4, 3, 4), 6).draw(7, range(6))):
         assert not torch.equal(other.inputs, batch.inputs)
     assert len({float(n) for n in noise[:, 0, 0, 0, 0]}) == 6
 
@@ -123,7 +123,7 @@ def test_none_takes_the_whole_axis_and_a_large_patch_is_cut():
 
 
 def test_noise_is_standard_normal():
-    noise = Patches([numbered()], (6, 6, 6), 0).batch(1, range(100)).noise()
+    noise = Patches([numbered()], (6, 6, 6), 0).draw(1, range(100)).noise()
     assert noise.shape == (100, 1, 6, 6, 6)
     assert noise.mean() == pytest.approx(0, abs=5 / noise.numel() ** 0.5)
     assert noise.var() == pytest.approx(1, abs=5 * (2 / noise.numel()) ** 0.5)
@@ -142,7 +142,7 @@ def test_mixed_noise_is_that_of_the_dose_it_says():
     # binomial thinning of N counts by d leaves a residual with variance N (d - 1), whichever d it is
     counts = 400.0
     scans = [thinned(torch.full((24, 24, 24), counts), drf, drf) for drf in (4, 6, 8)]
-    batch = Patches(scans, (24, 24, 24), 3, mixed=1.0).batch(1, range(60))
+    batch = Patches(scans, (24, 24, 24), 3, mixed=1.0).draw(1, range(60))
     drf = batch.dose.exp()
     assert 3 <= drf.min() < 4 and 8 < drf.max() <= 12
     low, residual = batch.inputs[:, :1], batch.target * (2 * drf**0.5)[:, None, None, None, None]
@@ -155,7 +155,7 @@ def test_mixed_noise_is_that_of_the_dose_it_says():
 def test_only_noise_of_one_subject_is_mixed():
     flat = torch.full((8, 8, 8), 100.0)
     scans = [thinned(flat, 4, 1, "a"), thinned(100 * flat, 4, 2, "b")]
-    batch = Patches(scans, (8, 8, 8), 3, mixed=1.0).batch(1, range(40))
+    batch = Patches(scans, (8, 8, 8), 3, mixed=1.0).draw(1, range(40))
     spread = batch.target.std((1, 2, 3, 4))
     bright = batch.inputs[:, 0].mean((1, 2, 3)) > 1000
     assert spread[bright].min() > 5 * spread[~bright].max()
@@ -163,6 +163,6 @@ def test_only_noise_of_one_subject_is_mixed():
 
 def test_a_share_is_mixed_and_the_rest_is_as_it_was_measured():
     scans = [thinned(torch.full((8, 8, 8), 100.0), drf, drf) for drf in (4, 8)]
-    dose = Patches(scans, (8, 8, 8), 3, mixed=0.3).batch(1, range(600)).dose
+    dose = Patches(scans, (8, 8, 8), 3, mixed=0.3).draw(1, range(600)).dose
     pure = torch.isclose(dose.exp(), torch.tensor(4.0)) | torch.isclose(dose.exp(), torch.tensor(8.0))
     assert (~pure).float().mean() == pytest.approx(0.3, abs=5 * (0.21 / 600) ** 0.5)

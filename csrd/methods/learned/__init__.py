@@ -16,6 +16,7 @@ from csrd.methods.base import MODEL_FILE, FitContext, Method, TrainingPair
 from csrd.methods.learned.scaling import Head, mr_channel
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from torch import Tensor, nn
@@ -87,6 +88,10 @@ class Learned(Method):
     @abstractmethod
     def patches(self, scans: list[Scan]) -> Patches:
         """Return the source of training patches."""
+
+    def estimator(self, pair: TrainingPair) -> Callable[[], np.ndarray]:
+        """Return a function that denoises an upright pair by the weights at the time of the call."""
+        return lambda: self.apply(pair.low, pair.mr, pair.drf).array
 
     def smallest_edge(self) -> int:
         """Return the edge in voxels of the smallest feature maps in training (see `precision`)."""

@@ -65,6 +65,7 @@ class ValidatedTraining:
 
     def __init__(self, method: Learned, validation: list[TrainingPair]) -> None:
         self.method, self.network, self.validation = method, method.network, validation
+        self.estimators = [method.estimator(pair) for pair in validation]
 
     def losses(self, batch: Batch) -> Tensor:
         return self.method.losses(batch)
@@ -75,10 +76,9 @@ class ValidatedTraining:
         Both in the head's mask, the PSNR over the normal dose's maximum there.
         """
         errors = []
-        for pair in self.validation:
+        for pair, estimator in zip(self.validation, self.estimators, strict=True):
             mask = pair.mask.array > 0
-            image = self.method.apply(pair.low, pair.mr, pair.drf).array
-            error = (image - pair.normal.array)[mask]
+            error = (estimator() - pair.normal.array)[mask]
             psnr = 20 * np.log10(pair.normal.array[mask].max() / np.sqrt((error**2).mean()))
             errors.append((np.abs(error).mean(), psnr))
         return dict(zip(("mae", "psnr"), np.mean(errors, 0).tolist(), strict=True)) if errors else {}

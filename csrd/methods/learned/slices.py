@@ -16,9 +16,12 @@ from csrd.methods.learned import Learned
 from csrd.methods.learned.scaling import Head
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor, nn
 
     from csrd.io.volume import Volume
+    from csrd.methods.base import TrainingPair
     from csrd.train.patches import Batch, Patches, Scan
 
 AXIAL_SLICE = (None, None, 1)  # voxels of a training patch, of an upright volume
@@ -65,6 +68,10 @@ class SliceMethod(Learned):
                 f"axial slices have {listed} voxels, and {self.key} trains on one size; crop alike"
             )
         return Patches(scans, AXIAL_SLICE, self.seed, mixed=self.settings.mixed)
+
+    def estimator(self, pair: TrainingPair) -> Callable[[], np.ndarray]:
+        slices, scale = self.slices(pair.low, pair.mr)  # once: finding a head takes time
+        return lambda: self.denoised(pair.low.array, slices, scale)
 
     def apply(self, low: Volume, mr: Volume | None, drf: float) -> Volume:
         turned = low.canonical()

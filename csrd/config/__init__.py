@@ -69,7 +69,7 @@ class Config(Section):
     def _complete_blocks_of_differences(cls, values: Any) -> Any:
         """Fill the block of a method that only says what differs from another method's."""
         for key, method in _methods().items():
-            if method.like and isinstance(values, Mapping):
+            if method.like and key in cls.model_fields and isinstance(values, Mapping):
                 blocks = [values.get(name, {}) for name in (method.like, key)]
                 if all(isinstance(block, Mapping) for block in blocks):
                     values = {**values, key: merged(*blocks)}

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from csrd.io.files import whole_file
-from csrd.metrics.evaluate import read_csv
+from csrd.io.tables import read_csv
 from csrd.report import paper
 from csrd.report.curves import COLOURS, INK, MARKERS, SOFT, panels_of
 from csrd.report.html import Cell, fragment, page, picture, plain_table

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from csrd.metrics.evaluate import read_csv
+from csrd.io.tables import read_csv
 from csrd.metrics.regions import NORMAL
 from csrd.report import paper
 from csrd.report.curves import COLOURS, INK, SOFT, panels_of

@@ -1,10 +1,12 @@
-"""The scanner that a list-mode file was made with: by its name, or by what a PETSIRD file says of it."""
+"""The scanner of a list-mode file, by its name or as a PETSIRD file describes it."""
+
+from pathlib import Path
 
 import numpy as np
 
-from csrd.listmode import ListMode, PetsirdListMode
+from csrd.listmode import ListMode, PetsirdListMode, open_listmode
 from csrd.listmode.petsird.grid import Grid
-from csrd.scanner.geometry import Scanner, scanner_of
+from csrd.scanner.geometry import Scanner, hrrt, scanner_of
 from csrd.scanner.response import line_factors
 from csrd.seeds import generator
 
@@ -19,6 +21,11 @@ def scanner_of_scan(listmode: ListMode) -> Scanner:
     if isinstance(listmode, PetsirdListMode):
         return petsird_scanner(listmode.grid)
     return scanner_of(listmode.scanner)
+
+
+def scanner_in(path: str | Path | None) -> Scanner:
+    """Return the scanner of the list-mode file at a path; without one the HRRT."""
+    return scanner_of_scan(open_listmode(path)) if path else hrrt()
 
 
 def petsird_scanner(grid: Grid) -> Scanner:

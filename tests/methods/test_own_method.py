@@ -23,14 +23,14 @@ import yaml
 from csrd.config import load
 from csrd.methods import keys
 from csrd.methods.base import TrainingPair
-from csrd.methods.denoise import denoise
 from csrd.methods.train import train
+from csrd.stages.predict import predict
 
 folder, config = Path(sys.argv[1]), load(yaml.safe_load(sys.argv[2]))
 files = {name: folder / f"{name}.nii.gz" for name in ("low", "normal", "mask")}
 pairs = [TrainingPair("sub-01", 4, mr=None, **files)]
 train("gaussian", pairs, config.of_method("gaussian"), folder / "model")
-denoise("gaussian", folder / "model", {4: files["low"]}, None, {4: folder / "out.nii.gz"})
+predict([files["low"]], [folder / "out.nii.gz"], model=folder / "model", drf=4)
 print(json.dumps({"methods": config.methods, "fitted": config.fitted_methods, "keys": keys()}))
 """
 

@@ -1,29 +1,22 @@
 """Fit one method on the training subjects."""
 
-from itertools import product
 from pathlib import Path
 
 from csrd.errors import plain_errors
 
 with plain_errors(snakemake.log[0]):
-    from csrd.methods.base import TrainingPair
-    from csrd.methods.train import train
+    from csrd.stages.fit import fit
 
     given, params = snakemake.input, snakemake.params
-    images = zip(params.splits.items(), given.normals, given.mrs, given.masks, strict=True)
-    pairs = [
-        TrainingPair(subject, drf, low, normal, mr, mask, split)
-        for low, (((subject, split), normal, mr, mask), drf) in zip(
-            given.lows, product(images, params.drfs), strict=True
-        )
-    ]
-    folder = Path(snakemake.output.model).parent
-    processes = max(snakemake.resources.gpu, 1)
-    train(
+    fit(
         snakemake.wildcards.method,
-        pairs,
+        params.splits,
         params.settings,
-        folder,
+        Path(snakemake.output.model).parent,
+        lows=given.lows,
+        normals=given.normals,
+        mrs=given.mrs,
+        masks=given.masks,
         threads=snakemake.threads,
-        processes=processes,
+        processes=max(snakemake.resources.gpu, 1),
     )

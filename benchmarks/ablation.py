@@ -27,7 +27,6 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from csrd.cohort import subjects
-from csrd.cohort.derivatives import find_pairs
 from csrd.config import Config, load
 from csrd.config.sections import Metrics
 from csrd.diffusion.precondition import Denoiser
@@ -40,6 +39,7 @@ from csrd.methods.csrd import CRITERIA, SIGMA_DATA, Csrd, CsrdSettings
 from csrd.metrics import METRICS
 from csrd.metrics.evaluate import metrics_of
 from csrd.metrics.metric import Metric
+from csrd.stages.fit import aligned_pairs
 from csrd.train.patches import Batch
 
 WARM, MEASURED = 4, 16  # steps before a row's training that are not timed, and that are
@@ -175,8 +175,8 @@ def main() -> None:
         if not given.table:
             wanted, config = chosen(given.row), made_by(given.results, given.config)
             splits = {one.id: one.split for one in subjects(config) if one.split in ("train", "validation")}
-            files = find_pairs(given.results / "derivatives" / "csrd", splits, config.train_drfs)
-            ablation = Ablation([TrainingPair(**pair).load() for pair in files], given.seconds, given.sampled)
+            pairs = aligned_pairs(given.results / "derivatives" / "csrd", splits, config.train_drfs)
+            ablation = Ablation([pair.load() for pair in pairs], given.seconds, given.sampled)
             for seed in given.seed or [config.seed]:
                 ablation.run(wanted, seed, out)
         print("\n\n".join(report(records(out, given.seconds), given.by_dose)))

@@ -21,15 +21,16 @@ import torch
 import yaml
 
 from csrd import cohort
-from csrd.cohort.derivatives import find_pairs
 from csrd.config import Config, load
 from csrd.io.files import read_json
+from csrd.io.tables import KEYS, read_csv
 from csrd.io.volume import Volume
-from csrd.methods import FitContext, TrainingPair, method
+from csrd.methods import FitContext, method
 from csrd.methods.denoise import applied
 from csrd.methods.train import train
-from csrd.metrics.evaluate import KEYS, evaluate, merge, read_csv
 from csrd.report.table import metrics_in, table1
+from csrd.stages.evaluate import evaluate, merge
+from csrd.stages.fit import aligned_pairs
 from csrd.train import device
 
 
@@ -109,7 +110,7 @@ def in_place(place: Place, given: argparse.Namespace, settings: Config, methods:
     subjects = {subject.id: subject for subject in cohort.subjects(settings)}
     aligned = given.results / "derivatives" / "csrd"
     fitted_on = {name: s.split for name, s in subjects.items() if s.split in ("train", "validation")}
-    pairs = [TrainingPair(**pair) for pair in find_pairs(aligned, fitted_on, settings.train_drfs)]
+    pairs = aligned_pairs(aligned, fitted_on, settings.train_drfs)
     with TemporaryDirectory(prefix="csrd-threads-") as name:
         folder = Path(name)
         for key in methods:
@@ -122,7 +123,7 @@ def in_place(place: Place, given: argparse.Namespace, settings: Config, methods:
         fitted = {key: method(key).load(folder / key) for key in methods}
         tables = []
         for subject in (name for name, s in subjects.items() if s.split == "test"):
-            tests = [TrainingPair(**p) for p in find_pairs(aligned, {subject: "test"}, settings.drfs)]
+            tests = aligned_pairs(aligned, {subject: "test"}, settings.drfs)
             images = {key: {} for key in methods}
             for key, pair in ((key, pair) for key in methods for pair in tests):
                 low, mr = Volume.load(pair.low), Volume.load(pair.mr, unit="arbitrary")

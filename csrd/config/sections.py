@@ -48,10 +48,10 @@ class Cohort(Section):
     """Unit of your own PET images whose JSON sidecar has no Units."""
     models: str | None = None
     """A folder of fitted methods, or packaged: those that come with CSR-D; null: methods are fitted."""
-    train: PositiveInt = 5
-    """Virtual subjects that methods are fitted on."""
+    train: Annotated[int, Field(ge=0)] = 5
+    """Virtual subjects that methods are fitted on; with `models` none is simulated."""
     validation: Annotated[int, Field(ge=0)] = 1
-    """Virtual subjects that settings are chosen on."""
+    """Virtual subjects that settings are chosen on; with `models` none is simulated."""
     test: PositiveInt = 2
     """Virtual subjects that the table is made of."""
     t1w: str | None = None

@@ -1,11 +1,8 @@
 """The posterior of one scan of any size by a trained denoiser: the residual's mean, and samples of it."""
 
-import math
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import Generator, Tensor, nn
@@ -14,9 +11,9 @@ from csrd.diffusion.precondition import Denoiser
 from csrd.diffusion.sampler import Churn, heun
 from csrd.diffusion.tiles import Box, tiled
 from csrd.seeds import key64
+from csrd.train.device import free_bytes
 from csrd.train.patches import translated
 
-GROUPS_OF_PROCESS, CGROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 HALO = 16
 """Voxels, at least. Tiles equal the whole where the halo covers the receptive field. The default network's
 has 60 voxels, but it hardly uses the outer ones: with random weights, tiles differ by 0.5 % of the spread."""
@@ -117,38 +114,11 @@ def halo(network: nn.Module) -> int:
 
 def tile_that_fits(network: nn.Module, shape: tuple[int, int, int], device: torch.device) -> int | None:
     """Return the edge of the largest tiles that fit into memory, None where the whole volume does."""
-    voxels = _free_bytes(device) / network.bytes_per_voxel
+    voxels = free_bytes(device) / network.bytes_per_voxel
     if shape[0] * shape[1] * shape[2] <= voxels:
         return None
     step = halo(network)
     return max(int(voxels ** (1 / 3)) // step * step, 4 * step)
-
-
-def _free_bytes(device: torch.device) -> float:
-    """Return the memory that an evaluation may take: what a GPU has free, half of what a computer has.
-
-    What torch keeps for later use counts as free: else tiles would depend on what was computed before. A
-    container's or a cluster job's limit is taken for what the computer has.
-    """
-    if device.type == "cuda":
-        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return 0.9 * (torch.cuda.mem_get_info(device)[0] + kept)
-    return 0.5 * min(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *_limits())
-
-
-def _limits() -> Iterator[float]:
-    """Yield the limits of this process's memory in bytes: its control groups', and SLURM's."""
-    if slurm := os.environ.get("SLURM_MEM_PER_NODE", "").removesuffix("M"):
-        yield float(slurm) * 2**20 or math.inf  # 0: all that the node has
-    for line in GROUPS_OF_PROCESS.read_text().splitlines() if GROUPS_OF_PROCESS.exists() else ():
-        _, controllers, group = line.split(":", 2)
-        older = "memory" in controllers.split(",")
-        root, name = (CGROUPS / "memory", "memory.limit_in_bytes") if older else (CGROUPS, "memory.max")
-        here = root / group.lstrip("/")
-        for folder in (here, *here.parents):
-            if folder.is_relative_to(root) and (folder / name).exists():
-                limit = (folder / name).read_text().strip()
-                yield math.inf if limit == "max" else float(limit)
 
 
 def padded(x: Tensor, factor: int) -> Tensor:

@@ -14,7 +14,7 @@ from csrd.errors import InputError
 from csrd.methods.base import FitContext, Method, TrainingPair
 
 GROUP = "csrd.methods"
-NOT_METHODS = {"base", "denoise", "scan", "train"}
+NOT_METHODS = {"base", "denoise", "train"}
 
 __all__ = ["FitContext", "Method", "MethodSettings", "TrainingPair"]
 

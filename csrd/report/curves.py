@@ -12,8 +12,8 @@ import pandas as pd
 
 from csrd.errors import InputError
 from csrd.io.files import whole_file
+from csrd.io.tables import read_csv
 from csrd.methods import in_row_order, label_of
-from csrd.metrics.evaluate import read_csv
 from csrd.report import paper
 from csrd.report.coverage import TARGETS
 from csrd.report.table import header

@@ -5,8 +5,8 @@ from pathlib import Path
 import pandas as pd
 
 from csrd.io.files import whole_file
+from csrd.io.tables import read_csv
 from csrd.methods import in_row_order, label_of
-from csrd.metrics.evaluate import read_csv
 from csrd.report.curves import COLOURS, INK, MARKERS, SOFT, panels_of
 from csrd.report.html import Cell, fragment, page, picture, plain_table
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from csrd.io.tables import read_csv
 from csrd.methods import in_row_order, label_of
-from csrd.metrics.evaluate import read_csv
 from csrd.metrics.regions import NORMAL
 from csrd.report.curves import COLOURS, INK, SOFT, panels_of
 from csrd.report.html import Cell, plain_table

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from csrd.align.derivatives import missing_keys
 from csrd.config import Config
+from csrd.io.bids import missing_keys
 from csrd.io.files import whole_file
+from csrd.io.tables import read_csv
 from csrd.methods import methods
 from csrd.metrics import PROTOCOLS
-from csrd.metrics.evaluate import read_csv
 from csrd.report.coverage import coverage_html, coverage_table
 from csrd.report.html import fragment, page, picture
 from csrd.report.regions import regions_html, regions_table

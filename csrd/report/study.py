@@ -16,9 +16,9 @@ from csrd import cohort
 from csrd.config import Config, load
 from csrd.errors import InputError, plain_errors
 from csrd.io.files import whole_file
+from csrd.io.tables import read_csv, write_csv
 from csrd.methods import label_of
 from csrd.metrics import METRICS
-from csrd.metrics.evaluate import read_csv, write_csv
 from csrd.report import curves
 from csrd.report.html import Cell, page, plain_table
 from csrd.report.statistics import AGAINST

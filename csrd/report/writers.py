@@ -5,8 +5,8 @@ from pathlib import Path
 import pandas as pd
 
 from csrd.io.files import whole_file
+from csrd.io.tables import read_csv, write_csv
 from csrd.methods import label_of
-from csrd.metrics.evaluate import read_csv, write_csv
 from csrd.report import paper
 from csrd.report.coverage import coverage_html, coverage_table
 from csrd.report.html import fragment, page

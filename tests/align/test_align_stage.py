@@ -4,27 +4,19 @@ import numpy as np
 import pytest
 from head_phantom import grid_points, rigid
 
-from csrd.align.align import AlignOutputs, align, align_mr
-from csrd.align.derivatives import REQUIRED_OF_PET, missing_keys, write_description
 from csrd.align.head import head_mask
 from csrd.align.register import displacement_mm
 from csrd.errors import InputError
+from csrd.io.bids import REQUIRED_OF_PET, Scan, missing_keys, write_description
 from csrd.io.files import read_json
 from csrd.io.volume import Volume, centred_affine
+from csrd.stages.align import AlignOutputs, align, align_mr
 
 SHAPE = (56, 68, 60)
 
 
 def outputs(root) -> AlignOutputs:
-    sub = root / "derivatives" / "csrd" / "sub-01"
-    return AlignOutputs(
-        reference=sub / "pet" / "sub-01_trc-DASB_rec-acstat_desc-reference_pet.nii.gz",
-        lowdose={4: sub / "pet" / "sub-01_trc-DASB_rec-acstatDrf4_desc-lowdose_pet.nii.gz"},
-        head=sub / "anat" / "sub-01_space-pet_desc-head_mask.nii.gz",
-        picture=root / "figures" / "sub-01_registration.png",
-        t1w=sub / "anat" / "sub-01_space-pet_desc-preproc_T1w.nii.gz",
-        transform=sub / "anat" / "sub-01_from-T1w_to-pet_xfm.json",
-    )
+    return AlignOutputs.of(Scan("sub-01", tracer="DASB"), root / "derivatives" / "csrd", [4])
 
 
 @pytest.fixture

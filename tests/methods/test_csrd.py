@@ -14,10 +14,10 @@ from csrd.io.files import read_json, sha256
 from csrd.io.volume import Volume
 from csrd.methods import method
 from csrd.methods.csrd import FRACTIONS, PRODUCTS, SIGMA_DATA, CsrdSettings
-from csrd.methods.denoise import denoise
 from csrd.methods.learned.scaling import DoseFromNoise, Head, ResidualDeviation, noise_level
 from csrd.methods.train import train
 from csrd.pretrained import packaged
+from csrd.stages.predict import predict
 from csrd.train.patches import coordinates, mirrored
 from tests.methods.conftest import ONE_THREAD, SHAPE, head
 
@@ -143,25 +143,23 @@ def test_files_with_standard_deviations_are_written_with_their_sidecar(model, tm
     pair = head(7, 4)
     pair.low.save(tmp_path / "low.nii.gz")
     pair.mr.save(tmp_path / "mr.nii.gz")
-    outs = {None: tmp_path / "out.nii.gz"}
-    denoise("csrd", model, {None: tmp_path / "low.nii.gz"}, tmp_path / "mr.nii.gz", outs,
-            {None: tmp_path / "std.nii.gz"}, product="average", samples=2, steps=2)  # fmt: skip
+    files = {"mr": tmp_path / "mr.nii.gz", "model": model}
+    low, out, std = ([tmp_path / f"{name}.nii.gz"] for name in ("low", "out", "std"))
+    predict(low, out, stds=std, **files, product="average", samples=2, steps=2)
     story = read_json(tmp_path / "out.json")
     assert story["DoseReductionFactorEstimated"] and story["DoseReductionFactor"] == pytest.approx(4, rel=0.3)
     assert story["Samples"] == 2 and story["Sampler"]["steps"] == 2 and story["Product"] == "average"
     assert len(story["WeightsSha256"]) == 64
     assert Volume.load(tmp_path / "std.nii.gz").same_grid(pair.low)
     with pytest.raises(InputError, match="no product 'best'; choose among table"):
-        denoise("csrd", model, {4: tmp_path / "low.nii.gz"}, tmp_path / "mr.nii.gz", outs, product="best")
+        predict(low, out, **files, product="best")
 
 
 def test_an_mr_is_not_denoised_as_pet(model, tmp_path):
     pair = head(7, 4)
     pair.mr.save(tmp_path / "mr.nii.gz")
     with pytest.raises(InputError, match="is no PET image .its unit is arbitrary.; give the low-dose image"):
-        denoise(
-            "csrd", model, {4: tmp_path / "mr.nii.gz"}, tmp_path / "mr.nii.gz", {4: tmp_path / "out.nii.gz"}
-        )
+        predict([tmp_path / "mr.nii.gz"], [tmp_path / "out.nii.gz"], model=model)
     assert not (tmp_path / "out.nii.gz").exists()
 
 

@@ -7,9 +7,10 @@ from csrd.errors import InputError
 from csrd.io.files import read_json
 from csrd.io.volume import Volume, centred_affine
 from csrd.methods import TrainingPair, keys, method
-from csrd.methods.denoise import denoise
-from csrd.methods.train import bring, train
+from csrd.methods.train import train
 from csrd.pretrained import locate, packaged
+from csrd.stages.fit import import_model
+from csrd.stages.predict import predict
 from tests.methods.conftest import ONE_THREAD
 
 SHAPE = (14, 13, 12)
@@ -39,10 +40,10 @@ def test_the_configuration_reads_from_the_methods_what_they_need():
 
 
 def test_a_fitted_model_is_brought_whole_or_not_at_all(tmp_path):
-    bring("csrdnomr", packaged("csrdnomr"), tmp_path / "models" / "csrdnomr")
+    import_model("csrdnomr", packaged("csrdnomr"), tmp_path / "models" / "csrdnomr")
     assert method("csrdnomr").load(tmp_path / "models" / "csrdnomr").voxel_mm.tolist() == [2.4375] * 3
     with pytest.raises(InputError, match="is of csrdnomr, not of csrd"):
-        bring("csrd", packaged("csrdnomr"), tmp_path / "models" / "csrd")
+        import_model("csrd", packaged("csrdnomr"), tmp_path / "models" / "csrd")
     assert not (tmp_path / "models" / "csrd").exists()
 
 
@@ -88,7 +89,7 @@ def test_every_dose_is_written_with_its_sidecar(tmp_path):
     outs = {d: pet / f"sub-01_trc-DASB_rec-acstatDrf{d}_desc-tv_pet.nii.gz" for d in (4, 10)}
     for drf, path in lows.items():
         volume(drf).save(path)
-    denoise("tv", tmp_path / "model", lows, None, outs)
+    predict(list(lows.values()), list(outs.values()), model=tmp_path / "model")
     for drf, path in outs.items():
         out = Volume.load(path)
         assert out.same_grid(volume()) and out.unit == "Bq/mL" and out.array.min() >= 0
@@ -96,13 +97,3 @@ def test_every_dose_is_written_with_its_sidecar(tmp_path):
         assert said["DoseReductionFactor"] == drf and said["Denoising"] == "TV" and said["Units"] == "Bq/mL"
         assert said["Sources"] == [f"bids::sub-01/pet/{lows[drf].name}"]
     assert np.var(Volume.load(outs[10]).array) < np.var(volume(10).array)
-
-
-def test_an_mr_on_another_grid_is_refused(tmp_path):
-    train("lowdose", [], MethodSettings(), tmp_path, ONE_THREAD)
-    volume().save(tmp_path / "low.nii.gz")
-    Volume(volume().array, centred_affine(SHAPE, 3.0)).save(tmp_path / "mr.nii.gz")
-    with pytest.raises(InputError, match="mr.nii.gz is not on the grid"):
-        denoise(
-            "lowdose", tmp_path, {4: tmp_path / "low.nii.gz"}, tmp_path / "mr.nii.gz", {4: tmp_path / "o.nii"}
-        )

@@ -23,15 +23,15 @@ import pandas as pd
 import yaml
 from csrd.config import load
 from csrd.methods import FitContext, TrainingPair, keys
-from csrd.methods.denoise import denoise
 from csrd.methods.train import train
 from csrd.report.writers import tables
+from csrd.stages.predict import predict
 
 folder, config = Path(sys.argv[1]), load(yaml.safe_load(sys.argv[2]))
 files = {name: folder / f"{name}.nii.gz" for name in ("low", "normal", "mask")}
 pairs = [TrainingPair("sub-01", 4, mr=None, **files)]
 train("gaussian", pairs, config.of_method("gaussian"), folder / "model", FitContext(config.seed))
-denoise("gaussian", folder / "model", {4: files["low"]}, None, {4: folder / "out.nii.gz"})
+predict([files["low"]], [folder / "out.nii.gz"], model=folder / "model", drf=4)
 rows = [("sub-01", 4, key, 1.0, 30.0) for key in config.methods]
 pd.DataFrame(rows, columns=["subject", "drf", "method", "mae", "psnr"]).to_csv(folder / "metrics.csv")
 known = {"methods": list(config.methods), "test_subjects": ["sub-01"], "drfs": [4], "train_drfs": [4]}

@@ -6,7 +6,7 @@ from csrd.config.sections import Metrics
 from csrd.errors import InputError
 from csrd.io.volume import Volume, centred_affine
 from csrd.metrics import haralick, vgg
-from csrd.metrics.evaluate import evaluate, merge
+from csrd.stages.evaluate import evaluate, merge
 
 SHAPE = (16, 16, 12)
 

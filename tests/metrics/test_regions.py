@@ -7,10 +7,11 @@ from scipy import ndimage
 
 from csrd.errors import InputError
 from csrd.io.volume import Volume, centred_affine
-from csrd.metrics.evaluate import merge
-from csrd.metrics.noise import noise, over_draws
-from csrd.metrics.regions import REGION_KEYS, Truth, recovered, regional, spot_masks, without_spots
-from csrd.metrics.truth import blurred, match_truth, resolution
+from csrd.metrics.noise import over_draws
+from csrd.metrics.regions import REGION_KEYS, recovered, spot_masks, without_spots
+from csrd.metrics.truth import blurred, resolution
+from csrd.stages.evaluate import merge
+from csrd.stages.regions import Truth, match_truth, noise, regions
 from csrd.virtual.template import REGIONS
 from csrd.virtual.tracer import Spot, apply_spot
 
@@ -109,7 +110,7 @@ def files(tmp_path, head) -> dict:
 def measure(files, out) -> pd.DataFrame:
     truth = Truth(files["activity"], files["labels"], files["spots"], files["matched"])
     images = {"tv": {4: files["tv"], 10: files["tv"]}, "erased": {10: files["erased"]}}
-    regional(files["normal"], files["mask"], truth, images, out, subject="sub-07")
+    regions(files["normal"], files["mask"], truth, images, out, subject="sub-07")
     return pd.read_csv(out).set_index(["method", "drf", "target", "region"])
 
 

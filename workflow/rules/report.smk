@@ -146,8 +146,8 @@ rule figure:
     input:
         code=code_of("report"),
         reference=f"{REFERENCE}.nii.gz",
-        mask=f"{ANAT}_space-pet_desc-head_mask.nii.gz",
-        mr=f"{ANAT}_space-pet_desc-preproc_T1w.nii.gz",
+        mask=f"{HEAD}.nii.gz",
+        mr=f"{MR}.nii.gz",
         lows=expand(f"{LOW}.nii.gz", drf=settings.drfs, allow_missing=True),
         denoised=expand(f"{DENOISED}.nii.gz", method=settings.fitted_methods, allow_missing=True),
         truth=TRUTH,
@@ -180,7 +180,7 @@ rule figure_errors:
     input:
         code=code_of("report"),
         reference=f"{REFERENCE}.nii.gz",
-        mask=f"{ANAT}_space-pet_desc-head_mask.nii.gz",
+        mask=f"{HEAD}.nii.gz",
         images=expand(f"{DENOISED}.nii.gz", method=settings.methods, allow_missing=True),
     output:
         figure=report(
@@ -210,9 +210,9 @@ rule figure_spread:
     input:
         code=code_of("report"),
         reference=f"{REFERENCE}.nii.gz",
-        mask=f"{ANAT}_space-pet_desc-head_mask.nii.gz",
+        mask=f"{HEAD}.nii.gz",
         images=expand(f"{DENOISED}.nii.gz", method=settings.methods_with_std, allow_missing=True),
-        spreads=expand(f"{SPREAD}.nii.gz", method=settings.methods_with_std, allow_missing=True),
+        spreads=expand(f"{STD}.nii.gz", method=settings.methods_with_std, allow_missing=True),
     output:
         figure=report(
             "<results>/figures/{subject}_drf-{drf}_spread.png",
@@ -351,7 +351,7 @@ rule report:
         truth="<results>/metrics/metrics_truth.csv" if SIMULATED else [],
         regions="<results>/metrics/regions.csv" if SIMULATED else [],
         agreement=rules.figure_regions.output.figure if SIMULATED else [],
-        inputs=expand("<results>/raw/{subject}/{subject}_inputs.json", subject=subjects),
+        inputs=expand(f"{RAW}_inputs.json", subject=subjects),
         study=(
             [settings.cohort.tracer]
             if SIMULATED

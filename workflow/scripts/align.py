@@ -3,22 +3,17 @@
 from csrd.errors import plain_errors
 
 with plain_errors(snakemake.log[0]):
-    from csrd.align.align import AlignOutputs, align
+    from csrd.io.bids import by_dose
     from csrd.io.files import read_json
+    from csrd.stages.align import AlignOutputs, align
 
     given, out, params = snakemake.input, snakemake.output, snakemake.params
+    files = {name: out[name] for name in ("reference", "head", "picture", "t1w", "transform")}
     align(
         given.normal,
-        dict(zip(params.drfs, given.lows, strict=True)),
+        by_dose(given.lows),
         given.t1w,
-        AlignOutputs(
-            reference=out.reference,
-            lowdose=dict(zip(params.drfs, out.lows, strict=True)),
-            head=out.head,
-            picture=out.picture,
-            t1w=out.t1w,
-            transform=out.transform,
-        ),
+        AlignOutputs(**files, lowdose=by_dose(out.lows)),
         shape=tuple(params.align["shape"]),
         register_to=params.align["register_to"],
         seed=params.seed,

@@ -3,12 +3,12 @@
 from csrd.errors import plain_errors
 
 with plain_errors(snakemake.log[0]):
-    from csrd.align.align import align_mr
+    from csrd.stages.align import align_mr
 
-    out = snakemake.output
+    given, out = snakemake.input, snakemake.output
     align_mr(
-        snakemake.input.low,
-        snakemake.input.t1w,
+        given.low,
+        given.t1w,
         t1w_out=out.t1w,
         transform=out.transform,
         picture=out.picture,

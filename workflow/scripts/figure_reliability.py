@@ -1,13 +1,9 @@
-"""Draw how reliable the spreads are, and put it in a table."""
-
-from pathlib import Path
+"""Write the table of coverage and draw the reliability of the standard deviations."""
 
 from csrd.errors import plain_errors
 
 with plain_errors(snakemake.log[0]):
-    from csrd.report.curves import reliability
-    from csrd.report.writers import coverage_tables
+    from csrd.stages.report import coverage
 
-    coverage, out = snakemake.input.coverage, snakemake.output
-    reliability(out.figure, coverage, train_drfs=snakemake.params.train_drfs)
-    coverage_tables(coverage, Path(out.table).parent)
+    out, train_drfs = snakemake.output, snakemake.params.train_drfs
+    coverage(snakemake.input.coverage, table=out.table, figure=out.figure, train_drfs=train_drfs)

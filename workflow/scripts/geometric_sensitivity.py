@@ -1,17 +1,15 @@
-"""Compute how sensitive a scanner is at each voxel, once for all subjects that are scanned by it."""
+"""Compute the geometric sensitivity of a scanner, once for all subjects scanned by it."""
 
 from csrd.errors import plain_errors
 
 with plain_errors(snakemake.log[0]):
-    import numba
+    from csrd.stages.recon import geometric_sensitivity
 
-    from csrd.listmode import open_listmode
-    from csrd.recon.sensitivity import geometric_sensitivity
-    from csrd.scanner.geometry import hrrt
-    from csrd.scanner.petsird import scanner_of_scan
-
-    numba.set_num_threads(snakemake.threads)
-    shape, voxel_mm = tuple(snakemake.params.shape), snakemake.params.voxel_mm
-    told = snakemake.input.get("listmode")  # by a scan of another scanner than the HRRT
-    scanner = scanner_of_scan(open_listmode(told)) if told else hrrt()
-    geometric_sensitivity(scanner, shape, voxel_mm).save(snakemake.output.sensitivity)
+    params = snakemake.params
+    geometric_sensitivity(
+        snakemake.output.sensitivity,
+        matrix=params.shape,
+        voxel_mm=params.voxel_mm,
+        threads=snakemake.threads,
+        listmode=snakemake.input.get("listmode") or None,
+    )

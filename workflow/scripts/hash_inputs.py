@@ -3,6 +3,6 @@
 from csrd.errors import plain_errors
 
 with plain_errors(snakemake.log[0]):
-    from csrd.io.files import checksums, write_json
+    from csrd.stages.import_ import hash_inputs
 
-    write_json(snakemake.output.record, checksums(snakemake.input))
+    hash_inputs(snakemake.input, snakemake.output.record)

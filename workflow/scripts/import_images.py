@@ -1,16 +1,12 @@
-"""Bring in PET images of the user's that are reconstructed already."""
-
-from pathlib import Path
+"""Import PET images of the user's that are reconstructed already."""
 
 from csrd.errors import plain_errors
 
 with plain_errors(snakemake.log[0]):
-    from csrd.cohort.intake import bring_images
+    from csrd.stages.import_ import import_images
 
     given, params = snakemake.input, snakemake.params
-    bring_images(
-        Path(given.normal) if given.get("normal") else None,
-        dict(zip(params.drfs, map(Path, given.lows), strict=True)),
-        dict(zip(params.doses, map(Path, snakemake.output.images), strict=True)),
-        params.unit,
-    )
+    lows = dict(zip(params.drfs, given.lows, strict=True))
+    normal = {1: given.normal} if given.get("normal") else {}
+    images = dict(zip(params.doses, snakemake.output.images, strict=True))
+    import_images(normal | lows, images, params.unit)

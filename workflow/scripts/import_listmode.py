@@ -1,13 +1,9 @@
-"""Bring in a list-mode file of the user's, which stays where it is."""
-
-from pathlib import Path
+"""Import a list-mode file of the user's, which stays where it is."""
 
 from csrd.errors import plain_errors
 
 with plain_errors(snakemake.log[0]):
-    from csrd.cohort.intake import link_listmode
+    from csrd.stages.import_ import import_listmode
 
-    header = snakemake.input.get("header")
-    link_listmode(
-        Path(snakemake.input.listmode), Path(header) if header else None, Path(snakemake.output.listmode)
-    )
+    given = snakemake.input
+    import_listmode(given.listmode, given.get("header"), snakemake.output.listmode)

@@ -1,13 +1,9 @@
-"""Bring in a T1w image of the user's, and what is known about its subject."""
-
-from pathlib import Path
+"""Import a T1w image of the user's, and the facts about its subject."""
 
 from csrd.errors import plain_errors
 
 with plain_errors(snakemake.log[0]):
-    from csrd.cohort.intake import bring_t1w
-    from csrd.io.files import write_json
+    from csrd.stages.import_ import import_t1w
 
-    bring_t1w(Path(snakemake.input.t1w), Path(snakemake.output.t1w))
-    facts = snakemake.params.facts
-    write_json(snakemake.output.subject, {**facts, "activity_MBq": facts["injected_MBq"]})
+    out = snakemake.output
+    import_t1w(snakemake.input.t1w, snakemake.params.facts, t1w_out=out.t1w, subject_out=out.subject)

@@ -3,7 +3,7 @@
 from csrd.errors import plain_errors
 
 with plain_errors(snakemake.log[0]):
-    from csrd.metrics.truth import match_truth
+    from csrd.stages.regions import match_truth
 
     given = snakemake.input
     match_truth(given.activity, given.normal, given.mask, snakemake.output.truth)

@@ -6,18 +6,16 @@ from csrd.errors import plain_errors
 
 with plain_errors(snakemake.log[0]):
     from csrd.config.sections import Recon
-    from csrd.io.files import write_json
-    from csrd.recon.engines import ScanFiles, reconstruct
+    from csrd.stages.recon import ScanFiles, reconstruct
 
-    given = {name: Path(file) for name, file in snakemake.input.items() if file}
-    pet, sidecar = reconstruct(
-        ScanFiles(**given),
-        Recon(**snakemake.params.recon),
-        drf=int(snakemake.wildcards.drf),
-        seed=snakemake.params.seed,
-        subject=snakemake.wildcards.subject,
+    params, wildcards = snakemake.params, snakemake.wildcards
+    reconstruct(
+        ScanFiles(**{name: Path(file) for name, file in snakemake.input.items() if file}),
+        snakemake.output.pet,
+        Recon(**params.recon),
+        drf=int(wildcards.drf),
+        seed=params.seed,
+        subject=wildcards.subject,
         threads=snakemake.threads,
-        log=Path(snakemake.log[0]),
+        log=snakemake.log[0],
     )
-    pet.save(snakemake.output.pet)
-    write_json(snakemake.output.sidecar, sidecar)

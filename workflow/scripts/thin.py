@@ -3,14 +3,15 @@
 from csrd.errors import plain_errors
 
 with plain_errors(snakemake.log[0]):
-    from csrd.listmode import thin
-    from csrd.seeds import key64
+    from csrd.stages.thin import thin
 
+    params, wildcards = snakemake.params, snakemake.wildcards
     counts = thin(
         snakemake.input.listmode,
         snakemake.output.listmode,
-        drf=int(snakemake.wildcards.drf),
-        seed=key64(snakemake.params.seed, snakemake.wildcards.subject),
-        nested=snakemake.params.nested,
+        drf=int(wildcards.drf),
+        seed=params.seed,
+        subject=wildcards.subject,
+        nested=params.nested,
     )
     print(counts)

@@ -1,18 +1,18 @@
-"""The align stage: one subject's PET and MR on one cropped grid, with sidecars, head mask and QC picture."""
+"""Alignment of one subject: PET and MR on one cropped grid, with sidecars, head mask and a picture."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from csrd.align.derivatives import bids_uri, pet_sidecar, save_derivative
 from csrd.align.head import head_mask, mask_centre_mm
 from csrd.align.picture import registration_picture
 from csrd.align.register import crop, register
 from csrd.errors import InputError, naming
-from csrd.io.files import inherited, write_json
+from csrd.io.bids import Scan, bids_uri, inherited, pet_sidecar, save_with_sidecar
+from csrd.io.files import whole_file, write_json
 from csrd.io.volume import Volume
 from csrd.resample import resample
 from csrd.units import suv_per_bq_ml
@@ -22,7 +22,7 @@ CUT_HEAD_WARNING = 0.01
 
 @dataclass(frozen=True)
 class AlignOutputs:
-    """Where the stage writes. `t1w` and `transform` stay unwritten where there is no MR, and may be None."""
+    """The files that are written. Without an MR `t1w` and `transform` are not, and may be None."""
 
     reference: str | Path
     lowdose: dict[int, str | Path]
@@ -30,6 +30,18 @@ class AlignOutputs:
     picture: str | Path
     t1w: str | Path | None = None
     transform: str | Path | None = None
+
+    @classmethod
+    def of(cls, scan: Scan, folder: Path, drfs: Iterable[int]) -> "AlignOutputs":
+        """Return the files of a scan as the workflow names them, in a folder of derivatives."""
+        return cls(
+            reference=folder / f"{scan.reference}.nii.gz",
+            lowdose={drf: folder / f"{scan.low(drf)}.nii.gz" for drf in drfs},
+            head=folder / f"{scan.head}.nii.gz",
+            picture=folder / f"{scan.name('registration', 'figures')}.png",
+            t1w=folder / f"{scan.mr}.nii.gz",
+            transform=folder / f"{scan.transform}.json",
+        )
 
 
 def align(
@@ -46,11 +58,10 @@ def align(
 ) -> None:
     """Write a subject's derivatives: PET, MR and head mask on the same `shape` voxels of the PET grid.
 
-    `shape` is along right, anterior, superior, however the files' axes run.
-
-    PET voxels are copied, never interpolated; the MR is registered to the normal dose (or, with `register_to`
-    "low", to the lowest dose, as one would have to without a normal-dose scan) and resampled once.
-    `facts` are what is known of the subject: `tracer`, `weight_kg` and `activity_MBq` go into the sidecars.
+    `shape` is along right, anterior, superior, whatever the order of the files' axes. PET voxels are copied,
+    never interpolated; the MR is registered to the normal dose (or, with `register_to` "low", to the lowest
+    dose, as one would have to without a normal-dose scan) and resampled once.
+    `facts` are those of the subject: `tracer`, `weight_kg` and `activity_MBq` go into the sidecars.
     The box is centred on the MR's field of view, else on the head, and moved back inside the PET's.
     Raises InputError where the PET images differ in grid, an image is empty, or the one to register to lacks.
     """
@@ -82,14 +93,14 @@ def align(
     _write_mask(box.like(mask, "mask"), out, space)
     mr_on_pet = None if mr is None else resample(mr, box, matrix, order=3)
     if mr_on_pet is not None:
-        save_derivative(mr_on_pet, out.t1w, _mr_sidecar(t1w, matrix, space))
+        save_with_sidecar(mr_on_pet, out.t1w, _mr_sidecar(t1w, matrix, space))
         target = normal if register_to == "normal" else lows[max(lows)]
         write_json(out.transform, _transform(matrix, t1w, target, seed))
-    registration_picture(out.picture, box, mask, mr_on_pet)
+    _write_picture(out.picture, box, mask, mr_on_pet)
 
 
 def crop_like(pet: str | Path, reference: str | Path, out: str | Path, *, drf: int) -> None:
-    """Write the voxels of `pet` that `reference`, of the same scan, kept, and a sidecar.
+    """Write `pet` cropped to the voxels of `reference`, of the same scan, and a sidecar.
 
     Raises InputError where the voxels of the two do not coincide.
     """
@@ -120,9 +131,14 @@ def align_mr(
         matrix = register(mr, pet, seed, threads)
         mask = head_mask(pet)
     on_pet = resample(mr, pet, matrix, order=3)
-    save_derivative(on_pet, t1w_out, _mr_sidecar(t1w, matrix, {"SpatialReference": bids_uri(low)}))
+    save_with_sidecar(on_pet, t1w_out, _mr_sidecar(t1w, matrix, {"SpatialReference": bids_uri(low)}))
     write_json(transform, _transform(matrix, t1w, low, seed))
-    registration_picture(picture, pet, mask, on_pet)
+    _write_picture(picture, pet, mask, on_pet)
+
+
+def _write_picture(path: str | Path, pet: Volume, mask: np.ndarray, mr: Volume | None) -> None:
+    with whole_file(path) as temporary:
+        registration_picture(pet, mask, mr).save(temporary, format="PNG", optimize=True)
 
 
 def _write_pet(
@@ -130,7 +146,7 @@ def _write_pet(
 ) -> None:
     what = "normal-dose PET, the reference" if drf == 1 else f"PET at 1/{drf} of the dose"
     said = {"Description": what, "DoseReductionFactor": drf, **(known or {})}
-    save_derivative(pet, path, pet_sidecar(source, pet.unit, **said))
+    save_with_sidecar(pet, path, pet_sidecar(source, pet.unit, **said))
 
 
 def _known(facts: Mapping[str, object]) -> dict[str, object]:
@@ -144,7 +160,7 @@ def _known(facts: Mapping[str, object]) -> dict[str, object]:
 
 def _write_mask(mask: Volume, out: AlignOutputs, space: dict) -> None:
     what = {"Description": "head in the normal-dose PET", "Type": "ROI", "Sources": [bids_uri(out.reference)]}
-    save_derivative(mask, out.head, {**what, **space})
+    save_with_sidecar(mask, out.head, {**what, **space})
 
 
 def _same_grid(path: str | Path, reference: Volume, normal: str | Path) -> Volume:

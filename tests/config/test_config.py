@@ -114,7 +114,7 @@ def test_number_without_a_dot_is_a_number():
         ({"drfs": [4, 10]}, "train_drfs has 6, which drfs lacks"),
         ({"methods": ["lowdose", "tvv"]}, r"tvv is no method \(did you mean tv\?\); choose from lowdose, tv"),
         ({"methods": ["TV"]}, "TV is no method"),
-        ({"cohort": {"train": 0}}, "cohort.train is 0; it must be greater than 0"),
+        ({"cohort": {"train": -1}}, "cohort.train is -1; it must be greater than or equal to 0"),
         ({"cohort": {"test": 0}}, "cohort.test is 0"),
         (
             {"align": {"shape": [80, 200, 80]}},

@@ -63,7 +63,7 @@ class TrainingPair:
 class FitContext:
     """What a fit is given beside the method's settings.
 
-    `seed` of every random generator; `metrics`, by which is selected on validation subjects; `threads`.
+    `seed` of every random generator, the configured `metrics` to select by on validation subjects, `threads`.
     """
 
     seed: int

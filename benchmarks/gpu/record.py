@@ -1,4 +1,4 @@
-"""What a phase has measured so far, in a JSON file that is whole at any moment; and how seconds are measured."""
+"""What a phase has measured so far, in a JSON file that is complete at any moment; stopwatches."""
 
 import argparse
 import json
@@ -24,7 +24,7 @@ class Record:
         self.path, self.content, self.failed, self.only = path, {}, [], re.compile(only)
 
     def measure(self, name: str, work: Callable[[], object]) -> None:
-        """Note what `work` returns under `name`, or, where it fails, why; the other figures are still taken."""
+        """Note what `work` returns under `name`, or why it failed; the other figures are still taken."""
         if not self.only.search(name):
             return
         start = time.perf_counter()

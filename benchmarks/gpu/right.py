@@ -1,11 +1,11 @@
-"""Whether a GPU computes what the CPU does: projector, sensitivity, OSEM, bf16, a trained model, a resumed training.
+"""Whether a GPU computes what the CPU does: projector, OSEM, bf16, a trained model, a resumed training.
 
 A figure is the relative difference ‖gpu − cpu‖ / ‖cpu‖, beside the tolerance it must stay below.
 """
 
 import sys
 import tempfile
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -147,11 +147,9 @@ def _trained(scans: list[Scan], path: Path, device: str, stop: int | None) -> li
     task = SimpleNamespace(network=network, losses=losses, validate=dict)
     patches = _Ending([scan.to(torch.device(device)) for scan in scans], (16,) * 3, 0)
     patches.stop = stop
-    try:
+    with suppress(KeyboardInterrupt):
         train(task, patches, DEFAULT.plan(8, 2), StateFolder(path), precision=nullcontext,
               progress=lambda steps: steps, save_every_s=0)  # fmt: skip
-    except KeyboardInterrupt:
-        pass
     return [weight.detach().cpu().numpy() for weight in network.parameters()]
 
 

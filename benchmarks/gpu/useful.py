@@ -11,6 +11,7 @@ import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -40,6 +41,7 @@ def main() -> int:
     parser.add_argument("--preset", choices=list(PRESETS), default="default")
     parser.add_argument("--pack", type=Path, help="scans of pack.py: for training, and for validation")
     parser.add_argument("--synthetic", nargs=2, type=Path, metavar=("ANATOMIES", "NOISE"))
+    parser.add_argument("--volumes", type=int, default=24, help="synthetic volumes at hand at a time")
     parser.add_argument("--minutes", type=float, default=8.0, help="of the whole phase")
     parser.add_argument("--batch", type=int)
     parser.add_argument("--patch", type=int)
@@ -110,18 +112,19 @@ def source(given, preset: Preset, device: torch.device, scans: list[Scan]):
     if given.synthetic:
         from csrd.synthetic import Synthetic
 
-        return Synthetic(*given.synthetic, device, given.seed, patch=size)
+        return Synthetic(*given.synthetic, device, given.seed, patch=size, volumes=given.volumes)
     return Patches(scans, (size,) * 3, given.seed, coordinates=True, mixed=0.3)
 
 
 def steps_in(given, started: float, task: "Task", patches, preset, context) -> dict:
     """Return how many steps fit into the minutes, measured on a copy that is thrown away."""
     before = {name: tensor.clone() for name, tensor in task.network.state_dict().items()}
+    timed = SimpleNamespace(network=task.network, losses=task.losses, validate=dict)
     with tempfile.TemporaryDirectory() as folder:
         for steps in (WARM, TIMED):
             begun = time.monotonic()
             (Path(folder) / str(steps)).mkdir()
-            train(task, patches, preset.plan(steps), StateFolder(Path(folder) / str(steps)), precision=context,
+            train(timed, patches, preset.plan(steps), StateFolder(Path(folder) / str(steps)), precision=context,
                   progress=lambda steps: steps, save_every_s=1e9)  # fmt: skip
             per_step = (time.monotonic() - begun) / steps
     task.network.load_state_dict(before)

@@ -161,8 +161,8 @@ class Positional(nn.Module):
 class GroupNorm(nn.GroupNorm):
     """Group normalisation in the precision of its input.
 
-    Autocast would have it in float32, which doubles what a step reads, writes and keeps. Its sums are float32's
-    in any case.
+    Autocast would compute it in float32, which doubles what a step reads, writes and keeps. Its sums are
+    float32 in any case.
     """
 
     def forward(self, x: Tensor) -> Tensor:

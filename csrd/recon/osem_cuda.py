@@ -33,7 +33,7 @@ def cuda_update(
 ) -> tuple[Callable, Callable]:
     """Return the function (image, subset) to the next image, and the one to the finished image.
 
-    Arguments as in `osem`; `share` (X, Y, Z) is the blurred sensitivity of one subset, `seen` where it counts.
+    Arguments as in `osem`; `share` (X, Y, Z) is the blurred sensitivity of a subset, `seen` where it counts.
     The first image may be an array; those that come back are tensors on the device. 12 bytes of the device's
     memory an event.
     """

@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -22,7 +23,7 @@ import yaml
 
 from csrd import cohort
 from csrd.config import Config, load
-from csrd.io.files import read_json
+from csrd.io.bids import Scan
 from csrd.io.tables import KEYS, read_csv
 from csrd.io.volume import Volume
 from csrd.methods import FitContext, method
@@ -124,20 +125,16 @@ def in_place(place: Place, given: argparse.Namespace, settings: Config, methods:
         tables = []
         for subject in (name for name, s in subjects.items() if s.split == "test"):
             tests = aligned_pairs(aligned, {subject: "test"}, settings.drfs)
-            images = {key: {} for key in methods}
-            for key, pair in ((key, pair) for key in methods for pair in tests):
+            images = [folder / f"{subject}_{drf}_{key}.nii.gz" for key in methods for drf in settings.drfs]
+            for image, (key, pair) in zip(images, product(methods, tests), strict=True):
                 low, mr = Volume.load(pair.low), Volume.load(pair.mr, unit="arbitrary")
-                images[key][pair.drf] = folder / f"{subject}_{pair.drf}_{key}.nii.gz"
-                applied(fitted[key], low, mr, pair.drf, with_spread=False)[1].save(images[key][pair.drf])
-            facts = read_json(given.results / "raw" / subject / f"{subject}_subject.json")
-            outs = {key: folder / f"{subject}_{key}.csv" for key in methods}
-            lows = {pair.drf: pair.low for pair in tests}
-            evaluate(
-                tests[0].normal, tests[0].mask, images, outs, settings.metrics,
-                subject=subject, lows=lows, weight_kg=facts.get("weight_kg"),
-                activity_MBq=facts.get("activity_MBq"),
-            )  # fmt: skip
-            tables += outs.values()
+                applied(fitted[key], low, mr, pair.drf, with_spread=False)[1].save(image)
+            outs = [folder / f"{subject}_{key}.csv" for key in methods]
+            about = {"methods": methods, "drfs": settings.drfs, "metrics": settings.metrics}
+            about |= {"lows": [pair.low for pair in tests], "subject": subject}
+            facts = given.results / "raw" / f"{Scan(subject).name('subject')}.json"
+            evaluate(images, tests[0].normal, tests[0].mask, tables=outs, facts=facts, **about)
+            tables += outs
         merge(tables, given.out)
 
 

@@ -31,10 +31,9 @@ SubjectName = Annotated[
         help="The subject, sub-<label>; else the one in the file's name.", show_default="from the file"
     ),
 ]
-Weight = Annotated[float | None, typer.Option(help="Body weight in kg, for SUV.")]
-Activity = Annotated[
-    float | None,
-    typer.Option("--activity-MBq", help="Activity at the time of the images' decay correction, for SUV."),
+Facts = Annotated[
+    Path | None,
+    typer.Option(help="JSON with tracer, weight_kg and activity_MBq, as the workflow's <sub>_subject.json."),
 ]
 SEED = 2024  # the configuration's default
 CORES = os.cpu_count() or 1
@@ -100,12 +99,15 @@ def recon(
     threads: Threads = CORES,
 ) -> None:
     """Reconstruct one list-mode file, in Bq/mL and scaled to the normal dose."""
-    from csrd.stages.recon import ScanFiles, reconstruct
+    from csrd.stages.recon import reconstruct
 
     reconstruct(
-        ScanFiles(listmode, mumap=mumap, normalisation=normalisation, attenuation=attenuation),
+        listmode,
         target,
-        _configuration(config).recon,
+        recon=_configuration(config).recon,
+        mumap=mumap,
+        normalisation=normalisation,
+        attenuation=attenuation,
         drf=drf,
         seed=seed,
         subject=_subject(subject, listmode),
@@ -137,28 +139,32 @@ def align(
     config: Configuration = None,
     seed: Seed = SEED,
     subject: SubjectName = None,
-    tracer: Annotated[str | None, typer.Option(help="The tracer, letters and digits, for the names.")] = None,
-    weight_kg: Weight = None,
-    activity_MBq: Activity = None,  # noqa: N803
+    facts: Facts = None,
     threads: Threads = CORES,
 ) -> None:
     """Bring a subject's PET images and MR onto one cropped grid, named as the workflow names them."""
     from csrd.io.bids import Scan
-    from csrd.stages.align import AlignOutputs, align
+    from csrd.io.files import read_json
+    from csrd.stages.align import align
 
     settings = _configuration(config).align
     lows = dict(_dose(text) for text in low or [])
-    scan = Scan(_subject(subject, normal), tracer=tracer)
+    scan = Scan(_subject(subject, normal), tracer=read_json(facts).get("tracer") if facts else None)
     align(
         normal,
-        lows,
-        t1w,
-        AlignOutputs.of(scan, folder, lows),
-        shape=settings.shape,
-        register_to=settings.register_to,
+        list(lows.values()),
+        t1w=t1w,
+        reference=folder / f"{scan.reference}.nii.gz",
+        lows_out=[folder / f"{scan.low(drf)}.nii.gz" for drf in lows],
+        head=folder / f"{scan.head}.nii.gz",
+        picture=folder / f"{scan.name('registration', 'figures')}.png",
+        t1w_out=folder / f"{scan.mr}.nii.gz",
+        transform=folder / f"{scan.transform}.json",
+        drfs=list(lows),
+        align=settings,
         seed=seed,
         threads=threads,
-        facts={"tracer": tracer, "weight_kg": weight_kg, "activity_MBq": activity_MBq},
+        facts=facts,
     )
 
 
@@ -177,15 +183,15 @@ def train(
 ) -> None:
     """Fit a method on aligned subjects, at the doses in train_drfs."""
     from csrd.io.bids import find_aligned
-    from csrd.methods import FitContext
     from csrd.stages.fit import fit
 
     configuration = _configuration(config)
     settings = configuration.of_method(method)
     splits = dict.fromkeys(subject, "train") | dict.fromkeys(validation or [], "validation")
     images = find_aligned(derivatives, splits, configuration.train_drfs)
-    context = FitContext(configuration.seed, configuration.metrics, threads)
-    fit(method, splits, settings, model, context, **images, processes=processes)
+    how = {"seed": configuration.seed, "metrics": configuration.metrics}
+    how |= {"threads": threads, "processes": processes}
+    fit(method, **images, model=model, splits=splits, settings=settings, **how)
 
 
 @app.command()
@@ -235,39 +241,47 @@ def denoise(
 @app.command()
 def evaluate(
     reference: Annotated[Path, typer.Argument(help="The image of the normal dose.")],
-    images: Annotated[list[Path], typer.Argument(help="The images to compare with it, on the same grid.")],
+    images: Annotated[
+        list[Path], typer.Argument(help="A method's images to compare with it, on the same grid, one a dose.")
+    ],
     mask: Annotated[Path, typer.Option(help="The head mask, on the same grid.")],
-    table: Annotated[
-        Path | None, typer.Option(help="A CSV file for the same rows, of images of one method.")
-    ] = None,
+    table: Annotated[Path | None, typer.Option(help="A CSV file for the same rows.")] = None,
     low: Annotated[
-        Path | None, typer.Option(help="The low-dose image; only metrics.protocol: released needs it.")
+        list[Path] | None,
+        typer.Option(help="The low dose of each image; only metrics.protocol: released needs it."),
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option(help="The method's name; else the desc- of the first image's.")
     ] = None,
     config: Configuration = None,
     subject: SubjectName = None,
-    weight_kg: Weight = None,
-    activity_MBq: Activity = None,  # noqa: N803
+    facts: Facts = None,
 ) -> None:
-    """Print the metrics of images against the normal dose as JSON, a row an image.
+    """Print the metrics of a method's images against the normal dose as JSON, a row an image.
 
-    MAE is in kBq/mL, in SUV with weight and activity.
+    MAE is in kBq/mL, or in SUV with --facts.
     """
-    from csrd.io.bids import by_method
+    from csrd.io.bids import dose_of, entities_of, inherited
     from csrd.stages.evaluate import evaluate
 
-    found = by_method(images)
-    if table and len(found) > 1:
-        raise InputError(f"--table is for one method, and the images are of {', '.join(found)}; give one's")
+    doses = [dose_of(image) or inherited(image).get("DoseReductionFactor") for image in images]
+    if len(set(doses)) < len(doses):
+        raise InputError(
+            f"{images[0]} and others are of one dose by name and sidecar; evaluate one at a time"
+        )
+    if low and len(low) != len(images):
+        raise InputError(f"there are {len(low)} --low for {len(images)} images; give one for each")
     rows = evaluate(
+        images,
         reference,
         mask,
-        found,
-        dict.fromkeys(found, table) if table else {},
-        _configuration(config).metrics,
+        tables=[table] if table else [],
+        methods=[method or entities_of(images[0]).get("desc", images[0].name.partition(".")[0])],
+        drfs=doses,
+        metrics=_configuration(config).metrics,
         subject=_subject(subject, reference),
-        lows={drf: low for files in found.values() for drf in files} if low else None,
-        weight_kg=weight_kg,
-        activity_MBq=activity_MBq,
+        lows=low,
+        facts=facts,
     )
     print(json.dumps(rows, indent=2))
 

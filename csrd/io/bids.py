@@ -133,26 +133,6 @@ def dose_of(path: str | Path) -> int | None:
     return int(found[1]) if found else None
 
 
-def by_dose(paths: Iterable[str | Path]) -> dict[int | None, str | Path]:
-    """Return files by the dose reduction factor in their names."""
-    return {dose_of(path): path for path in paths}
-
-
-def by_method(paths: Iterable[str | Path]) -> dict[str, dict[int | None, str | Path]]:
-    """Return images by method, their `desc`, and dose reduction factor, by name or else sidecar.
-
-    An image without `desc` goes by its whole name. Raises InputError for two of one method and dose.
-    """
-    found: dict[str, dict[int | None, str | Path]] = {}
-    for path in paths:
-        of_method = found.setdefault(entities_of(path).get("desc", _stem(path)), {})
-        dose = dose_of(path) or inherited(path).get("DoseReductionFactor")
-        if dose in of_method:
-            raise InputError(f"{path} is of the method and dose of {of_method[dose]}; evaluate one at a time")
-        of_method[dose] = path
-    return found
-
-
 def images_in(folder: Path, suffix: str, part: str = "", **entities: str) -> list[Path]:
     """Return the NIfTI images under a folder by suffix, subfolder and entities, in any session; sorted."""
     return sorted(
@@ -239,14 +219,14 @@ def missing_keys(sidecars: Iterable[str | Path]) -> dict[str, int]:
     return {key: count for key, count in lacking.items() if count}
 
 
-def write_description(root: str | Path, sidecars: Iterable[str | Path] = ()) -> None:
-    """Write ``dataset_description.json``, ``README`` and ``.bidsignore`` into the derivatives' `root`.
+def write_description(description: str | Path, sidecars: Iterable[str | Path] = ()) -> None:
+    """Write the `description` of derivatives, ``dataset_description.json``; beside it README and .bidsignore.
 
     The README lists the keys that BIDS requires of PET and the `sidecars` lack: none of them is made up.
     """
     sidecars = list(sidecars)
     lacking = missing_keys(sidecars)
-    with whole_file(Path(root) / "README") as temporary:
+    with whole_file(Path(description).with_name("README")) as temporary:
         temporary.write_text(README + _missing_text(lacking, len(sidecars)))
     content = {
         "Name": "CSR-D: PET at normal and low doses, denoised",
@@ -255,8 +235,8 @@ def write_description(root: str | Path, sidecars: Iterable[str | Path] = ()) -> 
         "GeneratedBy": [{"Name": "csrd", "Version": csrd.__version__}],
         "DatasetLinks": {"raw": "../../raw", "recon": "../../recon"},
     }
-    write_json(Path(root) / "dataset_description.json", content)
-    with whole_file(Path(root) / ".bidsignore") as temporary:
+    write_json(description, content)
+    with whole_file(Path(description).with_name(".bidsignore")) as temporary:
         temporary.write_text("*_xfm.json\n")  # BIDS has no name for transforms yet
 
 

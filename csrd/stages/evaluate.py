@@ -1,6 +1,7 @@
 """Evaluation of one subject's images against its normal dose, as tables, and their merging."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pandas as pd
 from csrd.config.sections import Metrics
 from csrd.errors import InputError, naming
 from csrd.io.bids import inherited
+from csrd.io.files import read_json
 from csrd.io.tables import KEYS, read_csv, write_csv, write_rows
 from csrd.io.volume import Volume
 from csrd.metrics.coverage import COVERAGE_KEYS, LEVELS, covered
@@ -20,84 +22,89 @@ Scale = tuple[float, str]  # the factor from Bq/mL, and the unit it leads to
 
 
 def evaluate(
+    images: Sequence[str | Path],
     reference: str | Path,
     mask: str | Path,
-    images: Mapping[str, Mapping[int | None, str | Path]],
-    outs: Mapping[str, str | Path],
-    settings: Metrics,
     *,
+    tables: Sequence[str | Path],
+    methods: Sequence[str],
+    drfs: Sequence[int | None],
+    metrics: Metrics,
     subject: str,
-    lows: Mapping[int | None, str | Path] | None = None,
-    weight_kg: float | None = None,
-    activity_MBq: float | None = None,  # noqa: N803
+    lows: Sequence[str | Path] | None = None,
+    facts: str | Path | None = None,
+    in_suv: bool = True,
 ) -> list[dict]:
     """Return a row for each method and dose, ``subject,drf,method`` and metrics; write a table a method.
 
-    `images` are the methods' files by dose, `outs` the methods' tables; `lows` are the low-dose files, which
-    only the protocol `released` needs. All methods share the reference's features. MAE is in kBq/mL, or in
-    SUV where the body's weight and the activity (at the time the images are decay-corrected to) are given.
+    `images` are those of the first method at all `drfs`, of the next, …; `lows` are the low doses, which only
+    the protocol `released` needs. All methods share the reference's features. MAE is in kBq/mL, or, `in_suv`,
+    in SUV, where the JSON file `facts` has `weight_kg` and `activity_MBq`, that at the time the images are
+    decay-corrected to. Without `tables` no file is written.
     Raises InputError where an image cannot be compared; then no file is written.
     """
-    scale = _scale(weight_kg, activity_MBq)
+    known = read_json(facts) if facts and in_suv else {}
+    scale = _scale(known.get("weight_kg"), known.get("activity_MBq"))
     pet = _load(reference, scale)
-    bound = Bound(pet, on_grid(mask, pet, reference, unit="mask").array > 0, settings)
-    rows: dict[str, list[dict]] = {method: [] for method in images}
-    for drf in sorted({drf for files in images.values() for drf in files}, key=lambda drf: drf or 0):
-        low = _load(lows[drf], scale) if bound.per_dose and lows else None
-        metrics = bound.metrics(low)
-        for method, files in images.items():
-            if drf in files:
-                values = _values(metrics, files[drf], scale)
-                rows[method].append({"subject": subject, "drf": drf, "method": method, **values})
-    for method, out in outs.items():
-        write_csv(pd.DataFrame(rows[method]), out)
-    return [row for table in rows.values() for row in table]
+    bound = Bound(pet, on_grid(mask, pet, reference, unit="mask").array > 0, metrics)
+    files = dict(zip(product(methods, drfs), images, strict=True))
+    rows: dict[str, list[dict]] = {method: [] for method in methods}
+    for drf, untouched in sorted(zip(drfs, lows or [None] * len(drfs), strict=True)):
+        found = bound.metrics(_load(untouched, scale) if bound.per_dose and untouched else None)
+        for method in methods:
+            values = _values(found, files[method, drf], scale)
+            rows[method].append({"subject": subject, "drf": drf, "method": method, **values})
+    for method, table in zip(methods, tables, strict=bool(tables)):
+        write_csv(pd.DataFrame(rows[method]), table)
+    return [row for found in rows.values() for row in found]
 
 
 def coverage(
-    targets: Mapping[str, str | Path],
+    images: Sequence[str | Path],
+    stds: Sequence[str | Path],
+    normal: str | Path,
     mask: str | Path,
-    images: Mapping[int, str | Path],
-    stds: Mapping[int, str | Path],
-    out: str | Path,
+    table: str | Path,
     *,
+    drfs: Sequence[int],
     subject: str,
     method: str,
+    truth: str | Path | None = None,
 ) -> None:
     """Write ``subject,drf,method,target,level,coverage``: a row per dose, target and level of `LEVELS`.
 
-    `targets` has the file "normal", whose grid all others share, and maybe "truth", the noise-free activity
-    there (`csrd.stages.regions.match_truth`). `images` and their predicted standard deviations `stds` are
-    files by dose; the number of samples is read from the sidecar. Only voxels of the head `mask` count.
+    Targets are the `normal` dose, whose grid all others share, and the `truth`, the noise-free activity there
+    (`csrd.stages.regions.match_truth`). `images` and their predicted standard deviations `stds` are in the
+    order of `drfs`; the number of samples is read from the sidecar. Only voxels of the head `mask` count.
     Raises InputError where a file is not on the grid of the normal dose, or a sidecar has no `Samples`.
     """
-    name = targets["normal"]
-    normal = Volume.load(name)
-    inside = on_grid(mask, normal, name, unit="mask").array > 0
-    wanted = {target: on_grid(path, normal, name).array[inside] for target, path in targets.items()}
+    pet = Volume.load(normal)
+    inside = on_grid(mask, pet, normal, unit="mask").array > 0
+    targets = {"normal": normal, **({"truth": truth} if truth else {})}
+    wanted = {target: on_grid(path, pet, normal).array[inside] for target, path in targets.items()}
     rows = []
-    for drf, path in sorted(images.items()):
-        image, std = (on_grid(file, normal, name).array[inside] for file in (path, stds[drf]))
-        samples = _samples(stds[drf])
+    for drf, *files in sorted(zip(drfs, images, stds, strict=True)):
+        image, std = (on_grid(file, pet, normal).array[inside] for file in files)
+        samples = _samples(files[1])
         for target, values in wanted.items():
             fractions = covered(values - image, std, samples, LEVELS)
             row = subject, drf, method, target
             rows += [(*row, level, fraction) for level, fraction in zip(LEVELS, fractions, strict=True)]
-    write_rows(rows, [*COVERAGE_KEYS[len(KEYS) :], "coverage"], out)
+    write_rows(rows, [*COVERAGE_KEYS[len(KEYS) :], "coverage"], table)
 
 
-def merge(tables: Iterable[str | Path], out: str | Path, keys: Sequence[str] = KEYS) -> None:
+def merge(tables: Iterable[str | Path], table: str | Path, row: Sequence[str] = KEYS) -> None:
     """Write the rows of several tables as one, ordered by subject, method and dose.
 
-    `keys` are the columns that name a row, those of `evaluate` first.
+    `row` are the columns that name a row, those of `evaluate` first.
     Raises InputError where a row is in two tables.
     """
     merged = pd.concat([read_csv(path) for path in tables], ignore_index=True)
-    if (double := merged.duplicated(list(keys))).any():
+    if (double := merged.duplicated(list(row))).any():
         subject, drf, method = merged.loc[double, KEYS].iloc[0]
         raise InputError(f"{subject} at 1/{drf} by {method} is in two tables; give each table once")
-    order = ["subject", "method", "drf", *keys[len(KEYS) :]]
-    write_csv(merged.sort_values(order, ignore_index=True), out)
+    order = ["subject", "method", "drf", *row[len(KEYS) :]]
+    write_csv(merged.sort_values(order, ignore_index=True), table)
 
 
 def on_grid(path: str | Path, grid: Volume, name: str | Path, unit: str | None = None) -> Volume:

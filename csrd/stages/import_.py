@@ -1,6 +1,6 @@
 """Import of a user's subject: each file is opened and validated before anything is computed."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,28 +19,28 @@ MU_LIMIT = 0.5  # 1/cm; bone has 0.17, so more is no μ-map at 511 keV in 1/cm
 MU_HEAD = 0.05  # 1/cm; water has 0.096, so a map that stays below it is in 1/mm or empty
 
 
-def import_listmode(source: str | Path, header: str | Path | None, target: str | Path) -> None:
-    """Make `target` a link to the list-mode file, and copy its header beside it, where it has one.
+def import_listmode(listmode: str | Path, listmode_out: str | Path, header: str | Path | None = None) -> None:
+    """Make `listmode_out` a link to the list-mode file, and copy its header beside it, where it has one.
 
     Raises InputError where they are no list-mode.
     """
-    target = Path(target)
+    target = Path(listmode_out)
     if header:
         content = InterfileHeader.read(header).encode()
         with whole_file(header_path(target)) as temporary:
             temporary.write_bytes(content)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.unlink(missing_ok=True)
-    target.symlink_to(Path(source).absolute())
+    target.symlink_to(Path(listmode).absolute())
     open_listmode(target)
 
 
 def import_corrections(
     mumap: str | Path,
-    normalisation: str | Path | None,
     *,
     mumap_out: str | Path,
     normalisation_out: str | Path,
+    normalisation: str | Path | None = None,
     listmode: str | Path | None = None,
 ) -> None:
     """Write the μ-map in 1/cm and the crystal efficiencies of a scan.
@@ -61,7 +61,7 @@ def import_corrections(
 
 
 def import_t1w(
-    t1w: str | Path, facts: Mapping[str, object], *, t1w_out: str | Path, subject_out: str | Path
+    t1w: str | Path, facts: Mapping[str, object], *, t1w_out: str | Path, facts_out: str | Path
 ) -> None:
     """Write the T1w image, and `facts` (tracer, weight, injected activity) of its subject as JSON.
 
@@ -71,30 +71,37 @@ def import_t1w(
     if np.ptp(volume.array) == 0:
         raise InputError(f"{t1w} is {volume.array.flat[0]:g} everywhere; give the T1w image of the head")
     volume.save(t1w_out)
-    write_json(subject_out, {**facts, "activity_MBq": facts["injected_MBq"]})
+    write_json(facts_out, {**facts, "activity_MBq": facts["injected_MBq"]})
 
 
 def import_images(
-    images: Mapping[int, str | Path], targets: Mapping[int, str | Path], unit: str | None
+    lows: Sequence[str | Path],
+    images: Sequence[str | Path],
+    *,
+    drfs: Sequence[int],
+    unit: str | None,
+    normal: str | Path | None = None,
 ) -> None:
-    """Write PET images, by dose reduction factor, in Bq/mL or SUV; 1 is the normal dose, which may lack.
+    """Write PET images in Bq/mL or SUV: the normal dose, where there is one, and low ones of `drfs`.
 
-    Sidecars keep the keys of the input's; `unit` is that of images whose sidecar does not name one. Voxels
-    below zero stay. Raises InputError for an image without uptake, in an unknown unit, or of a low dose that
-    is not scaled to the normal one.
+    `images` are the files that are written, in this order. Sidecars keep the keys of the input's; `unit` is
+    that of images whose sidecar does not name one. Voxels below zero stay.
+    Raises InputError for an image without uptake, in an unknown unit, or of a low dose that is not scaled to
+    the normal one.
     """
-    volumes = {drf: _pet(path, unit) for drf, path in images.items()}
-    for drf in set(volumes) - {1} if 1 in volumes else ():
-        ratio = float(volumes[drf].array.sum(dtype=float) / volumes[1].array.sum(dtype=float))
+    sources = [normal, *lows] if normal else list(lows)
+    volumes = [_pet(path, unit) for path in sources]
+    for path, volume in zip(sources[1:], volumes[1:], strict=True) if normal else ():
+        ratio = float(volume.array.sum(dtype=float) / volumes[0].array.sum(dtype=float))
         if not 1 / SUM_TOLERANCE < ratio < SUM_TOLERANCE:
             raise InputError(
-                f"{images[drf]} sums to {ratio:.2g} of {images[1]}; scale low doses to the normal one, "
+                f"{path} sums to {ratio:.2g} of {normal}; scale low doses to the normal one, "
                 "by their dose reduction factor once"
             )
-    for drf, volume in volumes.items():
+    doses = [1, *drfs] if normal else drfs
+    for path, volume, drf, image in zip(sources, volumes, doses, images, strict=True):
         unit_key = {"Units": volume.unit} if volume.unit else {}
-        known = {**inherited(images[drf]), **unit_key, "DoseReductionFactor": drf}
-        save_with_sidecar(volume, targets[drf], known)
+        save_with_sidecar(volume, image, {**inherited(path), **unit_key, "DoseReductionFactor": drf})
 
 
 def hash_inputs(files: Iterable[str | Path], record: str | Path) -> None:

@@ -20,6 +20,7 @@ from csrd.methods.denoise import applied
 from csrd.pretrained import packaged
 from csrd.progress import progress
 from csrd.resample import resample
+from csrd.stages.fit import model_folder
 
 REGISTRATION_SEED = 2024
 SUFFIXES = (".nii.gz", ".nii")
@@ -76,8 +77,9 @@ def predict(
 ) -> None:
     """Write low-dose images denoised, their predicted standard deviations `stds`, and all sidecars.
 
-    The parameters are those of `denoise`; the model is loaded once. Raises InputError before anything is
-    computed where a file cannot be written; where anything else goes wrong, no image is half-written.
+    The parameters are those of `denoise`; `model` may be its ``model.json``, and is loaded once.
+    Raises InputError before anything is computed where a file cannot be written; where anything else goes
+    wrong, no image is half-written.
     """
     _check_targets(lows, images, mr, stds)
     denoiser = Denoiser.load(model, mr, stds is not None, device, choices)
@@ -105,7 +107,7 @@ class Denoiser:
         choices = {name: choice for name, choice in choices.items() if choice is not None}
         if choices.get("product") == "sample" and "samples" in choices and not std:
             raise InputError("samples is given, but the product is one sample; ask for std, or for average")
-        folder = Path(model) if model else packaged("csrd" if mr is not None else "csrdnomr")
+        folder = model_folder(model) if model else packaged("csrd" if mr is not None else "csrdnomr")
         loaded = method(str(read_json(folder / MODEL_FILE).get("method"))).load(folder)
         loaded.move(device)
         loaded.use(**choices)

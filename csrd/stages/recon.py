@@ -1,5 +1,6 @@
 """Reconstruction of one scan, by the embedded engine with its sensitivities or by an outside command."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,7 +15,8 @@ from csrd.io.files import header_beside
 from csrd.io.volume import Volume
 from csrd.listmode import ListMode, open_listmode
 from csrd.listmode.thin import drf_of
-from csrd.recon import embedded, sensitivity
+from csrd.recon import embedded
+from csrd.recon import sensitivity as library
 from csrd.recon.command import run_command_engine
 from csrd.resample import resample
 from csrd.scanner.normalisation import read_efficiencies
@@ -39,9 +41,9 @@ class ScanFiles:
 
 
 def geometric_sensitivity(
-    out: str | Path,
+    sensitivity: str | Path,
     *,
-    matrix: tuple[int, int, int],
+    shape: Sequence[int],
     voxel_mm: float,
     threads: int,
     listmode: str | Path | None = None,
@@ -52,14 +54,14 @@ def geometric_sensitivity(
     """
     _use(threads)
     scanner = scanner_in(listmode)
-    sensitivity.geometric_sensitivity(scanner, tuple(matrix), voxel_mm).save(out)
+    library.geometric_sensitivity(scanner, tuple(shape), voxel_mm).save(sensitivity)
 
 
 def subject_sensitivity(
     geometric: str | Path,
-    mumap: str | Path | None,
-    normalisation: str | Path | None,
-    out: str | Path,
+    mumap: str | Path,
+    normalisation: str | Path,
+    sensitivity: str | Path,
     *,
     lines: int,
     seed: int,
@@ -67,40 +69,38 @@ def subject_sensitivity(
     threads: int,
     listmode: str | Path | None = None,
 ) -> None:
-    """Write the sensitivity with the subject in the scanner, in mm³, on the grid of `geometric`.
-
-    Without a `mumap` nothing attenuates, without a `normalisation` the efficiencies are the scanner's own.
-    """
+    """Write the sensitivity with the subject in the scanner, in mm³, on the grid of `geometric`."""
     _use(threads)
     scanner, grid = scanner_in(listmode), Volume.load(geometric)
-    sensitivity.subject_sensitivity(
-        scanner,
-        grid,
-        _mumap_on(grid, mumap),
-        read_efficiencies(Path(normalisation) if normalisation else None, scanner),
-        lines,
-        seed,
-        subject,
-    ).save(out)
+    efficiencies = read_efficiencies(Path(normalisation), scanner)
+    arrays = grid, _mumap_on(grid, mumap), efficiencies
+    library.subject_sensitivity(scanner, *arrays, lines, seed, subject).save(sensitivity)
 
 
 def reconstruct(
-    files: ScanFiles,
-    out: str | Path,
-    recon: Recon,
+    listmode: str | Path,
+    pet: str | Path,
     *,
+    recon: Recon,
     seed: int,
     subject: str,
     threads: int,
     log: str | Path,
     drf: float | None = None,
+    header: str | Path | None = None,
+    mumap: str | Path | None = None,
+    normalisation: str | Path | None = None,
+    sensitivity: str | Path | None = None,
+    attenuation: bool = True,
 ) -> None:
     """Write the image of one scan, in Bq/mL and scaled to the normal dose, and its sidecar.
 
-    The parameters are those of `image_of`.
+    The parameters are those of `ScanFiles` and of `image_of`.
     """
-    pet, sidecar = image_of(files, recon, drf, seed, subject, threads, log)
-    save_with_sidecar(pet, out, sidecar)
+    files = (file and Path(file) for file in (listmode, header, mumap, normalisation, sensitivity))
+    scan = ScanFiles(*files, attenuation=attenuation)
+    image, sidecar = image_of(scan, recon, drf, seed, subject, threads, log)
+    save_with_sidecar(image, pet, sidecar)
 
 
 def image_of(
@@ -150,9 +150,9 @@ def _embedded(
     if files.sensitivity is not None:
         grid = Volume.load(files.sensitivity)
     else:
-        grid = _as_saved(sensitivity.geometric_sensitivity(scanner, recon.matrix, recon.voxel_mm))
+        grid = _as_saved(library.geometric_sensitivity(scanner, recon.matrix, recon.voxel_mm))
         of_subject = _mumap_on(grid, mumap), efficiencies, recon.subject_lines, seed, subject
-        grid = _as_saved(sensitivity.subject_sensitivity(scanner, grid, *of_subject))
+        grid = _as_saved(library.subject_sensitivity(scanner, grid, *of_subject))
     arrays = _mumap_on(grid, mumap), efficiencies, grid, scanner
     pet, sidecar = embedded.reconstruct(listmode, *arrays, recon, drf, seed, subject)
     if not files.attenuation:

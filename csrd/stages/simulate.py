@@ -13,19 +13,26 @@ from csrd.io.volume import Volume
 from csrd.listmode import WRITERS, ListMode
 from csrd.listmode.hrrt import Segment
 from csrd.scanner.geometry import Scanner, hrrt
+from csrd.virtual import tracer as tracers
 from csrd.virtual.acquire import Acquisition, acquire, crystal_efficiencies
 from csrd.virtual.anatomy import make_anatomy
 from csrd.virtual.mr import simulate_mr
-from csrd.virtual.tracer import activity, read_tracer
+from csrd.virtual.tracer import read_tracer
 
 Writer = Callable[[str | Path, Iterator[Segment]], None]
 
 
 def simulate_anatomy(
     tracer: str | Path,
-    outputs: Mapping[str, str | Path],
-    *,
     facts: Mapping[str, float | str],
+    *,
+    mr: str | Path,
+    mumap: str | Path,
+    facts_out: str | Path,
+    activity: str | Path,
+    labels: str | Path,
+    brainmask: str | Path,
+    mr_to_pet: str | Path,
     start_s: float,
     voxel_mm: float,
     seed: int,
@@ -34,28 +41,26 @@ def simulate_anatomy(
 ) -> None:
     """Write one subject's images as a study would have them, and the ground truth.
 
-    `outputs` names the files: t1w, mumap, subject, activity, labels, brainmask, mr_to_pet. `tracer` is the
-    table of uptake by region, `facts` are tracer, weight and injected activity; with a `t1w` the brain is
-    the one in that skull-stripped image. `start_s` is the scan's start after the injection.
+    `tracer` is the table of uptake by region, `facts` are tracer, weight and injected activity; with a `t1w`
+    the brain is the one in that skull-stripped image. `start_s` is the scan's start after the injection.
     Raises InputError for an unusable `tracer` or `t1w`.
     """
     brain = Volume.load(t1w, unit="arbitrary") if t1w else None
     with naming(t1w or "the packaged template"):
         anatomy = make_anatomy(seed, subject, voxel_mm, t1w=brain)
-    mr, mr_to_pet = simulate_mr(anatomy, seed, subject)
+    image, matrix = simulate_mr(anatomy, seed, subject)
     uptake = read_tracer(tracer)
     person = facts["injected_MBq"], facts["weight_kg"], start_s
-    image, spots = activity(anatomy, uptake, seed, subject, *person)
+    pet, spots = tracers.activity(anatomy, uptake, seed, subject, *person)
 
-    mr.save(outputs["t1w"])
-    anatomy.mumap.save(outputs["mumap"])
-    image.save(outputs["activity"])
-    anatomy.labels.save(outputs["labels"])
-    anatomy.brain.save(outputs["brainmask"])
-    truth = {"matrix": mr_to_pet.tolist(), "spots": [asdict(spot) for spot in spots]}
-    write_json(outputs["mr_to_pet"], truth)
+    image.save(mr)
+    anatomy.mumap.save(mumap)
+    pet.save(activity)
+    anatomy.labels.save(labels)
+    anatomy.brain.save(brainmask)
+    write_json(mr_to_pet, {"matrix": matrix.tolist(), "spots": [asdict(spot) for spot in spots]})
     decay = 2 ** (-start_s / uptake.half_life_s)
-    write_json(outputs["subject"], {**facts, "activity_MBq": facts["injected_MBq"] * decay})
+    write_json(facts_out, {**facts, "activity_MBq": facts["injected_MBq"] * decay})
 
 
 def simulate_scan(

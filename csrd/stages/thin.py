@@ -2,12 +2,18 @@
 
 from pathlib import Path
 
-from csrd import listmode
+from csrd import listmode as library
 from csrd.seeds import key64
 
 
 def thin(
-    source: str | Path, target: str | Path, *, drf: float, seed: int, subject: str, nested: bool = False
+    listmode: str | Path,
+    listmode_out: str | Path,
+    *,
+    drf: float,
+    seed: int,
+    subject: str,
+    nested: bool = False,
 ) -> dict:
     """Write a list-mode file with 1/drf of the events, and its header beside it; return the counts.
 
@@ -15,4 +21,4 @@ def thin(
     `drf`, so that a lower dose is part of a higher one (see `csrd.listmode.thin`).
     Raises InputError for a source that is no list-mode, or a target that cannot be written.
     """
-    return listmode.thin(source, target, drf, key64(seed, subject), nested)
+    return library.thin(listmode, listmode_out, drf, key64(seed, subject), nested)

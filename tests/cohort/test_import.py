@@ -14,13 +14,13 @@ from tests.petsird_files import cylinder, header_of, time_blocks, write
 def corrections(mumap, normalisation, folder, listmode=None):
     """Import into ``out.nii.gz`` and ``out.npy``."""
     outs = {"mumap_out": folder / "out.nii.gz", "normalisation_out": folder / "out.npy"}
-    import_corrections(mumap, normalisation, **outs, listmode=listmode)
+    import_corrections(mumap, normalisation=normalisation, listmode=listmode, **outs)
 
 
 def test_listmode_is_linked_with_its_header(study, tmp_path):
     target = tmp_path / "raw" / "sub-A1_listmode.l64"
     for _ in range(2):
-        import_listmode(study / "a.l64", study / "a.l64.hdr", target)
+        import_listmode(study / "a.l64", target, study / "a.l64.hdr")
     assert target.is_symlink() and target.samefile(study / "a.l64")
     assert (tmp_path / "raw" / "sub-A1_listmode.l64.hdr").read_text().startswith("!INTERFILE")
 
@@ -29,20 +29,20 @@ def test_petsird_is_linked_alone(tmp_path):
     scanner = cylinder()
     source = write(tmp_path / "scan.petsird", header_of(scanner), time_blocks(scanner))
     target = tmp_path / "raw" / "sub-A1_listmode.petsird"
-    import_listmode(source, None, target)
+    import_listmode(source, target)
     assert target.samefile(source) and list(target.parent.iterdir()) == [target]
     Volume(np.full((4, 4, 4), 0.096, np.float32), np.eye(4)).save(tmp_path / "mu.nii.gz")
     corrections(tmp_path / "mu.nii.gz", None, tmp_path, listmode=target)
     assert (np.load(tmp_path / "out.npy") == scanner_in(target).efficiencies).all()
     source.write_bytes(b"no PETSIRD")
     with pytest.raises(InputError, match="is not PETSIRD"):
-        import_listmode(source, None, target)
+        import_listmode(source, target)
 
 
 def test_other_data_is_refused(study, tmp_path):
     np.full(400, 0xC0000000, dtype="<u4").tofile(study / "a.l64")
     with pytest.raises(InputError, match="not HRRT list-mode"):
-        import_listmode(study / "a.l64", study / "a.l64.hdr", tmp_path / "raw" / "x.l64")
+        import_listmode(study / "a.l64", tmp_path / "raw" / "x.l64", study / "a.l64.hdr")
 
 
 def test_mumap_in_other_units_is_refused(study, tmp_path):
@@ -58,7 +58,7 @@ def test_mumap_in_other_units_is_refused(study, tmp_path):
 
 def test_empty_t1w_is_refused(study, tmp_path):
     facts = {"tracer": "DASB", "weight_kg": 70.0, "injected_MBq": 500.0}
-    outs = {"t1w_out": tmp_path / "out.nii.gz", "subject_out": tmp_path / "out.json"}
+    outs = {"t1w_out": tmp_path / "out.nii.gz", "facts_out": tmp_path / "out.json"}
     import_t1w(study / "t1w.nii.gz", facts, **outs)
     assert read_json(tmp_path / "out.json") == {**facts, "activity_MBq": 500.0}
     t1w = Volume.load(tmp_path / "out.nii.gz")
@@ -87,26 +87,27 @@ def test_normalisation(study, tmp_path):
 
 def test_images_are_kept_with_what_is_known_of_them(study, tmp_path):
     write_json(study / "pet.json", {"Units": "kBq/mL", "ReconMethodName": "FBP"})
-    targets = {drf: tmp_path / "recon" / f"{drf}.nii.gz" for drf in (1, 4)}
-    import_images({1: study / "pet.nii.gz", 4: study / "low.nii.gz"}, targets, "kBq/mL")
-    normal, low = (Volume.load(targets[drf]) for drf in (1, 4))
+    targets = [tmp_path / "recon" / f"{drf}.nii.gz" for drf in (1, 4)]
+    import_images([study / "low.nii.gz"], targets, drfs=[4], unit="kBq/mL", normal=study / "pet.nii.gz")
+    normal, low = map(Volume.load, targets)
     assert normal.unit == low.unit == "Bq/mL" and normal.array.max() == pytest.approx(9e6)
     said = read_json(tmp_path / "recon" / "1.json")
     assert said == {"Units": "Bq/mL", "ReconMethodName": "FBP", "DoseReductionFactor": 1}
     low = Volume.load(study / "low.nii.gz")
     low.like(low.array - 100).save(study / "low.nii.gz")
-    import_images({4: study / "low.nii.gz"}, targets, None)
-    assert Volume.load(targets[4]).array.min() == -100, "voxels below zero stay"
+    import_images([study / "low.nii.gz"], targets[1:], drfs=[4], unit=None)
+    assert Volume.load(targets[1]).array.min() == -100, "voxels below zero stay"
     assert read_json(tmp_path / "recon" / "4.json") == {"DoseReductionFactor": 4}, "no unit is made up"
 
 
 def test_a_low_dose_that_is_not_scaled_is_refused(study, tmp_path):
     low = Volume.load(study / "low.nii.gz")
     low.like(low.array / 4).save(study / "unscaled.nii.gz")
-    targets = {drf: tmp_path / "recon" / f"{drf}.nii.gz" for drf in (1, 4)}
+    targets = [tmp_path / "recon" / f"{drf}.nii.gz" for drf in (1, 4)]
+    how = {"images": targets, "drfs": [4], "unit": "Bq/mL"}
     with pytest.raises(InputError, match="unscaled.nii.gz sums to 0.2.* scale low doses to the normal one"):
-        import_images({1: study / "pet.nii.gz", 4: study / "unscaled.nii.gz"}, targets, "Bq/mL")
+        import_images([study / "unscaled.nii.gz"], normal=study / "pet.nii.gz", **how)
     with pytest.raises(InputError, match="has no uptake"):
         low.like(-low.array).save(study / "negative.nii.gz")
-        import_images({1: study / "negative.nii.gz", 4: study / "low.nii.gz"}, targets, "Bq/mL")
+        import_images([study / "low.nii.gz"], normal=study / "negative.nii.gz", **how)
     assert not (tmp_path / "recon").exists()

@@ -3,7 +3,7 @@
 import pytest
 
 from csrd.errors import InputError
-from csrd.io.bids import Scan, by_dose, by_method, dose_of, entities_of, find_aligned, subject_of
+from csrd.io.bids import Scan, dose_of, entities_of, find_aligned, subject_of
 
 
 def test_names_of_a_scan():
@@ -41,17 +41,6 @@ def test_names_are_read_back():
     assert dose_of("sub-01_draw-2_drf-10_desc-tv_pet.nii.gz") == 10
     assert dose_of("sub-01_rec-acstat_pet.nii.gz") is None and dose_of("clean.nii.gz") is None
     assert subject_of("my scan_1.l64") == "sub-myscan1"
-
-
-def test_images_by_method_and_dose(tmp_path):
-    scan = Scan("sub-01")
-    paths = [f"{scan.denoised(drf, method)}.nii.gz" for method in ("tv", "csrd") for drf in (10, 4)]
-    assert by_dose(paths[:2]) == {10: paths[0], 4: paths[1]}
-    assert by_method(paths) == {"tv": by_dose(paths[:2]), "csrd": by_dose(paths[2:])}
-    (tmp_path / "clean.json").write_text('{"DoseReductionFactor": 6}')
-    assert by_method([tmp_path / "clean.nii.gz"]) == {"clean": {6: tmp_path / "clean.nii.gz"}}
-    with pytest.raises(InputError, match="is of the method and dose of"):
-        by_method([paths[0], f"elsewhere/{paths[0]}"])
 
 
 @pytest.mark.parametrize(

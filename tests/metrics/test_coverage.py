@@ -64,15 +64,9 @@ def files(tmp_path, rng) -> dict:
 
 
 def write(files, out, drfs=(4, 10), **targets):
-    coverage(
-        {"normal": files["normal"], **targets},
-        files["mask"],
-        dict.fromkeys(drfs, files["image"]),
-        dict.fromkeys(drfs, files["spread"]),
-        out,
-        subject="sub-07",
-        method="csrd",
-    )
+    images, stds = ([files[name]] * len(drfs) for name in ("image", "spread"))
+    about = {"drfs": drfs, "subject": "sub-07", "method": "csrd", **targets}
+    coverage(images, stds, files["normal"], files["mask"], out, **about)
     return pd.read_csv(out)
 
 

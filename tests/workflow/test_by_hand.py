@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from csrd.io.bids import Scan
-from csrd.io.files import read_json
 from csrd.listmode import InterfileHeader
 from csrd.seeds import key64
 from tests.conftest import REPOSITORY
@@ -23,13 +22,6 @@ def csrd(*arguments: object) -> str:
     done = subprocess.run([CSRD, *map(str, arguments)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
-
-
-@pytest.fixture
-def person(results) -> tuple:
-    """Return the options that tell weight and activity."""
-    facts = read_json(results / "raw" / f"{SCAN.name('subject')}.json")
-    return "--weight-kg", facts["weight_kg"], "--activity-MBq", facts["activity_MBq"]
 
 
 @pytest.fixture(scope="module")
@@ -63,12 +55,12 @@ def test_thin_and_recon(results, recon):
         same(recon / name, results / "recon" / name)
 
 
-def test_align_denoise_and_evaluate(results, recon, person):
+def test_align_denoise_and_evaluate(results, recon):
     made, wanted = recon.parent / "derivatives" / "csrd", results / "derivatives" / "csrd"
     images = {drf: recon / f"{SCAN.name('pet', drf=drf)}.nii.gz" for drf in (1, *DRFS)}
     lows = [word for drf in DRFS for word in ("--low", f"{drf}={images[drf]}")]
-    t1w = results / "raw" / f"{SCAN.name('T1w')}.nii.gz"
-    csrd("align", images[1], made, *lows, "--t1w", t1w, *CONFIG, "--tracer", "DASB", *person)
+    t1w, facts = (results / "raw" / SCAN.name(name) for name in ("T1w.nii.gz", "subject.json"))
+    csrd("align", images[1], made, *lows, "--t1w", t1w, *CONFIG, "--facts", facts)
     names = [SCAN.reference, SCAN.mr, SCAN.head, *map(SCAN.low, DRFS)]
     for name in [
         *(f"{name}{end}" for name in names for end in (".nii.gz", ".json")),
@@ -86,7 +78,7 @@ def test_align_denoise_and_evaluate(results, recon, person):
 
     table = recon.parent / "sub-03_csrd.csv"
     judged = [made / f"{SCAN.denoised(drf, 'csrd')}.nii.gz" for drf in DRFS]
-    how = "--mask", made / f"{SCAN.head}.nii.gz", "--table", table, *CONFIG, *person
+    how = "--mask", made / f"{SCAN.head}.nii.gz", "--table", table, *CONFIG, "--facts", facts
     rows = json.loads(csrd("evaluate", made / f"{SCAN.reference}.nii.gz", *judged, *how))
     assert [(row["subject"], row["drf"], row["method"]) for row in rows] == [
         ("sub-03", drf, "csrd") for drf in DRFS

@@ -9,7 +9,7 @@ rule align:
             allow_missing=True,
         ),
         t1w=f"{RAW}_T1w.nii.gz",
-        subject=f"{RAW}_subject.json",
+        facts=f"{RAW}_subject.json",
     output:
         reference=f"{REFERENCE}.nii.gz",
         lows=expand(f"{LOW}.nii.gz", drf=settings.drfs, allow_missing=True),
@@ -78,7 +78,7 @@ rule align_alone:
     message:
         "{wildcards.subject}: bring the MR onto the PET's grid"
     script:
-        "../scripts/align_alone.py"
+        "../scripts/align_mr.py"
 
 
 rule describe_derivatives:

@@ -6,9 +6,9 @@ if SIMULATED:
             tracer=settings.cohort.tracer,
             t1w=files_of("t1w"),
         output:
-            t1w=f"{RAW}_T1w.nii.gz",
+            mr=f"{RAW}_T1w.nii.gz",
             mumap=f"{RAW}_mumap.nii.gz",
-            subject=f"{RAW}_subject.json",
+            facts=f"{RAW}_subject.json",
             activity=f"{SIMULATED_TRUTH}_activity.nii.gz",
             labels=f"{SIMULATED_TRUTH}_labels.nii.gz",
             brainmask=f"{SIMULATED_TRUTH}_brainmask.nii.gz",
@@ -96,7 +96,7 @@ else:
             t1w=files_of("t1w"),
         output:
             t1w=f"{RAW}_T1w.nii.gz",
-            subject=f"{RAW}_subject.json",
+            facts=f"{RAW}_subject.json",
         log:
             "<logs>/import_t1w/{subject}.log",
         benchmark:
@@ -180,7 +180,7 @@ else:
 # Checksums of a subject's files for the record of the run: the user's own, or the simulation's.
 rule hash_inputs:
     input:
-        SIMULATED_FILES if SIMULATED else own_files,
+        files=SIMULATED_FILES if SIMULATED else own_files,
     output:
         record=f"{RAW}_inputs.json",
     log:

@@ -5,7 +5,7 @@ rule evaluate:
         lows=expand(f"{LOW}.nii.gz", drf=settings.drfs, allow_missing=True),
         reference=f"{REFERENCE}.nii.gz",
         mask=f"{HEAD}.nii.gz",
-        subject=f"{RAW}_subject.json",
+        facts=f"{RAW}_subject.json",
         code=code_of("metrics", "evaluate"),
     output:
         tables=expand("<results>/metrics/{subject}_{method}.csv", method=settings.methods, allow_missing=True),
@@ -133,7 +133,7 @@ if SIMULATED:
             lows=expand(f"{LOW}.nii.gz", drf=settings.drfs, allow_missing=True),
             reference=MATCHED_TRUTH,
             mask=f"{HEAD}.nii.gz",
-            subject=f"{RAW}_subject.json",
+            facts=f"{RAW}_subject.json",
             code=code_of("metrics", "evaluate"),
         output:
             tables=expand(

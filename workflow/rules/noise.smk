@@ -93,9 +93,9 @@ if SIMULATED:
                 method=settings.methods,
                 draw=DRAWS,
             ),
-            mask=expand(f"{HEAD}.nii.gz", subject=NOISE_SUBJECT),
-            labels=expand(f"{SIMULATED_TRUTH}_labels.nii.gz", subject=NOISE_SUBJECT),
-            truth=expand(MATCHED_TRUTH, subject=NOISE_SUBJECT),
+            mask=expand(f"{HEAD}.nii.gz", subject=NOISE_SUBJECT)[0],
+            labels=expand(f"{SIMULATED_TRUTH}_labels.nii.gz", subject=NOISE_SUBJECT)[0],
+            truth=expand(MATCHED_TRUTH, subject=NOISE_SUBJECT)[0],
             code=code_of("metrics", "evaluate", "regions") + code_of("report"),
         output:
             table="<results>/tables/noise.csv",

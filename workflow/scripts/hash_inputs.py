@@ -1,8 +1,5 @@
 """Record size and checksum of every file that a subject comes with."""
 
-from csrd.errors import plain_errors
+from csrd.jobs.rule import run
 
-with plain_errors(snakemake.log[0]):
-    from csrd.stages.import_ import hash_inputs
-
-    hash_inputs(snakemake.input, snakemake.output.record)
+run(snakemake, "csrd.stages.import_.hash_inputs")

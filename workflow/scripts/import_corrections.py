@@ -1,15 +1,5 @@
 """Import the μ-map and the crystal efficiencies of a scan of the user's."""
 
-from csrd.errors import plain_errors
+from csrd.jobs.rule import run
 
-with plain_errors(snakemake.log[0]):
-    from csrd.stages.import_ import import_corrections
-
-    given, out = snakemake.input, snakemake.output
-    import_corrections(
-        given.mumap,
-        given.get("normalisation") or None,
-        mumap_out=out.mumap,
-        normalisation_out=out.normalisation,
-        listmode=given.get("listmode") or None,
-    )
+run(snakemake, "csrd.stages.import_.import_corrections")

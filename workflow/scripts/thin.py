@@ -1,17 +1,5 @@
 """Thin one list-mode file to one dose."""
 
-from csrd.errors import plain_errors
+from csrd.jobs.rule import run
 
-with plain_errors(snakemake.log[0]):
-    from csrd.stages.thin import thin
-
-    params, wildcards = snakemake.params, snakemake.wildcards
-    counts = thin(
-        snakemake.input.listmode,
-        snakemake.output.listmode,
-        drf=int(wildcards.drf),
-        seed=params.seed,
-        subject=wildcards.subject,
-        nested=params.nested,
-    )
-    print(counts)
+run(snakemake, "csrd.stages.thin.thin")

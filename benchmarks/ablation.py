@@ -23,11 +23,10 @@ import torch
 import yaml
 from ablation_rows import LADDER, VARIANTS, Row, chosen, difference, rows
 from network import step
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from csrd.cohort import subjects
-from csrd.cohort.derivatives import find_pairs
 from csrd.config import Config, load
 from csrd.config.sections import Metrics
 from csrd.diffusion.precondition import Denoiser
@@ -35,11 +34,12 @@ from csrd.diffusion.sampler import evaluations
 from csrd.errors import InputError, plain_errors
 from csrd.io.files import read_json
 from csrd.io.volume import Volume
-from csrd.methods.base import TrainingPair
-from csrd.methods.csrd import CRITERIA, SIGMA_DATA, Csrd, CsrdTask
+from csrd.methods import FitContext, TrainingPair
+from csrd.methods.csrd import CRITERIA, SIGMA_DATA, Csrd, CsrdSettings
 from csrd.metrics import METRICS
 from csrd.metrics.evaluate import metrics_of
 from csrd.metrics.metric import Metric
+from csrd.stages.fit import aligned_pairs
 from csrd.train.patches import Batch
 
 WARM, MEASURED = 4, 16  # steps before a row's training that are not timed, and that are
@@ -50,40 +50,22 @@ Records = dict[str, list[dict]]
 """What the file holds by row, a record a seed."""
 
 
-class Watched(CsrdTask):
-    """The task; notes the CPU time at which each step starts, and leaves validation to the end."""
+class Timed(Csrd):
+    """CSR-D that notes the CPU time at which each step starts, and selects no product: all are measured."""
 
-    def __init__(self, network: nn.Module, settings: dict, *others: Any) -> None:
-        super().__init__(network, settings, *others)
-        self.steps, self.starts = settings["training"]["steps"], []
+    starts: ClassVar[list[float]] = []
 
     def losses(self, batch: Batch) -> Tensor:
         self.starts.append(time.process_time())
         return super().losses(batch)
 
-    def validate(self) -> dict[str, float]:
-        return super().validate() if len(self.starts) >= self.steps else {}
-
-    def seconds_a_step(self, warm: int = 0) -> float:
-        """Return the mean CPU time from one step's start to the next one's."""
-        return float(np.diff(self.starts[warm:]).mean())
-
-
-class Timed(Csrd):
-    """CSR-D whose training is watched, and which settles on no product: all are measured."""
-
-    watched: ClassVar[Watched]
-
-    @classmethod
-    def task(
-        cls, network: nn.Module, settings: dict, learned: dict, validation: list[TrainingPair]
-    ) -> Watched:
-        cls.watched = Watched(network, settings, learned, validation, cls)
-        return cls.watched
-
-    @classmethod
-    def settle(cls, method: Csrd, validation: list[TrainingPair]) -> dict:
+    def select(self, validation: list[TrainingPair], metrics: Metrics) -> dict:
         return {}
+
+    @classmethod
+    def seconds_a_step(cls, warm: int = 0) -> float:
+        """Return the median CPU time from one step to the next; validations in between do not change it."""
+        return float(np.median(np.diff(cls.starts[warm:])))
 
 
 class Ablation:
@@ -100,51 +82,54 @@ class Ablation:
     def run(self, wanted: list[Row], seed: int, out: Path) -> None:
         """Measure the rows that the file lacks, adding a line for each."""
         for row in wanted:
-            settings = row.settings and row.settings | {"seed": seed}
+            settings = row.settings
             key = {"row": row.name, "seed": seed, "seconds": self.seconds, "settings": settings}
             if any(key.items() <= record.items() for record in read(out)):
                 continue
             print(f"{row.name}, {row.idea}:", *difference(row.changes), flush=True)
-            record = {**key, "idea": row.idea, "changes": row.changes, **self.of(row, settings)}
+            record = {**key, "idea": row.idea, "changes": row.changes, **self.of(row, settings, seed)}
             out.parent.mkdir(parents=True, exist_ok=True)
             with open(out, "a") as stream:
                 stream.write(json.dumps(record) + "\n")
 
-    def of(self, row: Row, settings: dict) -> dict[str, Any]:
+    def of(self, row: Row, settings: dict, seed: int) -> dict[str, Any]:
         """Return what is measured of a row."""
         if row.name == "lowdose":
             return {"mean": {name(pair): self.compared(pair, pair.low) for pair in self.validation}}
         if row.name == "paper":
             return estimated(settings)
-        method, training = self.trained(settings)
+        method, training = self.trained(settings, seed)
         return {**training, **self.products(method)}
 
-    def trained(self, settings: dict) -> tuple[Timed, dict[str, Any]]:
+    def trained(self, settings: dict, seed: int) -> tuple[Timed, dict[str, Any]]:
         """Return the fitted method, and steps and CPU seconds of its training.
 
         Where only the images are made otherwise than in the row before, its weights are taken.
         """
-        of_weights = {key: value for key, value in settings.items() if key not in UNTRAINED}
+        of_weights = {key: value for key, value in settings.items() if key not in UNTRAINED} | {"seed": seed}
         if self.last and self.last[0] == of_weights:
             _, before, training = self.last
-            method = Timed(before.network, before.model | {"settings": settings})
+            method = Timed(
+                CsrdSettings(**settings), before.calibration, seed, network=before.network, card=before.card
+            )
         else:
-            method, training = self._trained(settings)
+            method, training = self._trained(settings, seed)
         self.last = of_weights, method, training
         return method, training
 
-    def _trained(self, settings: dict) -> tuple[Timed, dict[str, Any]]:
-        self._fit([pair for pair in self.pairs if pair.split == "train"], settings, WARM + MEASURED)
-        steps = max(round(self.seconds / Timed.watched.seconds_a_step(WARM)), 2)
-        method = self._fit(self.pairs, settings, steps)
-        weights, average = method.model["parameters"], method.model["ema_std"]
-        step_s = Timed.watched.seconds_a_step()
+    def _trained(self, settings: dict, seed: int) -> tuple[Timed, dict[str, Any]]:
+        self._fit([pair for pair in self.pairs if pair.split == "train"], settings, seed, WARM + MEASURED)
+        steps = max(round(self.seconds / Timed.seconds_a_step(WARM)), 2)
+        method = self._fit(self.pairs, settings, seed, steps)
+        weights, average = method.card["parameters"], method.card["ema_std"]
+        step_s = Timed.seconds_a_step()
         return method, {"steps": steps, "step_s": step_s, "weights": weights, "average": average}
 
-    def _fit(self, pairs: list[TrainingPair], settings: dict, steps: int) -> Timed:
-        settings = settings | {"training": settings["training"] | {"steps": steps}}
+    def _fit(self, pairs: list[TrainingPair], settings: dict, seed: int, steps: int) -> Timed:
+        longer = CsrdSettings(**settings).updated(training={"steps": steps})
+        Timed.starts.clear()
         with TemporaryDirectory() as folder:
-            Timed.fit(pairs, settings, Path(folder, "csrd"), threads=1)
+            Timed.fit(pairs, longer, Path(folder, "csrd"), FitContext(seed))
             return Timed.load(Path(folder, "csrd"))
 
     def products(self, method: Timed) -> dict[str, Any]:
@@ -154,15 +139,15 @@ class Ablation:
         """
         means, samples = {}, {}
         for pair in self.validation:
-            drawn, mean_s = timed(lambda: method.drawn(pair.low, pair.mr, pair.drf, 0))  # noqa: B023
+            drawn, mean_s = timed(lambda: method.posterior(pair.low, pair.mr, pair.drf, 0))  # noqa: B023
             means[name(pair)] = self.compared(pair, drawn.image(drawn.mean)) | {"s": mean_s}
             if pair.drf in self.sampled:
-                drawn, both_s = timed(lambda: method.drawn(pair.low, pair.mr, pair.drf, 1))  # noqa: B023
+                drawn, both_s = timed(lambda: method.posterior(pair.low, pair.mr, pair.drf, 1))  # noqa: B023
                 image = drawn.image(drawn.samples[0])
                 samples[name(pair)] = self.compared(pair, image) | {"s": both_s - mean_s}
         settings = method.settings
-        views = (1 + settings["mirror"]) * (1 + settings["shift"]) if settings["blank"] > 0 else 1
-        count = [views, evaluations(settings["sampler"]["steps"])]
+        views = (1 + settings.mirror) * (1 + settings.shift) if settings.blank > 0 else 1
+        count = [views, evaluations(settings.sampler.steps)]
         return {"mean": means, "sample": samples, "evaluations": count}
 
     def compared(self, pair: TrainingPair, image: Volume) -> dict[str, float]:
@@ -190,8 +175,8 @@ def main() -> None:
         if not given.table:
             wanted, config = chosen(given.row), made_by(given.results, given.config)
             splits = {one.id: one.split for one in subjects(config) if one.split in ("train", "validation")}
-            files = find_pairs(given.results / "derivatives" / "csrd", splits, config.train_drfs)
-            ablation = Ablation([TrainingPair(**pair).load() for pair in files], given.seconds, given.sampled)
+            pairs = aligned_pairs(given.results / "derivatives" / "csrd", splits, config.train_drfs)
+            ablation = Ablation([pair.load() for pair in pairs], given.seconds, given.sampled)
             for seed in given.seed or [config.seed]:
                 ablation.run(wanted, seed, out)
         print("\n\n".join(report(records(out, given.seconds), given.by_dose)))
@@ -213,7 +198,7 @@ def estimated(settings: dict) -> dict[str, Any]:
 
     Attention, whose operations grow faster, is a thousandth of all.
     """
-    denoiser, device = Denoiser(Csrd.build(settings), SIGMA_DATA), torch.device("cpu")
+    denoiser, device = Denoiser(Csrd(CsrdSettings(**settings)).build(), SIGMA_DATA), torch.device("cpu")
     with FlopCounterMode(display=False) as counter:
         step(denoiser, SMALL, 1, device)
     _, seconds = timed(lambda: step(denoiser, SMALL, 1, device))

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from csrd.config import Config, load
+from csrd.config import load
 from csrd.errors import InputError
 
 PAPER = Path(__file__).parents[1] / "config" / "paper.yaml"
@@ -73,7 +73,7 @@ class Row:
 
 def rows() -> list[Row]:
     """Return the low dose, the paper's preset, the ladder from it to the default, and its variants."""
-    paper, default = load(yaml.safe_load(PAPER.read_text())).of_method("csrd"), Config().of_method("csrd")
+    paper, default = of_csrd(yaml.safe_load(PAPER.read_text())), of_csrd({})
     found = [Row("lowdose", "the input", {}), Row("paper", "the paper's preset", paper)]
     for name, idea, changes in LADDER:
         found.append(changed(found[-1], name, idea, changes, default))
@@ -81,6 +81,11 @@ def rows() -> list[Row]:
     left = [key for key, value in flat(default).items() if flat(last.settings)[key] != value]
     assert left == ["training.steps"], f"the ladder ends elsewhere than at the default: {left}"
     return found + [changed(last, name, idea, changes, default) for name, idea, changes in VARIANTS]
+
+
+def of_csrd(values: dict[str, Any]) -> dict[str, Any]:
+    """Return CSR-D's settings in a configuration."""
+    return load(values).of_method("csrd").model_dump(mode="json")
 
 
 def chosen(asked: Iterable[str] | None) -> list[Row]:
@@ -104,9 +109,7 @@ def changed(row: Row, name: str, idea: str, changes: dict[str, Any], default: di
     values = {key: known[key] if value is KEEP else value for key, value in changes.items()}
     same = [key for key, value in values.items() if before[key] == value]
     assert not same, f"{name}: {same} do not differ from {row.name}"
-    settings = nested(before | values)
-    seed = settings.pop("seed")
-    settings = load({"seed": seed, "csrd": settings}).of_method("csrd")
+    settings = of_csrd({"csrd": nested(before | values)})
     return Row(name, idea, settings, row.name, {key: (before[key], value) for key, value in values.items()})
 
 

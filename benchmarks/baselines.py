@@ -17,17 +17,19 @@ import numpy as np
 import torch
 import yaml
 
-from csrd.config import Config, load
+from csrd.config import load
+from csrd.config.methods import LearnedSettings
 from csrd.io.volume import Volume, centred_affine
 from csrd.methods import method
-from csrd.methods.scaling import Head
-from csrd.methods.slices import SliceMethod
+from csrd.methods.learned.fitting import ValidatedTraining
+from csrd.methods.learned.scaling import Head
+from csrd.methods.learned.slices import SliceMethod
 from csrd.train.checkpoint import StateFolder
 from csrd.train.device import pick_device, precision
-from csrd.train.loop import Plan, train
+from csrd.train.loop import train
 from csrd.train.patches import Scan
 
-RIVALS = ("unet", "restormer")
+BASELINES = ("unet", "restormer")
 
 
 def scan_of(shape: tuple[int, int, int]) -> tuple[Volume, Volume]:
@@ -39,27 +41,32 @@ def scan_of(shape: tuple[int, int, int]) -> tuple[Volume, Volume]:
     return tuple(Volume(image, centred_affine(shape, 2.0), "Bq/mL") for image in (pet * 1e4, mr))
 
 
-def training_rate(kind: type[SliceMethod], settings: dict, low: Volume, mr: Volume, steps: int) -> float:
+def with_weights(key: str, settings: LearnedSettings) -> SliceMethod:
+    """Return a method with the weights that a training begins with."""
+    return method(key)(settings, network=method(key)(settings).build())
+
+
+def training_rate(one: SliceMethod, low: Volume, mr: Volume, steps: int) -> float:
     """Return slices trained a second, by the loop that trains the method; the first steps are not counted."""
     device = pick_device()
-    inputs = torch.from_numpy(kind.inputs(low, mr, Head.of(low)))
-    patches = kind.patches([Scan(inputs, inputs[:1] * 0.1, math.log(4)).to(device)], settings)
-    task = kind.task(kind.build(settings).to(device), settings, {}, [])
+    inputs = torch.from_numpy(one.inputs(low, mr, Head.of(low)))
+    patches = one.patches([Scan(inputs, inputs[:1] * 0.1, math.log(4)).to(device)])
+    task = ValidatedTraining(one, [])
     seconds = []
     for count in (3, steps):
-        plan = Plan(**settings["training"] | {"steps": count})
+        training = one.settings.training.model_copy(update={"steps": count})
         with TemporaryDirectory() as folder:
             counters = train(
-                task, patches, plan, StateFolder(Path(folder)),
+                task, patches, training, StateFolder(Path(folder)),
                 precision=partial(precision, device), progress=lambda steps: steps,
             )  # fmt: skip
         seconds.append(counters.seconds)
-    return steps * plan.batch / seconds[-1]
+    return steps * training.batch / seconds[-1]
 
 
-def seconds_a_volume(kind: type[SliceMethod], settings: dict, low: Volume, mr: Volume) -> float:
+def seconds_a_volume(one: SliceMethod, low: Volume, mr: Volume) -> float:
     """Return the time of the second volume; the first one warms up."""
-    one = kind(kind.build(settings), {"settings": settings, "learned": {}})
+    one.network.eval()
     for _ in range(2):
         started = time.perf_counter()
         one.apply(low, mr, 4)
@@ -73,16 +80,16 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
-    config = load(yaml.safe_load(Path(asked.config).read_text())) if asked.config else Config()
+    config = load(yaml.safe_load(Path(asked.config).read_text())) if asked.config else load({})
     low, mr = scan_of(config.align.shape)
     print(f"{config.align.shape} voxels on {pick_device()}, {asked.threads} threads")
     print(f"{'method':>10} {'parameters':>11} {'slices/s':>9} {'whole training':>15} {'s/volume':>9}")
-    for key in RIVALS:
-        kind, settings = method(key), config.of_method(key)
-        parameters = sum(weight.numel() for weight in kind.build(settings).parameters())
-        rate = training_rate(kind, settings, low, mr, asked.steps)
-        whole = settings["training"]["steps"] * settings["training"]["batch"] / rate
-        volume = seconds_a_volume(kind, settings, low, mr)
+    for key in BASELINES:
+        one = with_weights(key, config.of_method(key))
+        parameters = sum(weight.numel() for weight in one.network.parameters())
+        rate = training_rate(one, low, mr, asked.steps)
+        whole = one.settings.training.steps * one.settings.training.batch / rate
+        volume = seconds_a_volume(one, low, mr)
         print(f"{key:>10} {parameters:11,} {rate:9.1f} {whole:13.0f} s {volume:9.2f}", flush=True)
 
 

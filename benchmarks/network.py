@@ -34,7 +34,7 @@ def main() -> None:
     for preset in ("default", "paper") if given.preset == "both" else (given.preset,):
         file = {"default": "config.yaml", "paper": "paper.yaml"}[preset]
         settings = load(yaml.safe_load((CONFIG / file).read_text())).of_method("csrd")
-        network = method("csrd").build(settings).to(device)
+        network = method("csrd")(settings).build().to(device)
         if device.type == "cuda":
             network.compile()
         denoiser = Denoiser(network, SIGMA_DATA)

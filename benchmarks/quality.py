@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from csrd.cohort.derivatives import find_pairs
 from csrd.config.sections import Metrics
 from csrd.io.volume import Volume
 from csrd.methods import keys, method
 from csrd.methods.base import TrainingPair
-from csrd.methods.csrd import CRITERIA, Csrd, Drawn
+from csrd.methods.csrd import CRITERIA, Csrd, ScanPosterior
 from csrd.metrics.evaluate import metrics_of
+from csrd.stages.fit import aligned_pairs
 
 STEPS = (1, 2, 4, 8, 16, 50)  # 1, 3, 7, 15, 31 and 99 evaluations
 AVERAGED = (1, 2, 4, 8)
@@ -33,8 +33,10 @@ def main() -> None:
     parser.add_argument("--subject", required=True, help="a validation subject, e.g. sub-06")
     given = parser.parse_args()
     fitted = method(given.method).load(given.results / "models" / given.method)
-    (files,) = find_pairs(given.results / "derivatives" / "csrd", {given.subject: "validation"}, [given.drf])
-    pair = TrainingPair(**files).load()
+    (pair,) = aligned_pairs(
+        given.results / "derivatives" / "csrd", {given.subject: "validation"}, [given.drf]
+    )
+    pair = pair.load()
     metrics = metrics_of(pair.normal, pair.mask.array > 0, Metrics())
     print(f"{given.subject} at 1/{given.drf} of the dose, {given.method}")
     print(f"{'':28s}{'s':>7s}" + "".join(f"{metrics[key].label:>12s}" for key in CRITERIA))
@@ -58,17 +60,17 @@ def main() -> None:
 def sampled(fitted: Csrd, pair: TrainingPair):
     """Yield name, seconds and image of the posterior mean, of samples, and of averages of samples."""
 
-    def drawn(steps: int, samples: int) -> tuple[Drawn, float]:
+    def timed(steps: int, samples: int) -> tuple[ScanPosterior, float]:
         fitted.use(steps=steps)
         start = time.perf_counter()
-        return fitted.drawn(pair.low, pair.mr, pair.drf, samples), time.perf_counter() - start
+        return fitted.posterior(pair.low, pair.mr, pair.drf, samples), time.perf_counter() - start
 
-    found, seconds = drawn(1, 0)
+    found, seconds = timed(1, 0)
     yield "posterior mean", seconds, found.image(found.mean)
     for steps in STEPS:
-        found, seconds = drawn(steps, 1)
+        found, seconds = timed(steps, 1)
         yield f"sample, {2 * steps - 1} evaluations", seconds, found.image(found.samples[0])
-    found, seconds = drawn(4, max(AVERAGED))
+    found, seconds = timed(4, max(AVERAGED))
     for count in AVERAGED:
         share = seconds * count / max(AVERAGED)
         yield f"average of {count}, 7 each", share, found.image(torch.stack(found.samples[:count]).mean(0))

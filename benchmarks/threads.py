@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,16 +22,16 @@ import torch
 import yaml
 
 from csrd import cohort
-from csrd.cohort.derivatives import find_pairs
 from csrd.config import Config, load
-from csrd.io.files import read_json
+from csrd.io.bids import Scan
+from csrd.io.tables import KEYS, read_csv
 from csrd.io.volume import Volume
-from csrd.methods import method
-from csrd.methods.base import TrainingPair
+from csrd.methods import FitContext, method
 from csrd.methods.denoise import applied
 from csrd.methods.train import train
-from csrd.metrics.evaluate import KEYS, evaluate, merge, read_csv
 from csrd.report.table import metrics_in, table1
+from csrd.stages.evaluate import evaluate, merge
+from csrd.stages.fit import aligned_pairs
 from csrd.train import device
 
 
@@ -110,33 +111,30 @@ def in_place(place: Place, given: argparse.Namespace, settings: Config, methods:
     subjects = {subject.id: subject for subject in cohort.subjects(settings)}
     aligned = given.results / "derivatives" / "csrd"
     fitted_on = {name: s.split for name, s in subjects.items() if s.split in ("train", "validation")}
-    pairs = [TrainingPair(**pair) for pair in find_pairs(aligned, fitted_on, settings.train_drfs)]
+    pairs = aligned_pairs(aligned, fitted_on, settings.train_drfs)
     with TemporaryDirectory(prefix="csrd-threads-") as name:
         folder = Path(name)
         for key in methods:
             asked = settings.of_method(key)
             if given.steps:
-                asked["training"]["steps"] = given.steps
-            train(key, pairs, asked, folder / key, threads=place.threads)
+                asked = asked.updated(training={"steps": given.steps})
+            context = FitContext(settings.seed, settings.metrics, place.threads)
+            train(key, pairs, asked, folder / key, context)
         torch.set_num_threads(1)  # as the rules that denoise and evaluate have it
         fitted = {key: method(key).load(folder / key) for key in methods}
         tables = []
         for subject in (name for name, s in subjects.items() if s.split == "test"):
-            tests = [TrainingPair(**p) for p in find_pairs(aligned, {subject: "test"}, settings.drfs)]
-            images = {key: {} for key in methods}
-            for key, pair in ((key, pair) for key in methods for pair in tests):
+            tests = aligned_pairs(aligned, {subject: "test"}, settings.drfs)
+            images = [folder / f"{subject}_{drf}_{key}.nii.gz" for key in methods for drf in settings.drfs]
+            for image, (key, pair) in zip(images, product(methods, tests), strict=True):
                 low, mr = Volume.load(pair.low), Volume.load(pair.mr, unit="arbitrary")
-                images[key][pair.drf] = folder / f"{subject}_{pair.drf}_{key}.nii.gz"
-                applied(fitted[key], low, mr, pair.drf, with_spread=False)[1].save(images[key][pair.drf])
-            facts = read_json(given.results / "raw" / subject / f"{subject}_subject.json")
-            outs = {key: folder / f"{subject}_{key}.csv" for key in methods}
-            lows = {pair.drf: pair.low for pair in tests}
-            evaluate(
-                tests[0].normal, tests[0].mask, images, outs, settings.metrics,
-                subject=subject, lows=lows, weight_kg=facts.get("weight_kg"),
-                activity_MBq=facts.get("activity_MBq"),
-            )  # fmt: skip
-            tables += outs.values()
+                applied(fitted[key], low, mr, pair.drf, with_spread=False)[1].save(image)
+            outs = [folder / f"{subject}_{key}.csv" for key in methods]
+            about = {"methods": methods, "drfs": settings.drfs, "metrics": settings.metrics}
+            about |= {"lows": [pair.low for pair in tests], "subject": subject}
+            facts = given.results / "raw" / f"{Scan(subject).name('subject')}.json"
+            evaluate(images, tests[0].normal, tests[0].mask, tables=outs, facts=facts, **about)
+            tables += outs
         merge(tables, given.out)
 
 

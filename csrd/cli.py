@@ -1,4 +1,4 @@
-"""The command `csrd`: by hand, on one file, what the workflow's rules do on a cohort.
+"""The command `csrd`: the workflow's stages on one subject, by hand.
 
 Everything heavy is imported inside the command that needs it, so that `csrd --help` answers at once.
 """
@@ -14,7 +14,7 @@ import typer
 from csrd.errors import InputError, plain_errors
 
 app = typer.Typer(
-    help="From PET list-mode data to a denoised brain, step by step. The whole way: snakemake --cores all",
+    help="From PET list-mode data to a denoised brain, step by step; all at once: snakemake --cores all",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -24,7 +24,18 @@ Configuration = Annotated[
     Path | None, typer.Option("--config", help="What differs from the defaults, as YAML.")
 ]
 Threads = Annotated[int, typer.Option(min=1, help="Cores to use.", show_default="all")]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of every random draw.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of all random numbers, with the subject.")]
+SubjectName = Annotated[
+    str | None,
+    typer.Option(
+        help="The subject, sub-<label>; else the one in the file's name.", show_default="from the file"
+    ),
+]
+Facts = Annotated[
+    Path | None,
+    typer.Option(help="JSON with tracer, weight_kg and activity_MBq, as the workflow's <sub>_subject.json."),
+]
+SEED = 2024  # the configuration's default
 CORES = os.cpu_count() or 1
 
 
@@ -50,20 +61,22 @@ def info(file: Annotated[Path, typer.Argument(help="A list-mode file, or its hea
 
 @app.command()
 def thin(
-    source: Annotated[Path, typer.Argument(help="The list-mode file of the whole dose.")],
+    source: Annotated[Path, typer.Argument(help="The list-mode file of the normal dose.")],
     target: Annotated[
         Path, typer.Argument(help="The thinned file; a header of its own is written beside it.")
     ],
     drf: Annotated[float, typer.Option(help="Dose reduction factor: 4 keeps a quarter of the events.")],
-    seed: Seed = 1,
+    seed: Seed = SEED,
+    subject: SubjectName = None,
     nested: Annotated[
-        bool, typer.Option("--nested", help="Keep a subset of what a lower --drf keeps.")
+        bool, typer.Option("--nested", help="Keep a subset of the events that a lower --drf keeps.")
     ] = False,
 ) -> None:
-    """Make a low dose of a normal one, by leaving out events at random."""
-    from csrd.listmode import thin
+    """Thin list-mode to a low dose: leave out events at random."""
+    from csrd.stages.thin import thin
 
-    print(json.dumps(thin(source, target, drf, seed, nested), indent=2))
+    subject = _subject(subject, source)
+    print(json.dumps(thin(source, target, drf=drf, seed=seed, subject=subject, nested=nested), indent=2))
 
 
 @app.command()
@@ -81,37 +94,36 @@ def recon(
         float | None, typer.Option(min=1, help="The dose reduction factor; else the header's.")
     ] = None,
     config: Configuration = None,
-    seed: Seed = 2024,
+    seed: Seed = SEED,
+    subject: SubjectName = None,
     threads: Threads = CORES,
 ) -> None:
     """Reconstruct one list-mode file, in Bq/mL and scaled to the normal dose."""
-    from csrd.align.derivatives import save_derivative
-    from csrd.listmode import open_listmode
-    from csrd.listmode.interfile import header_beside
-    from csrd.listmode.thin import drf_of
-    from csrd.recon.engines import ScanFiles, reconstruct
+    from csrd.stages.recon import reconstruct
 
-    settings = _configuration(config).recon
-    opened = open_listmode(listmode)
-    drf = drf or drf_of(opened)
-    drf = int(drf) if drf.is_integer() else drf
-    data, header = opened.path, header_beside(opened.path) or listmode
-    scan = ScanFiles(data, header, mumap, normalisation, attenuation=attenuation)
-    log = Path(f"{target}.log")
-    pet, sidecar = reconstruct(
-        scan, settings, drf=drf, seed=seed, subject=data.name, threads=threads, log=log
+    reconstruct(
+        listmode,
+        target,
+        recon=_configuration(config).recon,
+        mumap=mumap,
+        normalisation=normalisation,
+        attenuation=attenuation,
+        drf=drf,
+        seed=seed,
+        subject=_subject(subject, listmode),
+        threads=threads,
+        log=f"{target}.log",
     )
-    save_derivative(pet, target, sidecar)
 
 
 @app.command()
 def export(
-    listmode: Annotated[Path, typer.Argument(help="A list-mode file, whole or thinned.")],
+    listmode: Annotated[Path, typer.Argument(help="A list-mode file of any dose.")],
     target: Annotated[Path, typer.Argument(help="For CASToR .Cdh, for YRT-PET .lmDat.")],
     normalisation: Annotated[Path | None, typer.Option(help="Crystal efficiencies, .npy.")] = None,
 ) -> None:
-    """Write a list-mode file's events for another engine, and its scanner's look-up table."""
-    from csrd.recon.export import export
+    """Write list-mode events for another engine, and the scanner's look-up table."""
+    from csrd.stages.export import export
 
     print(json.dumps(export(listmode, target, normalisation), indent=2))
 
@@ -119,35 +131,40 @@ def export(
 @app.command()
 def align(
     normal: Annotated[Path, typer.Argument(help="The image of the normal dose.")],
-    folder: Annotated[Path, typer.Argument(help="Where the aligned images go.")],
+    folder: Annotated[
+        Path, typer.Argument(help="The folder of derivatives: sub-<label>/pet and anat go there.")
+    ],
     low: Annotated[list[str] | None, typer.Option(help="A low dose as DRF=FILE; may be repeated.")] = None,
     t1w: Annotated[Path | None, typer.Option(help="The subject's T1w image.")] = None,
     config: Configuration = None,
-    seed: Seed = 2024,
+    seed: Seed = SEED,
+    subject: SubjectName = None,
+    facts: Facts = None,
     threads: Threads = CORES,
 ) -> None:
-    """Bring a subject's PET images and MR onto one cropped grid."""
-    from csrd.align.align import AlignOutputs, align
+    """Bring a subject's PET images and MR onto one cropped grid, named as the workflow names them."""
+    from csrd.io.bids import Scan
+    from csrd.io.files import read_json
+    from csrd.stages.align import align
 
     settings = _configuration(config).align
     lows = dict(_dose(text) for text in low or [])
-    out = AlignOutputs(
-        reference=folder / "desc-reference_pet.nii.gz",
-        lowdose={drf: folder / f"rec-acstatDrf{drf}_desc-lowdose_pet.nii.gz" for drf in lows},
-        head=folder / "space-pet_desc-head_mask.nii.gz",
-        picture=folder / "registration.png",
-        t1w=folder / "space-pet_desc-preproc_T1w.nii.gz",
-        transform=folder / "from-T1w_to-pet_xfm.json",
-    )
+    scan = Scan(_subject(subject, normal), tracer=read_json(facts).get("tracer") if facts else None)
     align(
         normal,
-        lows,
-        t1w,
-        out,
-        shape=settings.shape,
-        register_to=settings.register_to,
+        list(lows.values()),
+        t1w=t1w,
+        reference=folder / f"{scan.reference}.nii.gz",
+        lows_out=[folder / f"{scan.low(drf)}.nii.gz" for drf in lows],
+        head=folder / f"{scan.head}.nii.gz",
+        picture=folder / f"{scan.name('registration', 'figures')}.png",
+        t1w_out=folder / f"{scan.mr}.nii.gz",
+        transform=folder / f"{scan.transform}.json",
+        drfs=list(lows),
+        align=settings,
         seed=seed,
         threads=threads,
+        facts=facts,
     )
 
 
@@ -157,7 +174,7 @@ def train(
     derivatives: Annotated[Path, typer.Argument(help="Aligned subjects: <results>/derivatives/csrd.")],
     model: Annotated[Path, typer.Argument(help="The folder of the fitted method.")],
     subject: Annotated[list[str], typer.Option(help="A subject to train on; may be repeated.")],
-    validation: Annotated[list[str] | None, typer.Option(help="A subject to choose on.")] = None,
+    validation: Annotated[list[str] | None, typer.Option(help="A subject to select settings on.")] = None,
     config: Configuration = None,
     threads: Threads = CORES,
     processes: Annotated[
@@ -165,15 +182,16 @@ def train(
     ] = 1,
 ) -> None:
     """Fit a method on aligned subjects, at the doses in train_drfs."""
-    from csrd.cohort.derivatives import find_pairs
-    from csrd.methods.base import TrainingPair
-    from csrd.methods.train import train
+    from csrd.io.bids import find_aligned
+    from csrd.stages.fit import fit
 
     configuration = _configuration(config)
     settings = configuration.of_method(method)
     splits = dict.fromkeys(subject, "train") | dict.fromkeys(validation or [], "validation")
-    pairs = [TrainingPair(**files) for files in find_pairs(derivatives, splits, configuration.train_drfs)]
-    train(method, pairs, settings, model, threads=threads, processes=processes)
+    images = find_aligned(derivatives, splits, configuration.train_drfs)
+    how = {"seed": configuration.seed, "metrics": configuration.metrics}
+    how |= {"threads": threads, "processes": processes}
+    fit(method, **images, model=model, splits=splits, settings=settings, **how)
 
 
 @app.command()
@@ -194,14 +212,16 @@ def denoise(
     ] = None,
     drf: Annotated[
         float | None,
-        typer.Option(min=1, help="The dose reduction factor; else the sidecar's, else from its noise."),
+        typer.Option(
+            min=1, help="The dose reduction factor; else the sidecar's, else estimated from the noise."
+        ),
     ] = None,
     product: Annotated[
         str | None, typer.Option(help="csrd: mean, sample, average of the samples, or table (the default).")
     ] = None,
-    samples: Annotated[int | None, typer.Option(min=1, help="csrd: samples to draw.")] = None,
+    samples: Annotated[int | None, typer.Option(min=1, help="csrd: number of samples.")] = None,
     std: Annotated[
-        Path | None, typer.Option(help="csrd: where the standard deviation goes, .nii.gz.")
+        Path | None, typer.Option(help="csrd: the file of the predicted standard deviation, .nii.gz.")
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="csrd: steps of the sampler.")] = None,
     device: Annotated[Device, typer.Option(help="Where networks run.")] = Device.auto,
@@ -210,35 +230,60 @@ def denoise(
     if not low.exists():
         raise InputError(f"{low} does not exist; check the path")
     from csrd.io.dicom import as_nifti
-    from csrd.methods.scan import denoise_file
+    from csrd.stages.predict import predict
 
-    choices = {"model": model, "drf": drf, "product": product, "samples": samples, "steps": steps}
+    choices = {"product": product, "samples": samples, "steps": steps}
     with as_nifti([low, mr], target) as ((low, mr), target):
-        denoise_file(low, target, mr=mr, std=std, device=device.value, **choices)
+        stds = [std] if std else None
+        predict([low], [target], mr=mr, stds=stds, model=model, drf=drf, device=device.value, **choices)
 
 
 @app.command()
 def evaluate(
     reference: Annotated[Path, typer.Argument(help="The image of the normal dose.")],
-    image: Annotated[Path, typer.Argument(help="The image to judge, on the same grid.")],
-    mask: Annotated[Path, typer.Option(help="The head's mask, on the same grid.")],
+    images: Annotated[
+        list[Path], typer.Argument(help="A method's images to compare with it, on the same grid, one a dose.")
+    ],
+    mask: Annotated[Path, typer.Option(help="The head mask, on the same grid.")],
+    table: Annotated[Path | None, typer.Option(help="A CSV file for the same rows.")] = None,
     low: Annotated[
-        Path | None, typer.Option(help="The low-dose image; only metrics.protocol: released needs it.")
+        list[Path] | None,
+        typer.Option(help="The low dose of each image; only metrics.protocol: released needs it."),
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option(help="The method's name; else the desc- of the first image's.")
     ] = None,
     config: Configuration = None,
+    subject: SubjectName = None,
+    facts: Facts = None,
 ) -> None:
-    """Print as JSON how far an image is from the normal dose, in the images' unit."""
-    from csrd.io.volume import Volume
-    from csrd.metrics.evaluate import metrics_of
+    """Print the metrics of a method's images against the normal dose as JSON, a row an image.
 
-    settings = _configuration(config).metrics
-    untouched = Volume.load(low) if low else None
-    normal, head = Volume.load(reference), Volume.load(mask, unit="mask")
-    if not head.same_grid(normal):
-        raise InputError(f"{mask} is not on the grid of {reference}; take the mask made from this reference")
-    metrics = metrics_of(normal, head.array > 0, settings, untouched)
-    judged = Volume.load(image)
-    print(json.dumps({key: metric(judged) for key, metric in metrics.items()}, indent=2))
+    MAE is in kBq/mL, or in SUV with --facts.
+    """
+    from csrd.io.bids import dose_of, entities_of, inherited
+    from csrd.stages.evaluate import evaluate
+
+    doses = [dose_of(image) or inherited(image).get("DoseReductionFactor") for image in images]
+    if len(set(doses)) < len(doses):
+        raise InputError(
+            f"{images[0]} and others are of one dose by name and sidecar; evaluate one at a time"
+        )
+    if low and len(low) != len(images):
+        raise InputError(f"there are {len(low)} --low for {len(images)} images; give one for each")
+    rows = evaluate(
+        images,
+        reference,
+        mask,
+        tables=[table] if table else [],
+        methods=[method or entities_of(images[0]).get("desc", images[0].name.partition(".")[0])],
+        drfs=doses,
+        metrics=_configuration(config).metrics,
+        subject=_subject(subject, reference),
+        lows=low,
+        facts=facts,
+    )
+    print(json.dumps(rows, indent=2))
 
 
 @app.command()
@@ -268,6 +313,13 @@ def _configuration(path: Path | None):
     if not isinstance(values, dict | None):
         raise InputError(f"{path} holds no keys; see config/config.yaml")
     return load(values or {})
+
+
+def _subject(name: str | None, path: Path) -> str:
+    """Return the subject that is given, else the one in a file's name."""
+    from csrd.io.bids import subject_of
+
+    return name or subject_of(path)
 
 
 def _dose(text: str) -> tuple[int, Path]:

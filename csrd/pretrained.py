@@ -1,12 +1,14 @@
-"""Where methods lie that were fitted before, and which of them come with the package.
+"""The folders of fitted methods, and the models in the package, by which a scan is denoised out of the box.
 
-Standard library only, so that the workflow can ask before it plans.
+`python -m csrd.pretrained results/models` replaces the package's models by those of a finished run. Importing
+this module takes the standard library only, since the workflow does so before it plans.
 """
 
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from csrd.errors import InputError
+from csrd.errors import InputError, plain_errors
 
 PACKAGED = "packaged"
 KEYS = ("csrd", "csrdnomr")
@@ -38,3 +40,27 @@ def locate(models: str, methods: Iterable[str]) -> dict[str, Path]:
             "take them out of methods, or fit them"
         )
     return found
+
+
+def publish(models: Path) -> None:
+    """Copy the models of a finished run into the package, their weights in half precision."""
+    import torch
+    from safetensors.torch import load_file
+
+    from csrd.io.files import read_json, sha256, write_json
+    from csrd.methods.base import MODEL_FILE
+    from csrd.methods.learned import WEIGHTS_FILE
+    from csrd.train.checkpoint import save_weights
+
+    for key in KEYS:
+        weights = load_file(models / key / WEIGHTS_FILE)
+        half = {name: tensor.to(torch.float16) for name, tensor in weights.items()}
+        save_weights(FOLDER / key / WEIGHTS_FILE, half, {"method": key})
+        card = read_json(models / key / MODEL_FILE)
+        card["weights_sha256"] = sha256(FOLDER / key / WEIGHTS_FILE)
+        write_json(FOLDER / key / MODEL_FILE, card)
+
+
+if __name__ == "__main__":
+    with plain_errors():
+        publish(Path(sys.argv[1]))

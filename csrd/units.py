@@ -2,6 +2,8 @@
 
 from csrd.errors import InputError
 
+KBQ_PER_BQ = 1e-3
+
 _NAMES = {
     "bq/ml": ("Bq/mL", 1.0),
     "bqml": ("Bq/mL", 1.0),  # DICOM's name

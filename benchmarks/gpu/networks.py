@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 from torch import nn
@@ -15,7 +16,7 @@ from csrd.diffusion.sampler import Churn, noise_levels
 from csrd.networks.ddpmpp import DDPMpp
 from csrd.networks.edm2 import EDM2
 from csrd.train.checkpoint import load_weights
-from csrd.train.loop import Plan
+from csrd.train.loop import Training
 
 SIGMA_DATA = 0.5
 WEIGHTS = Path(__file__).parents[2] / "csrd" / "methods" / "weights"
@@ -40,9 +41,9 @@ class Preset:
         """Return the network with initial weights."""
         return self.network(self.channels, **self.options)
 
-    def plan(self, steps: int, batch: int | None = None) -> Plan:
+    def plan(self, steps: int, batch: int | None = None) -> Training:
         """Return how to train for so many steps."""
-        return Plan(steps=steps, batch=batch or self.batch, **self.training)
+        return SimpleNamespace(steps=steps, batch=batch or self.batch, **self.training)
 
     def tiny(self) -> "Preset":
         """Return the same in miniature, for a test of the driver."""
@@ -93,9 +94,9 @@ PRESETS = {"default": DEFAULT, "paper": PAPER, "general": GENERAL}
 
 def packaged_network() -> nn.Module:
     """Return the network of the packaged model with MR, with its weights."""
-    card = json.loads((WEIGHTS / "csrd" / "model.json").read_text())["settings"]
+    card = json.loads((WEIGHTS / "csrd" / "model.json").read_text())["architecture"]
     channels = 3 + 3 * card["coordinates"]
-    options = {name: card[name] for name in ("channels", "blocks", "stem", "dropout", "dose")}
+    options = {name: card[name] for name in ("channels", "blocks", "stem", "dose")}
     network = EDM2(channels, **options)
     load_weights(WEIGHTS / "csrd" / "weights.safetensors", network)
     return network

@@ -1,12 +1,15 @@
 """The registration's QC picture: PET contours on the MR, three planes."""
 
-from pathlib import Path
+from io import BytesIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage
 
-from csrd.io.files import whole_file
 from csrd.io.volume import Volume
+
+if TYPE_CHECKING:
+    import PIL.Image
 
 PLANES = ("axial", "coronal", "sagittal")
 OFFSETS_MM = (-22.0, 0.0, 22.0)
@@ -15,8 +18,8 @@ COLOURS = 64
 HEAD_COLOUR, UPTAKE_COLOUR = "#35c4e0", "#ff8a3c"
 
 
-def registration_picture(path: str | Path, pet: Volume, mask: np.ndarray, mr: Volume | None) -> None:
-    """Write a PNG: the edges of the PET's head and of its high uptake, on three slices a plane of the MR.
+def registration_picture(pet: Volume, mask: np.ndarray, mr: Volume | None) -> "PIL.Image.Image":
+    """Return the edges of the PET's head and of its high uptake, on three slices a plane of the MR.
 
     Without an MR the contours lie on the PET itself. All arrays are (X, Y, Z) on one grid.
     """
@@ -40,11 +43,10 @@ def registration_picture(path: str | Path, pet: Volume, mask: np.ndarray, mr: Vo
             _draw(cell, [a.take(index, axis).T for a in (under.array, mask, smooth)], top, level, edge_mm)
         row[0].set_ylabel(plane, color="white", fontsize=11)
     _legend(figure, "MR" if mr is not None else "PET (no MR)")
-    with whole_file(path) as temporary:
-        figure.savefig(temporary, dpi=90, facecolor="black")
-        # greys and two colours: a page with a picture of every subject becomes a third as large
-        picture = Image.open(temporary).convert("RGB")
-        picture.quantize(COLOURS, dither=Image.Dither.NONE).save(temporary, format="PNG", optimize=True)
+    drawn = BytesIO()
+    figure.savefig(drawn, dpi=90, facecolor="black")
+    # greys and two colours: a page with a picture of every subject becomes a third as large
+    return Image.open(drawn).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
 
 
 def _draw(cell, slices: list[np.ndarray], top: float, level: float, voxel_mm: np.ndarray) -> None:

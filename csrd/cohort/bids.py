@@ -7,15 +7,15 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from csrd.cohort.rows import SUFFIXES, Row, subjects_of
-from csrd.cohort.sheet import read_table
+from csrd.cohort.rows import SUFFIXES, subjects_of
+from csrd.cohort.sheet import EXAMPLE
 from csrd.cohort.subject import Subject
 from csrd.config import Config
 from csrd.errors import InputError
-from csrd.io.files import inherited
+from csrd.io.bids import dose_of, entities_of, images_in, inherited
+from csrd.io.tables import Row, read_tsv
 from csrd.nuclides import NUCLIDES, nuclide_named
 
-DOSE_IN_NAME = re.compile(r"_rec-[A-Za-z0-9]*?[Dd]rf(\d+)(?:_|$)")
 MBQ = {"bq": 1e-6, "kbq": 1e-3, "mbq": 1.0, "gbq": 1e3}
 
 
@@ -34,12 +34,12 @@ def read_bids(root: Path, config: Config) -> tuple[Subject, ...]:
             f"{root} is no BIDS dataset with dataset_description.json and participants.tsv; "
             "give its root, or a sheet (config/subjects.tsv)"
         )
-    columns, listed = read_table(table)
-    if "participant_id" not in columns:
+    listed = read_tsv(table, EXAMPLE)
+    if "participant_id" not in listed.columns:
         raise InputError(f"{table} has no column participant_id; add it")
     rows, wrong = [], []
-    for line, said in listed:
-        row, doubles = _row(root, said, "split" in columns)
+    for line, participant in listed.rows:
+        row, doubles = _row(root, participant, "split" in listed.columns)
         rows.append((line, row))
         wrong += [f"line {line}: {text}" for text in doubles]
     if wrong:
@@ -47,30 +47,30 @@ def read_bids(root: Path, config: Config) -> tuple[Subject, ...]:
     return tuple(subjects_of(table, rows, root, config))
 
 
-def _row(root: Path, said: Row, has_splits: bool) -> tuple[Row, list[str]]:
+def _row(root: Path, participant: Row, has_splits: bool) -> tuple[Row, list[str]]:
     """Return a subject's row of a sheet, and which files there are too many of."""
-    name = said["participant_id"]
-    source = root / "sourcedata" / name
+    name = participant["participant_id"]
+    source, label = root / "sourcedata" / name, name.removeprefix("sub-")
     found: dict[str, list[Path]] = {
-        "t1w": _files(root / name, f"anat/{name}*_T1w.nii*"),
+        "t1w": images_in(root / name, "T1w", "anat", sub=label),
         "listmode": [path for suffix in SUFFIXES for path in _files(source, f"*{suffix}")],
         "mumap": _files(source, "*mumap.nii*"),
         "normalisation": _files(source, "*normalisation.npy"),
     }
-    for path in _files(root / name, f"pet/{name}*_pet.nii*"):
+    for path in images_in(root / name, "pet", "pet", sub=label):
         drf = _dose(path)
         found.setdefault("pet" if drf == 1 else f"pet_drf{drf}", []).append(path)
     lows = any(column.startswith("pet_drf") for column in found)
     sidecar = inherited(found["pet"][0]) if found.get("pet") else {}
-    tracer = said.get("tracer") or _tracer(found, sidecar)
+    tracer = participant.get("tracer") or _tracer(found, sidecar)
     if found["listmode"] and not lows:  # the dataset's own image of it is not needed
         found.pop("pet", None)
     elif lows and "pet" in found:  # both doses are there already
         found["listmode"] = []
     row = {column: str(paths[0].relative_to(root)) for column, paths in found.items() if paths}
-    row |= {"participant_id": name, "split": said.get("split", "" if has_splits else "test")}
-    row["weight_kg"] = said.get("weight_kg") or said.get("weight", "")
-    row["injected_MBq"] = said.get("injected_MBq", "")
+    row |= {"participant_id": name, "split": participant.get("split", "" if has_splits else "test")}
+    row["weight_kg"] = participant.get("weight_kg") or participant.get("weight", "")
+    row["injected_MBq"] = participant.get("injected_MBq", "")
     if "pet" in found and row["injected_MBq"] in ("", "n/a") and (activity := activity_at_reference(sidecar)):
         row["injected_MBq"] = repr(activity)
     row["tracer"] = tracer
@@ -103,14 +103,13 @@ def _dose(path: Path) -> int:
     drf = inherited(path).get("DoseReductionFactor")
     if isinstance(drf, int | float) and drf >= 1:
         return round(drf)
-    named = DOSE_IN_NAME.search(path.name)
-    return int(named[1]) if named else 1
+    return dose_of(path) or 1
 
 
 def _tracer(found: dict[str, list[Path]], sidecar: dict) -> str:
     """Return the tracer as the images' names or the sidecar call it, letters and digits only."""
     images = [path for column, paths in found.items() if column.startswith("pet") for path in paths]
-    named = [match[1] for path in images if (match := re.search(r"_trc-([A-Za-z0-9]+)", path.name))]
+    named = [tracer for path in images if (tracer := entities_of(path).get("trc"))]
     return named[0] if named else re.sub(r"[^A-Za-z0-9]", "", str(sidecar.get("TracerName", "")))
 
 

@@ -1,4 +1,4 @@
-"""What the user says of each subject, whether in a sheet or a BIDS dataset, and all that is wrong with it."""
+"""Validation of the rows that describe the user's subjects, of a sheet or a BIDS dataset."""
 
 import re
 from collections import Counter
@@ -8,7 +8,9 @@ from pathlib import Path
 from csrd.cohort.subject import SPLITS, Subject
 from csrd.config import Config
 from csrd.errors import InputError
-from csrd.io.files import inherited
+from csrd.io.bids import inherited
+from csrd.io.files import header_beside
+from csrd.io.tables import Row
 from csrd.units import pet_unit
 
 FILES = ("listmode", "header", "t1w", "mumap", "normalisation", "pet")
@@ -18,8 +20,6 @@ LOW_DOSE = re.compile(r"pet_drf(\d+)")
 PETSIRD = ".petsird"
 SUFFIXES = (".l64", ".l", PETSIRD)
 NOT_AVAILABLE = "n/a"
-
-Row = dict[str, str]
 
 
 def subjects_of(source: Path, rows: list[tuple[int, Row]], folder: Path, config: Config) -> list[Subject]:
@@ -38,12 +38,6 @@ def subjects_of(source: Path, rows: list[tuple[int, Row]], folder: Path, config:
 def is_column(name: str) -> bool:
     """Return whether a sheet may have this column."""
     return name in COLUMNS or LOW_DOSE.fullmatch(name) is not None
-
-
-def header_beside(listmode: Path) -> Path | None:
-    """Return the Interfile header that stands beside a list-mode file."""
-    candidates = listmode.with_name(f"{listmode.name}.hdr"), listmode.with_suffix(".hdr")
-    return next((path for path in candidates if path.is_file()), None)
 
 
 def cell(row: Row, column: str) -> str | None:

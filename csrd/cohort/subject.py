@@ -63,15 +63,26 @@ class Subject:
 def virtual_subjects(config: Config) -> tuple[Subject, ...]:
     """Return sub-01, sub-02, ...: first those to train on, then the validation's, then the test's.
 
-    Body weight and injected activity vary from one to the next. Raises InputError where the tracer's table
-    or enough T1w images are missing.
+    Body weight and injected activity vary from one to the next. With `cohort.models` nothing is fitted: only
+    the test subjects take part, under the names that they have beside the others.
+    Raises InputError where the tracer's table or enough T1w images are missing, or a subject to train on.
     """
     cohort = config.cohort
+    if config.fitted_methods and cohort.models is None and not cohort.train:
+        raise InputError(
+            f"cohort.train is 0, but {', '.join(config.fitted_methods)} are to be fitted; ask for 1 or more, "
+            "or name fitted methods by cohort.models"
+        )
     splits = [split for split in SPLITS for _ in range(getattr(cohort, split))]
-    tracer, images = _tracer(Path(cohort.tracer)), _t1w_images(cohort, len(splits))
+    wanted = [
+        (f"sub-{number:02d}", split)
+        for number, split in enumerate(splits, start=1)
+        if split == "test" or cohort.models is None
+    ]
+    tracer, images = _tracer(Path(cohort.tracer)), _t1w_images(cohort, len(wanted))
     return tuple(
-        _virtual(config, f"sub-{number:02d}", split, tracer, image)
-        for number, (split, image) in enumerate(zip(splits, images, strict=True), start=1)
+        _virtual(config, name, split, tracer, image)
+        for (name, split), image in zip(wanted, images, strict=True)
     )
 
 

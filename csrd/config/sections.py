@@ -48,10 +48,10 @@ class Cohort(Section):
     """Unit of your own PET images whose JSON sidecar has no Units."""
     models: str | None = None
     """A folder of fitted methods, or packaged: those that come with CSR-D; null: methods are fitted."""
-    train: PositiveInt = 5
-    """Virtual subjects that methods are fitted on."""
+    train: Annotated[int, Field(ge=0)] = 5
+    """Virtual subjects that methods are fitted on; with `models` none is simulated."""
     validation: Annotated[int, Field(ge=0)] = 1
-    """Virtual subjects that settings are chosen on."""
+    """Virtual subjects that settings are chosen on; with `models` none is simulated."""
     test: PositiveInt = 2
     """Virtual subjects that the table is made of."""
     t1w: str | None = None
@@ -71,7 +71,7 @@ class Cohort(Section):
         return self.sheet is None and self.bids is None
 
 
-class Acquisition(Section):
+class VirtualScan(Section):
     injected_MBq: PositiveFloat = 577.6
     """Injected activity; the paper's mean."""
     start_s: NonNegative = 2100
@@ -192,3 +192,8 @@ class Metrics(Section):
     def networks(self) -> tuple[str, ...]:
         """Return the networks whose weights are needed, by their names in `csrd.imagenet`."""
         return (self.vgg, *(["alexnet"] if self.lpips else []))
+
+
+class Report(Section):
+    title: str = "CSR-D on the virtual cohort"
+    """Heading of the HTML report."""

@@ -10,14 +10,14 @@ from csrd.diffusion.precondition import Denoiser
 
 @dataclass(frozen=True)
 class NoiseLevels:
-    """ln σ ~ N(`mean`, `std`²) (EDM, Table 1: P_mean, P_std); a share `blank` of patches sees no residual."""
+    """ln σ ~ N(`mean`, `std`²) (EDM, Table 1: P_mean, P_std); a fraction `blank` sees no residual."""
 
     mean: float
     std: float
     blank: float = 0.0
 
     def draw(self, n: int, denoiser: Denoiser, generator: Generator) -> Tensor:
-        """Return (n,) noise levels; those of the blank patches are `denoiser.blank`."""
+        """Return (n,) noise levels; those of patches for the posterior mean are `denoiser.blank`."""
         normal = torch.randn(n, generator=generator, device=generator.device)
         uniform = torch.rand(n, generator=generator, device=generator.device)
         sigma = (self.mean + self.std * normal).exp()

@@ -1,11 +1,8 @@
-"""What a trained denoiser says of one scan of any size: the residual's mean, and samples of it."""
+"""The posterior of one scan of any size by a trained denoiser: the residual's mean, and samples of it."""
 
-import math
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import Generator, Tensor, nn
@@ -14,9 +11,9 @@ from csrd.diffusion.precondition import Denoiser
 from csrd.diffusion.sampler import Churn, heun
 from csrd.diffusion.tiles import Box, tiled
 from csrd.seeds import key64
-from csrd.train.patches import moved_up
+from csrd.train.device import free_bytes
+from csrd.train.patches import translated
 
-GROUPS_OF_PROCESS, CGROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 HALO = 16
 """Voxels, at least. Tiles equal the whole where the halo covers the receptive field. The default network's
 has 60 voxels, but it hardly uses the outer ones: with random weights, tiles differ by 0.5 % of the spread."""
@@ -34,20 +31,20 @@ class Posterior:
         *,
         precision: Callable[[], AbstractContextManager],
         mirrored: Tensor | None = None,
-        moves: tuple[int, ...] = (0,),
+        translations: tuple[int, ...] = (0,),
         tile: int | None = None,
     ) -> None:
         """Bind a denoiser to `conditions` (C, X, Y, Z), on its device, and to the log of the drf.
 
         `mean` is that of several views: of `conditions` and, where given, of `mirrored`, which are those
-        of the scan with X the other way round; of each moved up by each of `moves` voxels along every axis.
-        A network that works on coarser grids too says something a little different of every view.
+        of the scan with X the other way round; of each translated along every axis by each of `translations`
+        voxels. A network that works on coarser grids too has slightly different outputs for every view.
         `tile` is the edge of the tiles in voxels; None: the whole volume where it fits into memory.
         """
         self.denoiser, self.seed, self.precision = denoiser.eval(), seed, precision
         self.shape = tuple(conditions.shape[1:])
-        self.conditions = grown(conditions, denoiser.network.factor)[None]
-        self.given, self.mirrored, self.moves = conditions, mirrored, moves
+        self.conditions = padded(conditions, denoiser.network.factor)[None]
+        self.scan, self.mirrored, self.translations = conditions, mirrored, translations
         self.dose = torch.tensor([dose], dtype=torch.float32, device=conditions.device)
         self._mean: Tensor | None = None
         self.tile = tile or tile_that_fits(
@@ -56,11 +53,11 @@ class Posterior:
 
     @torch.no_grad()
     def mean(self) -> Tensor:
-        """Return E[r | conditions] as the network was trained to say it when shown no residual."""
+        """Return E[r | conditions], for which the network was trained without a residual as input."""
         if self._mean is None:
-            views = [self._seen(self.given, by) for by in self.moves]
+            views = [self._view(self.scan, by) for by in self.translations]
             if self.mirrored is not None:
-                views += [self._seen(self.mirrored, by).flip(0) for by in self.moves]
+                views += [self._view(self.mirrored, by).flip(0) for by in self.translations]
             self._mean = torch.stack(views).mean(0)
         return self._mean
 
@@ -73,22 +70,22 @@ class Posterior:
     def sample(
         self, number: int, sigmas: list[float], churn: Churn | None = None, *, from_mean: bool = False
     ) -> Tensor:
-        """Return sample `number`, which depends on the seed and on nothing that was drawn before.
+        """Return sample `number`, which depends on the seed and on no other sample.
 
         `from_mean` starts around the posterior mean (see `heun`).
         """
-        centre = grown(self.mean()[None], self.denoiser.network.factor)[None] if from_mean else 0.0
+        centre = padded(self.mean()[None], self.denoiser.network.factor)[None] if from_mean else 0.0
         denoise, fresh = partial(self._denoise, conditions=self.conditions), partial(self._noise, number)
         return self._cropped(heun(denoise, self._noise(number), sigmas, churn, fresh, centre))
 
-    def _seen(self, conditions: Tensor, by: int) -> Tensor:
-        """Return the mean that conditions (C, X, Y, Z) tell when moved up by so many voxels."""
-        moved = grown(moved_up(conditions[None], by)[0], self.denoiser.network.factor)[None]
+    def _view(self, conditions: Tensor, by: int) -> Tensor:
+        """Return the mean given conditions (C, X, Y, Z) that are translated by so many voxels."""
+        moved = padded(translated(conditions[None], by)[0], self.denoiser.network.factor)[None]
         mean = self._denoise(torch.zeros_like(moved[:, :1]), self.denoiser.blank, moved)
         return mean[0, 0][tuple(slice(by, by + n) for n in self.shape)].float()
 
     def _denoise(self, r: Tensor, sigma: float, conditions: Tensor) -> Tensor:
-        """Return D(r; σ, conditions) of the grown volume (1, 1, X, Y, Z), tile by tile where it must be."""
+        """Return D(r; σ, conditions) of the padded volume (1, 1, X, Y, Z), tile by tile where it must be."""
         level = torch.full((1,), sigma, device=r.device)
 
         def evaluate(box: Box) -> Tensor:
@@ -101,7 +98,7 @@ class Posterior:
         return tiled(evaluate, tuple(r.shape[2:]), self.tile, halo(self.denoiser.network))
 
     def _noise(self, *names: str | int) -> Tensor:
-        """Return unit noise for the grown volume: one field, whatever the tiles."""
+        """Return unit noise for the padded volume: one field, whatever the tiles."""
         device = self.conditions.device
         generator = Generator(device).manual_seed(key64(self.seed, *names) % 2**63)
         return torch.randn(1, 1, *self.conditions.shape[2:], generator=generator, device=device)
@@ -117,42 +114,15 @@ def halo(network: nn.Module) -> int:
 
 def tile_that_fits(network: nn.Module, shape: tuple[int, int, int], device: torch.device) -> int | None:
     """Return the edge of the largest tiles that fit into memory, None where the whole volume does."""
-    voxels = _free_bytes(device) / network.bytes_per_voxel
+    voxels = free_bytes(device) / network.bytes_per_voxel
     if shape[0] * shape[1] * shape[2] <= voxels:
         return None
     step = halo(network)
     return max(int(voxels ** (1 / 3)) // step * step, 4 * step)
 
 
-def _free_bytes(device: torch.device) -> float:
-    """Return the memory that an evaluation may take: what a GPU has free, half of what a computer has.
-
-    What torch keeps for later use counts as free: else tiles would depend on what was computed before. A
-    container's or a cluster job's limit is taken for what the computer has.
-    """
-    if device.type == "cuda":
-        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return 0.9 * (torch.cuda.mem_get_info(device)[0] + kept)
-    return 0.5 * min(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *_limits())
-
-
-def _limits() -> Iterator[float]:
-    """Yield the limits of this process's memory in bytes: its control groups', and SLURM's."""
-    if slurm := os.environ.get("SLURM_MEM_PER_NODE", "").removesuffix("M"):
-        yield float(slurm) * 2**20 or math.inf  # 0: all that the node has
-    for line in GROUPS_OF_PROCESS.read_text().splitlines() if GROUPS_OF_PROCESS.exists() else ():
-        _, controllers, group = line.split(":", 2)
-        older = "memory" in controllers.split(",")
-        root, name = (CGROUPS / "memory", "memory.limit_in_bytes") if older else (CGROUPS, "memory.max")
-        here = root / group.lstrip("/")
-        for folder in (here, *here.parents):
-            if folder.is_relative_to(root) and (folder / name).exists():
-                limit = (folder / name).read_text().strip()
-                yield math.inf if limit == "max" else float(limit)
-
-
-def grown(x: Tensor, factor: int) -> Tensor:
-    """Return (C, X, Y, Z) grown at its ends to multiples of `factor`, the last voxels repeated."""
+def padded(x: Tensor, factor: int) -> Tensor:
+    """Return (C, X, Y, Z) padded at its ends to multiples of `factor`, the last voxels repeated."""
     grow = [-n % factor for n in x.shape[1:]]
     if not any(grow):
         return x

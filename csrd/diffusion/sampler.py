@@ -21,7 +21,7 @@ class Churn:
     S_noise: float = 1.0
 
     def gamma(self, sigma: float, steps: int) -> float:
-        """Return by which share σ is raised before a step."""
+        """Return by which fraction σ is raised before a step."""
         inside = self.S_min <= sigma <= self.S_max
         return min(self.S_churn / steps, math.sqrt(2) - 1) if inside else 0.0
 
@@ -75,10 +75,10 @@ def _slope(denoise: Denoise, noise: Tensor, r: Tensor, sigma: float) -> Tensor:
     return (r - denoise(r.to(noise.dtype), sigma).double()) / sigma
 
 
-def blend(mean: Tensor, sample: Tensor, share: float) -> Tensor:
-    """Return mean + share · (sample − mean): 1 + share² times the mean's squared error, and the more texture.
+def blend(mean: Tensor, sample: Tensor, fraction: float) -> Tensor:
+    """Return mean + f · (sample − mean), f = `fraction`, which has 1 + f² times the mean's squared error.
 
     For a Gaussian posterior this line is the best that error and likeness to real images allow together
-    (Freirich 2021, eq. 12). Averaging K samples has the error and the texture of share = 1/√K.
+    (Freirich 2021, eq. 12). Averaging K samples has the error and the texture of f = 1/√K.
     """
-    return torch.lerp(mean, sample, share)
+    return torch.lerp(mean, sample, fraction)

@@ -90,16 +90,15 @@ def refuse_locked(path: str | Path) -> None:
         raise InputError(f"cannot write {path}: {folder}: {reason}; choose another output folder") from None
 
 
-def sidecar_path(path: str | Path) -> Path:
-    """Return where the sidecar of a NIfTI file lies."""
-    path = Path(path)
-    return path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
+def header_path(listmode: str | Path) -> Path:
+    """Return the path of the Interfile header that belongs to a list-mode file: `.hdr` appended."""
+    return Path(f"{listmode}.hdr")
 
 
-def inherited(path: str | Path) -> dict:
-    """Return what the sidecar of an image says, or nothing where it has none."""
-    path = sidecar_path(path)
-    return read_json(path) if path.exists() else {}
+def header_beside(listmode: Path) -> Path | None:
+    """Return the header beside a list-mode file: scan.l64.hdr or scan.hdr, if any."""
+    candidates = header_path(listmode), listmode.with_suffix(".hdr")
+    return next((path for path in candidates if path.is_file()), None)
 
 
 def read_json(path: str | Path) -> dict:

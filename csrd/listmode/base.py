@@ -1,7 +1,7 @@
 """What every list-mode format can do; a format's own file says how its data look."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -73,8 +73,11 @@ class ListMode(ABC):
         """Return what the file holds, counted in one pass."""
 
     @abstractmethod
-    def blocks(self, events: int = EVENTS_AT_A_TIME) -> Iterator[EventBlock]:
-        """Yield the prompts and delayeds in the file's order, no block longer than `events`."""
+    def blocks(self, events: int = EVENTS_AT_A_TIME) -> Generator[EventBlock, None, float]:
+        """Yield the prompts and delayeds in the file's order, no block longer than `events`.
+
+        Return, as the value of a `yield from`, the seconds that the data cover, as `survey` does.
+        """
 
     @abstractmethod
     def write_thinned(

@@ -1,12 +1,11 @@
 """HRRT list-mode: `.l64` files read as crystal pairs, and written."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from csrd.listmode.events import EventBlock
 from csrd.listmode.hrrt_packets import (
     compact_packets,
     count_packets,
@@ -17,7 +16,7 @@ from csrd.listmode.hrrt_packets import (
 )
 from csrd.listmode.interfile import InterfileHeader, whole_pair
 from csrd.listmode.packets import PacketListMode
-from csrd.listmode.words import CHUNK_WORDS, word_chunks
+from csrd.listmode.words import CHUNK_WORDS
 
 Segment = tuple[np.ndarray, np.ndarray, np.ndarray]  # crystals (N, 2), prompt (N,), time_ms (N,)
 
@@ -54,22 +53,8 @@ class HrrtListMode(PacketListMode):
         "thinning seed",
     )
     count = staticmethod(count_packets)
+    decode = staticmethod(decode_packets)
     compact = staticmethod(compact_packets)
-
-    def blocks(self, events: int = CHUNK_WORDS) -> Iterator[EventBlock]:
-        """Yield the prompts and delayeds of at most `events` packets at a time, each block its own arrays.
-
-        Transmission events, tags and words in no valid packet are left out; so are empty blocks.
-        """
-        clock = 0
-        for words in word_chunks(self.path, pairs=True, chunk=2 * events):
-            room = words.size // 2
-            crystals = np.empty((room, 2), dtype=np.uint32)
-            prompt = np.empty(room, dtype=bool)
-            time_ms = np.empty(room, dtype=np.uint32)
-            found, clock = decode_packets(words, clock, crystals, prompt, time_ms)
-            if found:
-                yield EventBlock(crystals[:found], prompt[:found], time_ms[:found])
 
 
 def write_hrrt(

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from csrd.errors import InputError
-from csrd.io.files import whole_file
+from csrd.io.files import header_path, whole_file
 
 MAX_BYTES = 1 << 20
 ENTRY = re.compile(r"^\s*([!%]?)\s*([^;!%\s:][^\r\n]*?)\s*:=[ \t]*(.*?)\s*$")
@@ -84,17 +84,6 @@ class InterfileHeader(Mapping[str, str]):
     def encode(self) -> bytes:
         """Return the header as the bytes of its file."""
         return self.text.encode(ENCODING, errors="replace")
-
-
-def header_path(path: str | Path) -> Path:
-    """Return the place of the header that belongs to a list-mode file: beside it, `.hdr` appended."""
-    return Path(f"{path}.hdr")
-
-
-def header_beside(path: Path) -> Path | None:
-    """Return the header that stands beside a list-mode file: scan.l64.hdr or scan.hdr, if any."""
-    candidates = header_path(path), path.with_suffix(".hdr")
-    return next((candidate for candidate in candidates if candidate.is_file()), None)
 
 
 def is_file(path: Path) -> bool:

@@ -1,17 +1,17 @@
 """List-mode of 32-bit words: a stream of packets, with an Interfile header beside it."""
 
-from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
+from csrd.io.files import header_beside, header_path
 from csrd.listmode.base import ListMode, Survey
 from csrd.listmode.draw import Keep
 from csrd.listmode.events import TIME_TAG, EventBlock, no_counts
-from csrd.listmode.interfile import InterfileHeader, header_beside, header_path, whole_pair
+from csrd.listmode.interfile import InterfileHeader, whole_pair
 from csrd.listmode.words import CHUNK_WORDS, WORD_BYTES, chunk_count, whole_words, word_chunks
 from csrd.progress import progress
 
@@ -27,6 +27,7 @@ class PacketListMode(ListMode):
     packet_words: ClassVar[int]
     chunk_words: ClassVar[int] = CHUNK_WORDS
     count: ClassVar[Callable]  # (words, counts): adds the packets of each kind to counts
+    decode: ClassVar[Callable]  # (words, clock, crystals, prompt, time_ms) -> events written, next clock
     compact: ClassVar[Callable]  # (words, key, limit, out, counts, kept) -> words kept, written to out
 
     @property
@@ -50,9 +51,23 @@ class PacketListMode(ListMode):
         beside = header_beside(self.path)
         return (self.path,) if beside is None else (self.path, beside)
 
-    @abstractmethod
-    def blocks(self, events: int = CHUNK_WORDS) -> Iterator[EventBlock]:
-        """Yield the prompts and delayeds of at most `events` packets at a time, each block its own arrays."""
+    def blocks(self, events: int = CHUNK_WORDS) -> Generator[EventBlock, None, float]:
+        """Yield the prompts and delayeds of at most `events` packets at a time, each block its own arrays.
+
+        Transmission events, tags and words in no valid packet are left out; so are empty blocks. Return the
+        seconds that the tags cover.
+        """
+        clock, counts = 0, no_counts()
+        for words in word_chunks(self.path, self.packet_words == 2, self.packet_words * events):
+            self.count(words, counts)
+            room = -(-words.size // self.packet_words)
+            crystals = np.empty((room, 2), dtype=np.uint32)
+            prompt = np.empty(room, dtype=bool)
+            time_ms = np.empty(room, dtype=np.uint32)
+            found, clock = self.decode(words, clock, crystals, prompt, time_ms)
+            if found:
+                yield EventBlock(crystals[:found], prompt[:found], time_ms[:found])
+        return self._covered_s(counts)
 
     def survey(self) -> Survey:
         """Return the number of packets of each kind, and the time that the tags cover.
@@ -62,7 +77,11 @@ class PacketListMode(ListMode):
         counts = no_counts()
         for words in self._chunks("read"):
             self.count(words, counts)
-        return Survey(counts, int(counts[TIME_TAG]) * self.tag_interval_ms / 1000)
+        return Survey(counts, self._covered_s(counts))
+
+    def _covered_s(self, counts: np.ndarray) -> float:
+        """Return the time that so many tags cover, in s."""
+        return int(counts[TIME_TAG]) * self.tag_interval_ms / 1000
 
     def write_thinned(
         self, target: Path, keep: Keep, notes: Mapping[str, object]

@@ -5,7 +5,7 @@ of its sinogram bin in [29:0]. Bit 31 set: a tag, of time in ms [28:0] if [30:29
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,7 @@ from csrd.listmode.mmr_bins import (
     crystals_of,
 )
 from csrd.listmode.packets import PacketListMode
-from csrd.listmode.words import CHUNK_WORDS, word_chunks
+from csrd.listmode.words import CHUNK_WORDS
 
 MMR = "2008"  # the mMR's number as originating system
 SCANNERS = {MMR: "Siemens Biograph mMR"}
@@ -158,6 +158,7 @@ class PetlinkListMode(PacketListMode):
         "thinning seed",
     )
     count = staticmethod(count_words)
+    decode = staticmethod(decode_words)
     compact = staticmethod(compact_words)
 
     @property
@@ -180,21 +181,14 @@ class PetlinkListMode(PacketListMode):
             )
         return interval
 
-    def blocks(self, events: int = CHUNK_WORDS) -> Iterator[EventBlock]:
+    def blocks(self, events: int = CHUNK_WORDS) -> Generator[EventBlock, None, float]:
         """Yield the prompts and delayeds of at most `events` packets at a time, each block its own arrays.
 
         Left out are addresses beyond the sinogram or on a gap, and lines of blocks less than
         `mmr_bins.MIN_BLOCKS_APART` apart. Raises InputError for another scanner or sinogram than the mMR's.
         """
         self._check_sinogram()
-        clock = 0
-        for words in word_chunks(self.path, pairs=False, chunk=events):
-            crystals = np.empty((words.size, 2), dtype=np.uint32)
-            prompt = np.empty(words.size, dtype=bool)
-            time_ms = np.empty(words.size, dtype=np.uint32)
-            found, clock = decode_words(words, clock, crystals, prompt, time_ms)
-            if found:
-                yield EventBlock(crystals[:found], prompt[:found], time_ms[:found])
+        return (yield from super().blocks(events))
 
     def _check_sinogram(self) -> None:
         """Raise InputError where bins are not those of the mMR's sinogram."""

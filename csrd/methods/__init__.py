@@ -1,23 +1,49 @@
-"""The denoising methods: method `key` is the class `METHOD` in ``csrd/methods/<key>.py``.
+"""The denoising methods: the package's own, one a file of this folder, and those of installed plug-ins.
 
-Adding one is adding that file and its block of configuration; no list names them all. Modules are imported
-when asked for, so that a row of the table costs nothing while it is not used.
+A file ``csrd/methods/<key>.py`` names its class `METHOD`; another package names one in the entry-point group
+`GROUP`. Configuration, workflow and report read everything about a method from its class.
 """
 
+from functools import cache
 from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
 from pkgutil import iter_modules
 
+from csrd.config.methods import MethodSettings
 from csrd.errors import InputError
-from csrd.methods.base import Method, TrainingPair
+from csrd.methods.base import FitContext, Method, TrainingPair
 
-NOT_METHODS = {"base", "denoise", "learned", "packaged", "scaling", "scan", "slices", "together", "train"}
+GROUP = "csrd.methods"
+NOT_METHODS = {"base", "denoise", "train"}
 
-__all__ = ["Method", "TrainingPair", "keys", "method"]
+__all__ = ["FitContext", "Method", "MethodSettings", "TrainingPair"]
+
+
+@cache
+def own() -> dict[str, type[Method]]:
+    """Return the package's own methods by key, in the order of the table's rows."""
+    names = [found.name for found in iter_modules(__path__) if not found.ispkg]
+    kinds = [import_module(f"{__name__}.{name}").METHOD for name in names if name not in NOT_METHODS]
+    return {kind.key: _checked(kind, kind.key) for kind in sorted(kinds, key=lambda kind: kind.row)}
+
+
+@cache
+def methods() -> dict[str, type[Method]]:
+    """Return every installed method by key, in the order of the table's rows.
+
+    Raises InputError for a plug-in that cannot be used.
+    """
+    found = dict(own())
+    for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
+        if entry.name in found:
+            raise InputError(f"{_plug_in(entry)} has the key of another method; uninstall one of the two")
+        found[entry.name] = _checked(_loaded(entry), entry.name, _plug_in(entry))
+    return dict(sorted(found.items(), key=lambda item: item[1].row))
 
 
 def keys() -> list[str]:
-    """Return the keys of all methods there are, sorted."""
-    return sorted(module.name for module in iter_modules(__path__) if module.name not in NOT_METHODS)
+    """Return the keys of all installed methods, in the order of the table's rows."""
+    return list(methods())
 
 
 def method(key: str) -> type[Method]:
@@ -25,9 +51,38 @@ def method(key: str) -> type[Method]:
 
     Raises InputError for an unknown one.
     """
-    if key not in keys():
+    if key not in methods():
         raise InputError(f"there is no method {key!r}; choose among {', '.join(keys())}")
-    found = import_module(f"csrd.methods.{key}").METHOD
-    assert found.key == key, f"csrd/methods/{key}.py holds the method {found.key}"
-    assert key.isascii() and key.isalnum(), f"{key!r} cannot stand in a BIDS file name"
-    return found
+    return methods()[key]
+
+
+def label_of(key: str) -> str:
+    """Return a method's name in tables and figures; its key where it is not installed."""
+    return methods()[key].label if key in methods() else key
+
+
+def in_row_order(found: list[str]) -> list[str]:
+    """Return method keys in the order of the table's rows; those that are not installed last."""
+    return sorted(found, key=lambda key: methods()[key].row if key in methods() else Method.row)
+
+
+def _loaded(entry: EntryPoint) -> type[Method]:
+    try:
+        return entry.load()
+    except (ImportError, AttributeError) as error:
+        raise InputError(
+            f"{_plug_in(entry)} cannot be imported ({error}); repair or uninstall that package"
+        ) from None
+
+
+def _plug_in(entry: EntryPoint) -> str:
+    return f"the method {entry.name} of the package {entry.dist.name if entry.dist else entry.value}"
+
+
+def _checked(kind: type[Method], key: str, name: str = "a method") -> type[Method]:
+    """Return a method that keeps to what file names and configuration need; raise InputError otherwise."""
+    if not (isinstance(kind, type) and issubclass(kind, Method) and kind.key == key):
+        raise InputError(f"{name} is not a subclass of csrd.methods.Method with that key; correct its class")
+    if not (key.isascii() and key.isalnum()):
+        raise InputError(f"{name} has the key {key!r}; BIDS file names take letters and digits only")
+    return kind

@@ -1,16 +1,27 @@
-"""What every denoising method offers, and what it is fitted on."""
+"""What every denoising method offers, and what it is fitted on.
+
+Reading the configuration imports this module and each method's file: they import numpy and pydantic only, and
+heavier packages inside functions.
+"""
+
+from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from pathlib import Path
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
+from csrd.config.sections import Metrics
 from csrd.errors import InputError
 from csrd.io.files import read_json, write_json
-from csrd.io.volume import Volume
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from csrd.config.methods import MethodSettings
+    from csrd.io.volume import Volume
 
 MODEL_FILE = "model.json"
 VOXEL_TOLERANCE = 0.03
@@ -21,8 +32,8 @@ VOXEL_TOLERANCE = 0.03
 class TrainingPair:
     """One subject at one dose: a low-dose image and the normal-dose one, on one grid with MR and head mask.
 
-    Each image is a Volume, or the path of one that is loaded when asked for. `split` says what it may be
-    used for: "train" to fit parameters, "validation" to choose.
+    Each image is a Volume, or the path of one that `load` reads. `split` is what the pair is for: "train" to
+    fit parameters, "validation" to select.
     """
 
     subject: str
@@ -33,7 +44,7 @@ class TrainingPair:
     mask: Volume | str | Path
     split: str = "train"
 
-    def load(self) -> "TrainingPair":
+    def load(self) -> TrainingPair:
         """Return the pair with its images in memory.
 
         Raises InputError where they are not on one grid.
@@ -48,18 +59,44 @@ class TrainingPair:
         return TrainingPair(self.subject, self.drf, low, normal, mr, mask, self.split)
 
 
+@dataclass(frozen=True)
+class FitContext:
+    """What a fit is given beside the method's settings.
+
+    `seed` of every random generator, the configured `metrics` to select by on validation subjects, `threads`.
+    """
+
+    seed: int
+    metrics: Metrics = Metrics()
+    threads: int = 1
+
+
 class Method(ABC):
     """A denoiser of PET volumes; `key` stands in configuration, tables and file names."""
 
     key: ClassVar[str]
     label: ClassVar[str]
-    learns_together: ClassVar[bool] = False
-    """Whether `fit` shares its work where torchrun has started several processes."""
+    """Its name in tables and figures."""
+    Settings: ClassVar[type[MethodSettings] | None] = None
+    """The class of its block in the configuration; None: there is nothing to fit, and no block."""
+    like: ClassVar[str] = ""
+    """The method from whose block its own block only says what differs."""
+    row: ClassVar[int] = 100
+    """Its place among the table's rows; methods of one place follow in the order of `methods`."""
     wants_mr: ClassVar[bool] = False
+    """Whether it needs an MR beside the PET; it is left out for subjects that have none."""
+    predicts_std: ClassVar[bool] = False
+    """Whether it predicts a standard deviation beside its image."""
+    selects: ClassVar[bool] = False
+    """Whether `fit` selects something on validation subjects by `FitContext.metrics`."""
+    trained: ClassVar[bool] = False
+    """Whether `fit` trains step by step, leaves ``history.jsonl`` and works in torchrun's processes too."""
 
     @classmethod
     @abstractmethod
-    def fit(cls, pairs: list[TrainingPair], settings: dict, out_dir: Path, *, threads: int = 1) -> None:
+    def fit(
+        cls, pairs: list[TrainingPair], settings: MethodSettings, out_dir: Path, context: FitContext
+    ) -> None:
         """Fit the method and write what `load` needs into `out_dir`, ``model.json`` last."""
 
     @classmethod
@@ -74,22 +111,22 @@ class Method(ABC):
         `low` is scaled to normal dose; `mr` is on its grid or None; `drf` is its dose reduction factor.
         """
 
-    def apply_with_spread(self, low: Volume, mr: Volume | None, drf: float) -> tuple[Volume, Volume]:
+    def apply_with_std(self, low: Volume, mr: Volume | None, drf: float) -> tuple[Volume, Volume]:
         """Return the image of `apply`, and the standard deviation of the normal dose around it.
 
-        Raises InputError for a method that gives none: its settings do not have `has_spread`.
+        Raises InputError for a method without `predicts_std`.
         """
-        raise InputError(f"{self.key} gives no standard deviation; leave it out, or use csrd")
+        raise InputError(f"{self.key} predicts no standard deviation; leave it out, or use csrd")
 
     def estimate_drf(self, low: Volume) -> float:
-        """Return the dose reduction factor that the noise in a scan speaks of.
+        """Return the dose reduction factor that the noise in a scan corresponds to.
 
-        Raises InputError for a method that cannot tell.
+        Raises InputError for a method that cannot estimate it.
         """
-        raise InputError(f"{self.key} must be told the dose reduction factor; give --drf")
+        raise InputError(f"{self.key} needs the dose reduction factor; give --drf")
 
     def use(self, **choices: object) -> None:
-        """Override what was settled in fitting, for a user who asks for something else on one scan.
+        """Override settings of the fitted method, for a user who requests something else of one scan.
 
         Raises InputError where the method has no such choice.
         """
@@ -98,12 +135,12 @@ class Method(ABC):
 
     @property
     def draws_samples(self) -> bool:
-        """Return whether the image is made of samples of a distribution."""
+        """Return whether the image is computed from samples of a distribution."""
         return False
 
     @property
     def largest_drf(self) -> float:
-        """Return the dose reduction factor beyond which it has learned nothing."""
+        """Return the highest dose reduction factor that it is fitted for."""
         return math.inf
 
     @property
@@ -126,7 +163,7 @@ class Method(ABC):
     @classmethod
     def write_model(cls, out_dir: Path, content: dict) -> None:
         """Write ``model.json``, which marks a fitted method."""
-        write_json(Path(out_dir) / MODEL_FILE, {"method": cls.key, **content})
+        write_json(out_dir / MODEL_FILE, {"method": cls.key, **content})
 
     @classmethod
     def read_model(cls, model_dir: Path) -> dict:
@@ -134,7 +171,7 @@ class Method(ABC):
 
         Raises InputError where it is missing, damaged or another method's.
         """
-        path = Path(model_dir) / MODEL_FILE
+        path = model_dir / MODEL_FILE
         content = read_json(path)
         if content.get("method") != cls.key:
             raise InputError(f"{path} is of {content.get('method')}, not of {cls.key}; give its own folder")
@@ -153,4 +190,6 @@ def robust_scale(volume: Volume, mask: np.ndarray, percentile: float = 99.9) -> 
 
 
 def _loaded(image: Volume | str | Path | None, unit: str | None = None) -> Volume | None:
+    from csrd.io.volume import Volume
+
     return image if image is None or isinstance(image, Volume) else Volume.load(image, unit)

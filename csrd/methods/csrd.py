@@ -1,140 +1,211 @@
 """CSR-D: conditional score-based diffusion of the residual between low and normal dose, given PET and MR."""
 
+from __future__ import annotations
+
 import hashlib
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from csrd.config.sections import Metrics
-from csrd.diffusion.loss import NoiseLevels, residual_loss
-from csrd.diffusion.posterior import Posterior
-from csrd.diffusion.precondition import Denoiser
-from csrd.diffusion.sampler import Churn, blend, noise_levels
+from csrd.config.methods import LearnedSettings, Training
+from csrd.config.sections import Fraction, NonNegative, Section
 from csrd.errors import InputError
-from csrd.io.volume import Volume
 from csrd.methods.base import TrainingPair, robust_scale
-from csrd.methods.learned import Learned, validation_errors
-from csrd.methods.scaling import DoseFromNoise, Head, Spread
-from csrd.metrics import METRICS
-from csrd.metrics.evaluate import metrics_of
-from csrd.networks.ddpmpp import DDPMpp
-from csrd.networks.edm2 import EDM2
+from csrd.methods.learned import Calibration, Learned
+from csrd.methods.learned.scaling import DoseFromNoise, Head, ResidualDeviation
 from csrd.progress import progress
 from csrd.seeds import key64
-from csrd.train.device import precision
-from csrd.train.patches import Batch, Patches, Scan, coordinates, mirrored
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from csrd.config.sections import Metrics
+    from csrd.diffusion.precondition import Denoiser
+    from csrd.io.volume import Volume
+    from csrd.train.patches import Batch, Patches, Scan
 
 SIGMA_DATA = 0.5
 COORDINATES = 3
-SHARES = (0.0, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0)
-"""Shares of a sample in the table's image that are tried on the validation subjects; the first wins ties."""
+FRACTIONS = (0.0, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0)
+"""Fractions of a sample in the table's image that are tried on validation subjects; the first wins ties."""
 CRITERIA = ("mae", "psnr", "ssim", "h_dist", "p_dist")
 PRODUCTS = ("table", "mean", "sample", "average")
 
 
-class CsrdTask:
-    """The denoiser with the loss of eq. 5 and, on validation subjects, the error of the posterior mean."""
+class Sampler(Section):
+    steps: PositiveInt = 4
+    """Steps N of Heun's method; they take 2N - 1 evaluations of the network."""
+    sigma_min: PositiveFloat = 0.05
+    """The last noise level above 0; the residual's standard deviation is 0.5."""
+    sigma_max: PositiveFloat = 1.0
+    """The first noise level: around the posterior mean where `blank` is above 0, else around 0."""
+    rho: PositiveFloat = 3.0
+    """Exponent of the noise levels; a higher one gives more steps to the low levels."""
+    S_churn: NonNegative = 0.0
+    """Amount of noise that is added in each step; 0: none, the ODE is solved."""
+    S_min: NonNegative = 0.0
+    """Lowest noise level at which noise is added."""
+    S_max: PositiveFloat = 1e9
+    """Highest noise level at which noise is added."""
+    S_noise: PositiveFloat = 1.0
+    """Standard deviation of the added noise, relative to its value in theory."""
 
-    def __init__(
-        self, network: nn.Module, settings: dict, learned: dict, validation: list[TrainingPair], method
-    ):
-        self.network, self.validation = network, validation
-        self.denoiser = Denoiser(network, SIGMA_DATA)
-        self.levels = NoiseLevels(settings["P_mean"], settings["P_std"], settings["blank"])
-        self.build = lambda: method(network, {"settings": settings, "learned": learned})
+    @model_validator(mode="after")
+    def _falling(self) -> Self:
+        if self.sigma_min >= self.sigma_max:
+            raise ValueError(f"sigma_min {self.sigma_min} is not below sigma_max {self.sigma_max}; lower it")
+        return self
 
-    def losses(self, batch: Batch) -> Tensor:
-        sigma = torch.cat([self.levels.draw(1, self.denoiser, generator) for generator in batch.generators])
-        return residual_loss(self.denoiser, batch.target, batch.inputs, batch.dose, sigma, batch.noise())
 
-    def validate(self) -> dict[str, float]:
-        method = self.build()
-        images = (
-            method.denoise(pair.low, pair.mr, pair.drf, product="mean")[0].array for pair in self.validation
-        )
-        return validation_errors(self.validation, images)
+class CsrdSettings(LearnedSettings):
+    network: Literal["edm2", "ddpmpp"] = "edm2"
+    """The magnitude-preserving U-Net, or the paper's DDPM++."""
+    channels: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (32, 64, 64)
+    """Channels of each resolution, the finest first."""
+    blocks: PositiveInt = 1
+    """Residual blocks a resolution."""
+    stem: PositiveInt = 2
+    """Voxels along each axis that are folded into channels (edm2 only)."""
+    dropout: Fraction = 0.0
+    """Fraction of features that are dropped while training."""
+    dose: bool = True
+    """Whether the dose reduction factor is an input of the network."""
+    coordinates: bool = True
+    """Whether a voxel's place in the volume is an input of the network."""
+    standardise: bool = True
+    """Residual over its standard deviation in the training set at that dose; else over a robust maximum."""
+    patch: PositiveInt = 32
+    """Edge of the training patches in voxels."""
+    P_mean: float = -1.2
+    """Mean of ln σ in training."""
+    P_std: PositiveFloat = 1.0
+    """Standard deviation of ln σ in training."""
+    blank: Fraction = 0.8
+    """Fraction of patches that are trained without any noisy residual: for the posterior mean."""
+    mixed: Annotated[float, Field(ge=0, le=1)] = 0.3
+    training: Training = Training(steps=2400, batch=4, lr=0.02)
+    sampler: Sampler = Sampler()
+    samples: PositiveInt = 8
+    """Samples behind the standard deviation."""
+
+    @model_validator(mode="after")
+    def _divisible(self) -> Self:
+        factor = (self.stem if self.network == "edm2" else 1) * 2 ** (len(self.channels) - 1)
+        if self.patch % factor:
+            raise ValueError(f"patch is {self.patch}; this network needs a multiple of {factor}")
+        if self.network == "ddpmpp" and self.channels[0] % 4:
+            raise ValueError(f"channels start with {self.channels[0]}; ddpmpp needs a multiple of 4")
+        return self
+
+
+class CsrdCalibration(Calibration):
+    """The scale of the residuals, and the noise at each dose."""
+
+    residual_sd: ResidualDeviation
+    dose_from_noise: DoseFromNoise
 
 
 class Csrd(Learned):
     """The model with MR."""
 
-    key, label = "csrd", "CSRD w MR"
-    wants_mr: ClassVar[bool] = True
+    key, label, row = "csrd", "CSRD w MR", 4
+    Settings = CsrdSettings
+    Calibration = CsrdCalibration
+    predicts_std = selects = True
+    preprocessing = ("standardise",)
+    inference = (*Learned.inference, "blank", "samples", "sampler")
+    training_only = (*Learned.training_only, "dropout", "P_mean", "P_std")
     after_training = ("sampler", "samples")
     product = "table"
 
     @classmethod
-    def build(cls, settings: dict) -> nn.Module:
-        channels = 1 + 1 + cls.wants_mr + COORDINATES * settings["coordinates"]
-        common = {name: settings[name] for name in ("channels", "blocks", "dropout", "dose")}
-        if settings["network"] == "ddpmpp":
+    def calibrated(cls, pairs: list[TrainingPair], settings: CsrdSettings) -> CsrdCalibration:
+        return CsrdCalibration(
+            **super().calibrated(pairs, settings).model_dump(),
+            residual_sd=ResidualDeviation.fit(pairs),
+            dose_from_noise=DoseFromNoise.fit(pairs),
+        )
+
+    def build(self) -> nn.Module:
+        from csrd.networks.ddpmpp import DDPMpp
+        from csrd.networks.edm2 import EDM2
+
+        settings = self.settings
+        channels = 1 + 1 + self.wants_mr + COORDINATES * settings.coordinates
+        common = {name: getattr(settings, name) for name in ("channels", "blocks", "dropout", "dose")}
+        if settings.network == "ddpmpp":
             return DDPMpp(channels, **common)
-        return EDM2(channels, stem=settings["stem"], **common)
+        return EDM2(channels, stem=settings.stem, **common)
 
-    @classmethod
-    def learn(cls, pairs: list[TrainingPair], settings: dict) -> dict:
-        return {"spread": asdict(Spread.fit(pairs)), "dose_from_noise": asdict(DoseFromNoise.fit(pairs))}
-
-    @classmethod
-    def residual_unit(cls, low: Volume, head: Head, drf: float, settings: dict, learned: dict) -> float:
-        if settings["standardise"]:
-            return head.scale * Spread(**learned["spread"]).at(drf) / SIGMA_DATA
+    def residual_unit(self, low: Volume, head: Head, drf: float) -> float:
+        if self.settings.standardise:
+            return head.scale * self.calibration.residual_sd.at(drf) / SIGMA_DATA
         return robust_scale(low, head.mask)
 
-    @classmethod
-    def trained_by(cls, settings: dict) -> dict:
+    def trained_by(self) -> dict[str, Any]:
         """Return the settings that the weights depend on.
 
-        Without `blank`, the mean by which an average of weights is chosen is that under noise of `sigma_max`.
+        Without `blank`, an average of weights is selected by the mean under noise of `sigma_max`.
         """
-        found = super().trained_by(settings)
-        return found if settings["blank"] else found | {"sigma_max": settings["sampler"]["sigma_max"]}
+        found = super().trained_by()
+        return found if self.settings.blank else found | {"sigma_max": self.settings.sampler.sigma_max}
 
-    @classmethod
-    def task(
-        cls, network: nn.Module, settings: dict, learned: dict, validation: list[TrainingPair]
-    ) -> CsrdTask:
-        return CsrdTask(network, settings, learned, validation, cls)
+    @property
+    def denoiser(self) -> Denoiser:
+        """Return D(r; σ, conditions) of the network."""
+        from csrd.diffusion.precondition import Denoiser
 
-    @classmethod
-    def scan(cls, pair: TrainingPair, settings: dict, learned: dict) -> Scan:
-        return _at_least(settings["patch"], super().scan(pair, settings, learned))
+        return Denoiser(self.network, SIGMA_DATA)
 
-    @classmethod
-    def patches(cls, scans: list[Scan], settings: dict) -> Patches:
-        size = settings["patch"]
-        options = {name: settings[name] for name in ("coordinates", "mixed")}
-        return Patches(scans, (size,) * 3, settings["seed"], **options)
+    def losses(self, batch: Batch) -> Tensor:
+        """Return eq. 5 of each patch, (B,)."""
+        import torch
 
-    @classmethod
-    def smallest_edge(cls, network: nn.Module, settings: dict) -> int:
-        return max(settings["patch"] // network.factor, 1)
+        from csrd.diffusion.loss import NoiseLevels, residual_loss
 
-    @classmethod
-    def settle(cls, method: Self, validation: list[TrainingPair]) -> dict:
-        """Return the share of a sample that wins most metrics on the validation pairs, and what was tried."""
-        tried: dict[float, list[dict[str, float]]] = {share: [] for share in SHARES}
+        denoiser = self.denoiser
+        levels = NoiseLevels(self.settings.P_mean, self.settings.P_std, self.settings.blank)
+        sigma = torch.cat([levels.draw(1, denoiser, generator) for generator in batch.generators])
+        return residual_loss(denoiser, batch.target, batch.inputs, batch.dose, sigma, batch.noise())
+
+    def scan(self, pair: TrainingPair) -> Scan:
+        return _at_least(self.settings.patch, super().scan(pair))
+
+    def patches(self, scans: list[Scan]) -> Patches:
+        from csrd.train.patches import Patches
+
+        settings, size = self.settings, self.settings.patch
+        return Patches(scans, (size,) * 3, self.seed, coordinates=settings.coordinates, mixed=settings.mixed)
+
+    def smallest_edge(self) -> int:
+        return max(self.settings.patch // self.network.factor, 1)
+
+    def select(self, validation: list[TrainingPair], metrics: Metrics) -> dict[str, Any]:
+        """Return the fraction of a sample that wins most metrics on the validation pairs, and all tried."""
+        from csrd.diffusion.sampler import blend
+        from csrd.metrics.evaluate import metrics_of
+
+        tried: dict[float, list[dict[str, float]]] = {fraction: [] for fraction in FRACTIONS}
         for pair in validation:
-            metrics = metrics_of(pair.normal, pair.mask.array > 0, Metrics())
-            drawn = method.drawn(pair.low, pair.mr, pair.drf, 1)
-            for share in SHARES:
-                image = drawn.image(blend(drawn.mean, drawn.samples[0], share))
-                tried[share].append({key: metrics[key](image) for key in CRITERIA})
-        means = {share: {key: float(np.mean([row[key] for row in rows])) for key in CRITERIA}
-                 for share, rows in tried.items()}  # fmt: skip
+            compared = metrics_of(pair.normal, pair.mask.array > 0, metrics, pair.low)
+            found = self.posterior(pair.low, pair.mr, pair.drf, 1)
+            for fraction in FRACTIONS:
+                image = found.image(blend(found.mean, found.samples[0], fraction))
+                tried[fraction].append({key: compared[key](image) for key in CRITERIA})
+        means = {fraction: {key: float(np.mean([row[key] for row in rows])) for key in CRITERIA}
+                 for fraction, rows in tried.items()}  # fmt: skip
         winners = [_best(means, key) for key in CRITERIA]
-        tried = {str(share): row for share, row in means.items()}
-        return {"share": max(SHARES, key=winners.count), "tried": tried}
+        tried = {str(fraction): row for fraction, row in means.items()}
+        return {"sample_fraction": max(FRACTIONS, key=winners.count), "tried": tried}
 
     def apply(self, low: Volume, mr: Volume | None, drf: float) -> Volume:
         return self.denoise(low, mr, drf, product=self.product)[0]
 
-    def apply_with_spread(self, low: Volume, mr: Volume | None, drf: float) -> tuple[Volume, Volume]:
-        return self.denoise(low, mr, drf, product=self.product, samples=self.settings["samples"])
+    def apply_with_std(self, low: Volume, mr: Volume | None, drf: float) -> tuple[Volume, Volume]:
+        return self.denoise(low, mr, drf, product=self.product, samples=self.settings.samples)
 
     def denoise(
         self, low: Volume, mr: Volume | None, drf: float, *, product: str = "table", samples: int = 0
@@ -142,98 +213,114 @@ class Csrd(Learned):
         """Return low − residual, nowhere negative, and from `samples` the standard deviation around it.
 
         `product` is what the residual is: the posterior "mean" (one evaluation), a "sample", the "average" of
-        `samples` (else as many as the settings say), or what the "table" shows: `blend` with the share
-        chosen on the validation subjects. The standard deviation is that of the normal dose around the image;
-        a sample's is √2 times the mean's.
+        `samples` (else as many as the settings say), or what the "table" shows: `blend` with the fraction
+        selected on the validation subjects. The standard deviation is that of the normal dose around the
+        image; a sample's is √2 times the mean's.
         """
-        averaged = samples or self.settings["samples"]
-        share = {"mean": 0.0, "sample": 1.0, "average": averaged**-0.5, "table": self.share}[product]
-        needed = averaged if product == "average" else 1 if share else 0
-        drawn = self.drawn(low, mr, drf, max(samples, needed))
-        residual = drawn.mean
-        if product == "average":
-            residual = torch.stack(drawn.samples).mean(0)
-        elif share:
-            residual = blend(drawn.mean, drawn.samples[0], share)
-        return drawn.image(residual), drawn.deviation(share) if samples else None
+        import torch
 
-    def drawn(self, low: Volume, mr: Volume | None, drf: float, samples: int) -> "Drawn":
+        from csrd.diffusion.sampler import blend
+
+        averaged = samples or self.settings.samples
+        fraction = {"mean": 0.0, "sample": 1.0, "average": averaged**-0.5, "table": self.sample_fraction}[
+            product
+        ]
+        needed = averaged if product == "average" else 1 if fraction else 0
+        found = self.posterior(low, mr, drf, max(samples, needed))
+        residual = found.mean
+        if product == "average":
+            residual = torch.stack(found.samples).mean(0)
+        elif fraction:
+            residual = blend(found.mean, found.samples[0], fraction)
+        return found.image(residual), found.deviation(fraction) if samples else None
+
+    def posterior(self, low: Volume, mr: Volume | None, drf: float, samples: int) -> ScanPosterior:
         """Return the posterior mean of a scan's residual and so many samples of it.
 
         The noise follows from the seed and the scan's own voxels.
         """
-        asked, low, mr = low, low.canonical(), None if mr is None else mr.canonical()
-        head = Head.of(low)
-        conditions = torch.from_numpy(self.inputs(low, mr, head)).to(self.device)
-        if self.settings["coordinates"]:
-            conditions = torch.cat([conditions, coordinates(low.shape, self.device)])
-        seed = key64(self.settings["seed"], hashlib.sha256(np.ascontiguousarray(low.array)).hexdigest())
+        from csrd.diffusion.posterior import Posterior
+        from csrd.diffusion.sampler import Churn, noise_levels
+        from csrd.train.device import precision
+
+        upright, mr = low.canonical(), None if mr is None else mr.canonical()
+        head, sampler = Head.of(upright), self.settings.sampler
+        conditions = self._conditions(upright, mr, head)
         posterior = Posterior(
-            Denoiser(self.network, SIGMA_DATA),
+            self.denoiser,
             conditions,
             float(np.log(drf)),
-            seed,
+            key64(self.seed, hashlib.sha256(np.ascontiguousarray(upright.array)).hexdigest()),
             precision=partial(precision, self.device),
             mirrored=self._mirrored(conditions),
-            moves=self.moves,
+            translations=self.translations,
         )
-        sampler, blank = self.settings["sampler"], self.settings["blank"] > 0
-        levels = noise_levels(*(sampler[name] for name in ("steps", "sigma_min", "sigma_max", "rho")))
-        churn = Churn(*(sampler[name] for name in ("S_churn", "S_min", "S_max", "S_noise")))
-        mean = posterior.mean() if blank else posterior.mean_under_noise(sampler["sigma_max"])
-        unit = self.residual_unit(low, head, drf, self.settings, self.model["learned"])
+        levels = noise_levels(sampler.steps, sampler.sigma_min, sampler.sigma_max, sampler.rho)
+        churn = Churn(sampler.S_churn, sampler.S_min, sampler.S_max, sampler.S_noise)
+        from_mean = self.settings.blank > 0
+        mean = posterior.mean() if from_mean else posterior.mean_under_noise(sampler.sigma_max)
         numbers = progress(range(samples), f"{self.key}: samples") if samples > 1 else range(samples)
-        drawn = [posterior.sample(k, levels, churn, from_mean=blank) for k in numbers]
-        return Drawn(low, asked, unit, mean, drawn)
+        sampled = [posterior.sample(k, levels, churn, from_mean=from_mean) for k in numbers]
+        return ScanPosterior(upright, low, self.residual_unit(upright, head, drf), mean, sampled)
+
+    def _conditions(self, low: Volume, mr: Volume | None, head: Head) -> Tensor:
+        """Return what the residual of an upright scan is conditioned on, (C, X, Y, Z)."""
+        import torch
+
+        from csrd.train.patches import coordinates
+
+        conditions = torch.from_numpy(self.inputs(low, mr, head)).to(self.device)
+        if self.settings.coordinates:
+            conditions = torch.cat([conditions, coordinates(low.shape, self.device)])
+        return conditions
 
     def _mirrored(self, conditions: Tensor) -> Tensor | None:
-        """Return the conditions of the head's mirror image, where the settings want it to be seen too."""
-        if self.settings["mirror"]:
-            return mirrored(conditions, coordinates=self.settings["coordinates"])
+        """Return the conditions of the head's mirror image, where the settings have `mirror`."""
+        from csrd.train.patches import mirrored
+
+        if self.settings.mirror:
+            return mirrored(conditions, coordinates=self.settings.coordinates)
         return None
 
     def estimate_drf(self, low: Volume) -> float:
-        return DoseFromNoise(**self.model["learned"]["dose_from_noise"]).of(low.canonical())
+        return self.calibration.dose_from_noise.of(low.canonical())
 
-    def use(self, **choices: object) -> None:
+    def use(self, **choices: Any) -> None:
         self.product = str(choices.pop("product", self.product))
         if self.product not in PRODUCTS:
             raise InputError(f"there is no product {self.product!r}; choose among {', '.join(PRODUCTS)}")
-        samples = choices.pop("samples", self.settings["samples"])
-        sampler = self.settings["sampler"] | choices
-        self.settings = {**self.settings, "samples": samples, "sampler": sampler}
+        if "steps" in choices:
+            choices["sampler"] = {"steps": choices.pop("steps")}
+        self.settings = self.settings.updated(**choices)
 
     def facts(self) -> dict:
-        return {
-            **super().facts(),
-            "Product": f"share {self.share} of a sample" if self.product == "table" else self.product,
-            "Samples": self.settings["samples"],
-            "Sampler": self.settings["sampler"],
-        }
+        product = f"fraction {self.sample_fraction} of a sample" if self.product == "table" else self.product
+        sampler = self.settings.sampler.model_dump()
+        return {**super().facts(), "Product": product, "Samples": self.settings.samples, "Sampler": sampler}
 
     @property
     def draws_samples(self) -> bool:
-        return self.product in ("sample", "average") or (self.product == "table" and self.share > 0)
+        return self.product in ("sample", "average") or (self.product == "table" and self.sample_fraction > 0)
 
     @property
     def largest_drf(self) -> float:
-        return DoseFromNoise(**self.model["learned"]["dose_from_noise"]).limit
+        return self.calibration.dose_from_noise.limit
 
     @property
-    def share(self) -> float:
-        """Return how much of a sample's departure from the posterior mean the table's image has."""
-        return self.model.get("chosen", {}).get("share", 0.0)
+    def sample_fraction(self) -> float:
+        """Return which fraction of a sample's departure from the posterior mean the table's image has."""
+        return self.card.get("selected", {}).get("sample_fraction", 0.0)
 
 
 @dataclass(frozen=True)
-class Drawn:
+class ScanPosterior:
     """A scan's residual: tensors (X, Y, Z) over the canonical voxels of `low`, in units of `unit`.
 
-    `asked` is the scan as it was given, whose order of axes every image takes again.
+    `source` is the scan as it was input, whose order of axes every image has again.
     """
 
     low: Volume
-    asked: Volume
+    source: Volume
     unit: float
     mean: Tensor
     samples: list[Tensor]
@@ -242,20 +329,24 @@ class Drawn:
         """Return low − residual, nowhere negative."""
         return self._volume(np.maximum(self.low.array - self._array(residual), 0))
 
-    def deviation(self, share: float) -> Volume:
-        """Return the standard deviation of the normal dose around the image with this share of a sample."""
+    def deviation(self, fraction: float) -> Volume:
+        """Return the normal dose's standard deviation around the image with this fraction of a sample."""
+        import torch
+
         variance = torch.stack([(sample - self.mean) ** 2 for sample in self.samples]).mean(0)
-        return self._volume(self._array((variance * (1 + share**2)).sqrt()))
+        return self._volume(self._array((variance * (1 + fraction**2)).sqrt()))
 
     def _array(self, r: Tensor) -> np.ndarray:
         return r.cpu().numpy() * np.float32(self.unit)
 
     def _volume(self, array: np.ndarray) -> Volume:
-        return self.low.like(array).with_axes_of(self.asked)
+        return self.low.like(array).with_axes_of(self.source)
 
 
 def _at_least(size: int, scan: Scan) -> Scan:
     """Return a scan no smaller than a patch along any axis, its last voxels repeated where it was."""
+    from torch import nn
+
     shape = tuple(scan.target.shape[1:])
     short = [max(size - n, 0) for n in shape]
     if not any(short):
@@ -268,9 +359,11 @@ def _at_least(size: int, scan: Scan) -> Scan:
 
 
 def _best(means: dict[float, dict[str, float]], key: str) -> float:
-    """Return the share with the best mean of a metric."""
+    """Return the fraction with the best mean of a metric."""
+    from csrd.metrics import METRICS
+
     pick = min if METRICS[key].lower_better else max
-    return pick(means, key=lambda share: means[share][key])
+    return pick(means, key=lambda fraction: means[fraction][key])
 
 
 METHOD = Csrd

@@ -1,19 +1,27 @@
 """The low-dose image itself: the table's first row."""
 
-from pathlib import Path
-from typing import Self
+from __future__ import annotations
 
-from csrd.io.volume import Volume
-from csrd.methods.base import Method, TrainingPair
+from typing import TYPE_CHECKING, Self
+
+from csrd.methods.base import FitContext, Method, TrainingPair
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from csrd.config.methods import MethodSettings
+    from csrd.io.volume import Volume
 
 
 class LowDose(Method):
     """No denoising; there is nothing to fit."""
 
-    key, label = "lowdose", "Low-Dose"
+    key, label, row = "lowdose", "Low-Dose", 0
 
     @classmethod
-    def fit(cls, pairs: list[TrainingPair], settings: dict, out_dir: Path, *, threads: int = 1) -> None:
+    def fit(
+        cls, pairs: list[TrainingPair], settings: MethodSettings, out_dir: Path, context: FitContext
+    ) -> None:
         cls.write_model(out_dir, {})
 
     @classmethod

@@ -1,41 +1,29 @@
-"""The train stage: fits one method on the training pairs, or takes one that was fitted before."""
+"""Fitting of one method on training pairs, by one process or several."""
 
 from pathlib import Path
 
-from csrd.io.files import whole_file
+from csrd.config.methods import MethodSettings
 from csrd.methods import method
-from csrd.methods.base import MODEL_FILE, TrainingPair
-from csrd.methods.together import train_together
+from csrd.methods.base import FitContext, TrainingPair
+from csrd.methods.learned.together import train_together
 
 
 def train(
     key: str,
     pairs: list[TrainingPair],
-    settings: dict,
+    settings: MethodSettings,
     model_dir: str | Path,
+    context: FitContext,
     *,
-    threads: int = 1,
     processes: int = 1,
 ) -> None:
     """Fit method `key` on `pairs` and write it into `model_dir` (``model.json`` marks it whole).
 
-    `settings` is the method's block of the configuration. A method that learns may do so in several
-    `processes`; the others have no use for more than one.
+    `settings` is the method's block of the configuration. A method that is `trained` can be so in several
+    `processes`, which share the context's threads; other methods take one process.
     """
     Path(model_dir).mkdir(parents=True, exist_ok=True)
-    if processes > 1 and method(key).learns_together:
-        train_together(key, pairs, settings, model_dir, threads=threads, processes=processes)
+    if processes > 1 and method(key).trained:
+        train_together(key, pairs, settings, Path(model_dir), context, processes)
         return
-    method(key).fit(pairs, settings, Path(model_dir), threads=threads)
-
-
-def bring(key: str, source: Path, model_dir: Path) -> None:
-    """Copy a fitted method into `model_dir`, ``model.json`` last.
-
-    Raises InputError where `source` holds no whole model of method `key`.
-    """
-    method(key).load(source)
-    files = sorted(path for path in source.iterdir() if path.is_file())
-    for path in sorted(files, key=lambda path: path.name == MODEL_FILE):
-        with whole_file(model_dir / path.name) as temporary:
-            temporary.write_bytes(path.read_bytes())
+    method(key).fit(pairs, settings, Path(model_dir), context)

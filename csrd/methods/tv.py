@@ -4,31 +4,42 @@ The image u minimises ‖u − f‖² / 2 + w ∫|∇u|, f being the low-dose im
 Chambolle's projection (2004). The weight follows log w = a + b log drf, fitted on the training doses.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Annotated, Self
 
 import numpy as np
-from scipy import ndimage
-from skimage.restoration import denoise_tv_chambolle
+from pydantic import Field, PositiveFloat
 
-from csrd.align.head import head_mask
+from csrd.config.methods import MethodSettings
 from csrd.errors import InputError
-from csrd.io.volume import Volume
-from csrd.methods.base import Method, TrainingPair, robust_scale
+from csrd.methods.base import FitContext, Method, TrainingPair, robust_scale
 from csrd.progress import progress
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from csrd.io.volume import Volume
 
 EPS = 2e-4  # relative fall of the energy at which Chambolle's iteration stops
 MAX_ITERATIONS = 200
 REFINEMENTS = 5  # golden sections of the bracket around the best candidate: within 5 % of the optimum
-FIT_VOXELS = 250_000  # of a pair that the search looks at; one weight does not need more
+FIT_VOXELS = 250_000  # of a pair that the search computes on; one weight does not need more
 GOLDEN = (np.sqrt(5) - 1) / 2
+
+
+class TvSettings(MethodSettings):
+    weights: Annotated[tuple[PositiveFloat, ...], Field(min_length=2)] = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
+    """Weights tried on the training subjects, relative to the volume's robust maximum."""
 
 
 def denoise_tv(array: np.ndarray, scale: float, weight: float) -> np.ndarray:
     """Return the TV-denoised array (X, Y, Z), float32, nowhere negative; `weight` is relative to `scale`."""
+    from skimage.restoration import denoise_tv_chambolle
+
     scaled = (array / np.float32(scale)).astype(np.float32)
     smooth = denoise_tv_chambolle(scaled, weight=weight, eps=EPS, max_num_iter=MAX_ITERATIONS)
     return np.maximum(smooth, 0).astype(np.float32) * np.float32(scale)
@@ -37,7 +48,8 @@ def denoise_tv(array: np.ndarray, scale: float, weight: float) -> np.ndarray:
 class TotalVariation(Method):
     """TV with log w = `intercept` + `slope` log drf."""
 
-    key, label = "tv", "TV"
+    key, label, row = "tv", "TV", 1
+    Settings = TvSettings
 
     def __init__(self, intercept: float, slope: float) -> None:
         self.intercept, self.slope = intercept, slope
@@ -47,6 +59,8 @@ class TotalVariation(Method):
         return float(np.exp(self.intercept + self.slope * np.log(drf)))
 
     def apply(self, low: Volume, mr: Volume | None, drf: float) -> Volume:
+        from csrd.align.head import head_mask
+
         scale = robust_scale(low, head_mask(low))
         return low.like(denoise_tv(low.array, scale, self.weight(drf)))
 
@@ -56,21 +70,21 @@ class TotalVariation(Method):
         return cls(model["intercept"], model["slope"])
 
     @classmethod
-    def fit(cls, pairs: list[TrainingPair], settings: dict, out_dir: Path, *, threads: int = 1) -> None:
+    def fit(cls, pairs: list[TrainingPair], settings: TvSettings, out_dir: Path, context: FitContext) -> None:
         """Search each training dose's weight and write the line through them, with the search's course.
 
-        `settings["weights"]` are the candidates. Scores are the mean over subjects of the mean absolute error
-        in the head, relative to the low-dose image's scale, so that every subject counts alike.
+        Scores are the mean over subjects of the mean absolute error in the head, relative to the low-dose
+        image's scale, so that every subject counts alike.
         """
-        candidates = sorted(set(settings["weights"]))
-        if len(candidates) < 2 or candidates[0] <= 0:
-            raise InputError(f"tv.weights is {settings['weights']}; give two or more weights above zero")
+        candidates = sorted(set(settings.weights))
+        if len(candidates) < 2:
+            raise InputError(f"tv.weights is {list(settings.weights)}; give two or more different weights")
         training = [pair for pair in pairs if pair.split == "train"]
         doses = sorted({pair.drf for pair in training})
         if not doses:
             raise InputError("there is no training subject to fit tv on; set cohort.train to 1 or more")
         searches = {}
-        with ThreadPoolExecutor(threads) as pool:
+        with ThreadPoolExecutor(context.threads) as pool:
             for drf in progress(doses, "tv: fitting the weight of each dose"):
                 samples = list(pool.map(_sample, [pair for pair in training if pair.drf == drf]))
                 searches[drf] = search_weight(lambda w, s=samples: _score(w, s, pool), candidates)
@@ -116,7 +130,7 @@ def fit_line(weights: dict[int, float]) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class _Sample:
-    """What the search looks at of one pair: arrays cut to the head (X, Y, Z), and the whole image's scale."""
+    """What the search uses of one pair: arrays cut to the head (X, Y, Z), and the whole image's scale."""
 
     low: np.ndarray
     normal: np.ndarray
@@ -131,6 +145,10 @@ class _Sample:
 
 def _sample(pair: TrainingPair) -> _Sample:
     """Return the head's box of a pair, cut to the middle axial slices where it has more than `FIT_VOXELS`."""
+    from scipy import ndimage
+
+    from csrd.align.head import head_mask
+
     pair = pair.load()
     mask = pair.mask.array > 0
     if not mask.any():
@@ -153,7 +171,7 @@ def _best(scores: dict[float, float]) -> float:
 
 
 def _record(training: list[TrainingPair], candidates: list[float], searches: dict[int, dict]) -> dict:
-    """Return what ``model.json`` says: the line through the best weights, and how they were found."""
+    """Return the content of ``model.json``: the line through the best weights, and the search."""
     best = {drf: _best(scores) for drf, scores in searches.items()}
     intercept, slope = fit_line(best)
     return {

@@ -1,13 +1,8 @@
 """The noise-free truth of a virtual subject, as a reconstruction without noise would show it."""
 
-from pathlib import Path
-
 import numpy as np
 from scipy import ndimage, optimize
 
-from csrd.align.derivatives import sidecar_path
-from csrd.errors import InputError
-from csrd.io.files import write_json
 from csrd.io.volume import Volume
 from csrd.resample import FWHM_PER_SIGMA, resample
 
@@ -35,27 +30,6 @@ def resolution(truth: Volume, normal: Volume, mask: np.ndarray) -> float:
         misfit, bounds=(0.0, WIDEST_MM), method="bounded", options={"xatol": TOLERANCE_MM}
     )
     return float(found.x)
-
-
-def match_truth(activity: str | Path, normal: str | Path, mask: str | Path, out: str | Path) -> None:
-    """Write the truth on the grid and at the resolution of the normal dose; beside it the FWHM as JSON.
-
-    `activity` is the simulated one (Bq/mL, any grid), `mask` the head's.
-    Raises InputError where the mask is not on the normal dose's grid, is empty, or the units differ.
-    """
-    truth, pet, head = Volume.load(activity), Volume.load(normal), Volume.load(mask, unit="mask")
-    if not head.same_grid(pet):
-        raise InputError(f"{mask} is not on the grid of {normal}; take the mask made from this image")
-    if not head.array.any():
-        raise InputError(f"{mask} is empty; make it anew from {normal}")
-    if truth.unit != pet.unit:
-        raise InputError(
-            f"{activity} is in {truth.unit} and {normal} in {pet.unit}; have the reconstruction write "
-            f"{truth.unit}"
-        )
-    fwhm_mm = resolution(truth, pet, head.array > 0)
-    pet.like(blurred(truth, pet, fwhm_mm)).save(out)
-    write_json(sidecar_path(out), {"Description": "noise-free truth", "FWHM_mm": round(fwhm_mm, 3)})
 
 
 def _smoothed(array: np.ndarray, grid: Volume, fwhm_mm: float) -> np.ndarray:

@@ -1,8 +1,8 @@
 """The embedded engine: one list-mode file to one image in Bq/mL."""
 
 import math
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
@@ -10,8 +10,7 @@ from scipy.ndimage import gaussian_filter
 from csrd.config.sections import Recon
 from csrd.errors import InputError
 from csrd.io.volume import Volume
-from csrd.listmode import open_listmode
-from csrd.listmode.base import ListMode
+from csrd.listmode import EventBlock, ListMode
 from csrd.listmode.thin import FACTOR, drf_of
 from csrd.recon.corrections import attenuation_factors, randoms_rates
 from csrd.recon.osem import osem
@@ -36,24 +35,31 @@ class Timing:
 
     @classmethod
     def of(cls, listmode: ListMode) -> "Timing":
-        """Return the timing named in a list-mode header.
+        """Return the timing in a list-mode header; without a duration there the time is NaN.
 
-        A file that ends early, or a format whose header names no duration, has that of its data instead.
         Raises InputError for a key that is missing or no positive number.
         """
         keys = listmode.timing_keys
-        covered_s = listmode.survey().covered_s
-        duration_s = _positive(listmode, keys.duration_s) if keys.duration_s else covered_s
-        if not 0 < duration_s < math.inf:
-            raise InputError(
-                f"{listmode.path} has no block of events that lasts; check that the scan was run"
-            )
         return cls(
-            duration_s=covered_s if 0 < covered_s < ENDS_EARLY * duration_s else duration_s,
+            duration_s=_positive(listmode, keys.duration_s) if keys.duration_s else math.nan,
             half_life_s=_positive(listmode, keys.half_life_s),
             branching=_positive(listmode, keys.branching),
             live=1 / _positive(listmode, keys.dead_time, default="1"),
         )
+
+    def over(self, covered_s: float, listmode: ListMode) -> "Timing":
+        """Return the timing of a file whose data cover so many seconds.
+
+        A file that ends early, or whose header names no duration, has that of its data.
+        Raises InputError where that is none.
+        """
+        ends_early = math.isnan(self.duration_s) or 0 < covered_s < ENDS_EARLY * self.duration_s
+        duration_s = covered_s if ends_early else self.duration_s
+        if not 0 < duration_s < math.inf:
+            raise InputError(
+                f"{listmode.path} has no block of events that lasts; check that the scan was run"
+            )
+        return replace(self, duration_s=duration_s)
 
     @property
     def effective_s(self) -> float:
@@ -63,7 +69,7 @@ class Timing:
 
 
 def reconstruct(
-    listmode_path: Path,
+    listmode: ListMode,
     mumap: Volume,
     efficiencies: np.ndarray,
     sensitivity: Volume,
@@ -82,10 +88,12 @@ def reconstruct(
     known, is the expected number of scattered events on each prompt's line, in the file's order.
     Raises InputError where the file has no prompts or its header contradicts `drf`.
     """
-    listmode = open_listmode(listmode_path)
-    timing = Timing.of(listmode)
-    check_drf(listmode, drf)
-    prompts, fans = _read(listmode, scanner)
+    check_header(listmode, drf)
+    events = Events(listmode)
+    prompts, fans = _sorted(events, scanner)
+    timing = Timing.of(listmode).over(events.covered_s, listmode)
+    if not len(prompts):
+        raise InputError(f"{listmode.path} has no prompts; check that it is an emission scan")
     order = scanner.neighbours_first(prompts)
     prompts = prompts[order]
     rates = randoms_rates(fans, scanner, efficiencies)
@@ -98,7 +106,7 @@ def reconstruct(
     factors = detection(prompts, mumap, efficiencies, scanner)
     if not (seen := factors > 0).all():  # a crystal said to be dead: nothing on its lines can be explained
         if not seen.any():
-            raise InputError(f"{listmode_path} has prompts on dead lines only; check the efficiencies")
+            raise InputError(f"{listmode.path} has prompts on dead lines only; check the efficiencies")
         prompts, expected, factors = prompts[seen], expected[seen], factors[seen]
     additive = expected / (exposure * factors)
     image = osem(
@@ -130,14 +138,22 @@ def detection(crystals: np.ndarray, mumap: Volume, efficiencies: np.ndarray, sca
     return factors
 
 
-def _read(listmode: ListMode, scanner: Scanner) -> tuple[np.ndarray, np.ndarray]:
+class Events:
+    """One pass over a list-mode file: iterate over the blocks, then ask how long the data are."""
+
+    def __init__(self, listmode: ListMode) -> None:
+        self.listmode, self.covered_s = listmode, math.nan
+
+    def __iter__(self) -> Iterator[EventBlock]:
+        self.covered_s = yield from self.listmode.blocks()
+
+
+def _sorted(events: Events, scanner: Scanner) -> tuple[np.ndarray, np.ndarray]:
     """Return the prompts' crystals (N, 2) and each crystal's number of delayeds (C,)."""
-    prompts, fans = [], np.zeros(scanner.crystals)
-    for block in listmode.blocks():
+    prompts, fans = [np.empty((0, 2), np.uint32)], np.zeros(scanner.crystals)
+    for block in events:
         prompts.append(block.crystals[block.prompt])
         fans += np.bincount(block.crystals[~block.prompt].ravel(), minlength=scanner.crystals)
-    if not sum(map(len, prompts)):
-        raise InputError(f"{listmode.path} has no prompts; check that it is an emission scan")
     return np.concatenate(prompts), fans
 
 
@@ -152,8 +168,9 @@ def _positive(listmode: ListMode, key: str, default: str = "") -> float:
     return value
 
 
-def check_drf(listmode: ListMode, drf: float) -> None:
-    """Raise InputError where the header names another dose reduction factor than `drf`."""
+def check_header(listmode: ListMode, drf: float) -> None:
+    """Raise InputError where a header lacks the timing or names another dose reduction factor than `drf`."""
+    Timing.of(listmode)
     named = drf_of(listmode) if FACTOR in listmode.header else drf
     if not math.isclose(named, drf):
         raise InputError(

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from csrd.report import paper
+from csrd.methods import in_row_order, label_of
 from csrd.report.html import Cell, plain_table
 
 SHOWN = (0.5, 0.68, 0.9, 0.95)
@@ -16,14 +16,14 @@ def coverage_table(rows: pd.DataFrame) -> pd.DataFrame:
     """
     shown = rows[rows["level"].isin(SHOWN)]
     table = shown.groupby(["method", "target", "level"])["coverage"].mean().unstack("level")
-    order = [(m, t) for m in paper.ordered(list(rows["method"].unique())) for t in TARGETS]
+    order = [(m, t) for m in in_row_order(list(rows["method"].unique())) for t in TARGETS]
     return table.loc[[key for key in order if key in table.index]].reset_index().rename_axis(columns=None)
 
 
 def coverage_html(table: pd.DataFrame) -> str:
     """Return the table of `coverage_table` as an HTML fragment."""
     rows = [
-        (f"{paper.label(row['method'])}: {TARGETS[row['target']]}", [Cell(f"{row[q]:.0%}") for q in SHOWN])
+        (f"{label_of(row['method'])}: {TARGETS[row['target']]}", [Cell(f"{row[q]:.0%}") for q in SHOWN])
         for _, row in table.iterrows()
     ]
     note = (

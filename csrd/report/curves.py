@@ -12,7 +12,8 @@ import pandas as pd
 
 from csrd.errors import InputError
 from csrd.io.files import whole_file
-from csrd.metrics.evaluate import read_csv
+from csrd.io.tables import read_csv
+from csrd.methods import in_row_order, label_of
 from csrd.report import paper
 from csrd.report.coverage import TARGETS
 from csrd.report.table import header
@@ -56,7 +57,7 @@ def dose_quality(
     drfs = sorted(drfs)
     with panels_of(path, len(keys) + 1, columns=3) as (figure, cells):
         for cell, key in zip(cells, keys, strict=False):
-            for method in paper.ordered(methods):
+            for method in in_row_order(methods):
                 means = rows[rows["method"] == method].groupby("drf")[key].mean().reindex(drfs)
                 cell.plot(range(len(drfs)), means, **_style(method))
             name, arrow = header(key, units or {})
@@ -75,7 +76,7 @@ def training(path: str | Path, histories: dict[str, str | Path]) -> None:
     """
     from matplotlib.ticker import LogLocator
 
-    records = {method: history(histories[method]) for method in paper.ordered(list(histories))}
+    records = {method: history(histories[method]) for method in in_row_order(list(histories))}
     with panels_of(path, 2, columns=2) as (figure, (left, right)):
         for method, table in records.items():
             minutes, style = table["seconds"] / 60, _style(method)
@@ -124,7 +125,7 @@ def reliability(path: str | Path, coverage: str | Path, *, train_drfs: list[int]
     from matplotlib import colormaps
 
     rows = read_csv(coverage)
-    methods = paper.ordered(list(rows["method"].unique()))
+    methods = in_row_order(list(rows["method"].unique()))
     targets = [target for target in TARGETS if target in set(rows["target"])]
     drfs = sorted(rows["drf"].unique())
     shades = dict(zip(drfs, colormaps["viridis"](np.linspace(0, 0.82, len(drfs))), strict=True))
@@ -139,7 +140,7 @@ def reliability(path: str | Path, coverage: str | Path, *, train_drfs: list[int]
                 name = f"1/{drf} dose" + (", unseen" if unseen else "")
                 cell.plot(line.index, line, color=shades[drf], label=name, ls="--" if unseen else "-", lw=1.8)
             cell.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
-            cell.set_title(f"{paper.label(method)}\n{TARGETS[target]}", fontsize=11)
+            cell.set_title(f"{label_of(method)}\n{TARGETS[target]}", fontsize=11)
             cell.set(xlabel="nominal level", xticks=TICKS, yticks=TICKS)
         cells[0].set_ylabel("share of head voxels", fontsize=10)
         handles, labels = cells[0].get_legend_handles_labels()
@@ -184,7 +185,7 @@ def _style(method: str) -> dict:
         "linewidth": 2.4 if method == "csrd" else 1.6,
         "markersize": 5.5,
         "zorder": 4 if method == "csrd" else 3,
-        "label": paper.label(method),
+        "label": label_of(method),
     }
 
 

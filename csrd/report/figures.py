@@ -7,7 +7,7 @@ import numpy as np
 
 from csrd.errors import InputError
 from csrd.io.volume import Volume
-from csrd.report import paper
+from csrd.methods import in_row_order, label_of
 from csrd.report.slices import PLANES, Bar, Row, Scale, View, draw
 from csrd.resample import resample
 
@@ -46,8 +46,8 @@ def comparison(
         panels.append(Panel("MR", resample(Volume.load(mr, unit="arbitrary"), normal), "mr"))
     panels.append(Panel("normal dose", normal))
     panels += [Panel(f"1/{dose} dose", Volume.load(low)) for dose, low in sorted(lows.items())]
-    for method in paper.ordered(list(denoised)):
-        title = f"{paper.label(method)}\n1/{drf} dose"
+    for method in in_row_order(list(denoised)):
+        title = f"{label_of(method)}\n1/{drf} dose"
         panels.append(Panel(title, Volume.load(denoised[method][drf])))
     compare(path, panels, normal, head)
 
@@ -84,9 +84,9 @@ def errors(
     """
     normal, head = _normal(reference, mask)
     factor, uptake = _uptake(normal, head)
-    volumes = {method: Volume.load(images[method]) for method in paper.ordered(list(images))}
+    volumes = {method: Volume.load(images[method]) for method in in_row_order(list(images))}
     for method, volume in volumes.items():
-        _refuse_other_grid(volume, normal, paper.label(method))
+        _refuse_other_grid(volume, normal, label_of(method))
     maps = [(volume.array - normal.array) * factor for volume in volumes.values()]
     end = float(np.percentile(np.abs([array[head] for array in maps]), 95)) or 1.0
     signed = Scale(SIGNED, -end, end, f"error in {uptake.unit}", cut=True)
@@ -95,7 +95,7 @@ def errors(
     words = ["method\n−\nnormal dose", *[""] * (len(ERROR_PLANES) - 1)]
     for plane, text in zip(ERROR_PLANES, words, strict=True):
         rows.append(Row(plane, f"{plane} error", [text, *((array, signed) for array in maps)]))
-    titles = ["normal dose", *(f"{paper.label(method)}\n1/{drf} dose" for method in volumes)]
+    titles = ["normal dose", *(f"{label_of(method)}\n1/{drf} dose" for method in volumes)]
     half = len(ERROR_PLANES)
     bars = [Bar(uptake, 0, half - 1), Bar(signed, half)]
     draw(path, titles, rows, View.of(normal, head), bars)
@@ -119,11 +119,11 @@ def uncertainty(
     normal, head = _normal(reference, mask)
     factor, uptake = _uptake(normal, head)
     titles, maps = [], []
-    for method in paper.ordered(list(images)):
+    for method in in_row_order(list(images)):
         image, spread = Volume.load(images[method]), Volume.load(spreads[method])
         for volume in (image, spread):
-            _refuse_other_grid(volume, normal, paper.label(method))
-        titles += [f"{paper.label(method)}, 1/{drf}:\n|error|", f"{paper.label(method)}, 1/{drf}:\nspread"]
+            _refuse_other_grid(volume, normal, label_of(method))
+        titles += [f"{label_of(method)}, 1/{drf}:\n|error|", f"{label_of(method)}, 1/{drf}:\nspread"]
         maps += [np.abs(image.array - normal.array) * factor, spread.array * factor]
     top = float(np.percentile([array[head] for array in maps], 99.5)) or 1.0
     size = Scale(SIZE, 0, top, uptake.unit, cut=True)

@@ -5,15 +5,15 @@ from pathlib import Path
 import pandas as pd
 
 from csrd.io.files import whole_file
-from csrd.metrics.evaluate import read_csv
-from csrd.report import paper
+from csrd.io.tables import read_csv
+from csrd.methods import in_row_order, label_of
 from csrd.report.curves import COLOURS, INK, MARKERS, SOFT, panels_of
 from csrd.report.html import Cell, fragment, page, picture, plain_table
 
 
 def noise_table(rows: pd.DataFrame, draws: int) -> str:
     """Return the table of `csrd.metrics.noise` as an HTML fragment, in percent of the truth."""
-    methods = paper.ordered(list(rows["method"].unique()))
+    methods = in_row_order(list(rows["method"].unique()))
     values = rows.set_index(["region", "method"])
     lines = []
     for region in rows["region"].unique():
@@ -24,7 +24,7 @@ def noise_table(rows: pd.DataFrame, draws: int) -> str:
         "squares over the region's voxels. All thinnings are of one list-mode file: its own noise is in the "
         "bias, and the deviation is that of thinning."
     )
-    return plain_table("Region", [paper.label(method) for method in methods], lines, note)
+    return plain_table("Region", [label_of(method) for method in methods], lines, note)
 
 
 def noise_page(
@@ -43,7 +43,7 @@ def noise_figure(path: str | Path, table: str | Path) -> None:
     """Write a PNG: deviation against bias, a point per method and region, of regions' means and of voxels."""
     rows = read_csv(table)
     with panels_of(path, 2, columns=2) as (_, (left, right)):
-        for method in paper.ordered(list(rows["method"].unique())):
+        for method in in_row_order(list(rows["method"].unique())):
             part = rows[rows["method"] == method]
             style = {
                 "color": COLOURS.get(method, INK),
@@ -53,7 +53,7 @@ def noise_figure(path: str | Path, table: str | Path) -> None:
             }
             for cell, kind in ((left, ""), (right, "voxel_")):
                 bias, spread = (100 * part[kind + name] / part["truth"] for name in ("bias", "sd"))
-                cell.scatter(bias, spread, label=paper.label(method), **style)
+                cell.scatter(bias, spread, label=label_of(method), **style)
         left.axvline(0, color=SOFT, linewidth=0.8, zorder=0)
         left.set_title("Means of regions", fontsize=11)
         right.set_title("Voxels", fontsize=11)

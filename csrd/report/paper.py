@@ -1,19 +1,10 @@
-"""The paper's Table 1 (Yoon et al., MICCAI 2024): its rows, their order and names, and its numbers.
+"""The paper's Table 1 (Yoon et al., MICCAI 2024): its metrics and its numbers.
 
-Its numbers come from 7 other subjects, another scanner's data and undisclosed units and masks: they may stand
-beside ours, and are never a target that ours could be checked against digit by digit.
+Its numbers come from 7 other subjects, another scanner's data and undisclosed units and masks. They can be
+shown beside ours, and cannot be compared with ours digit by digit.
 """
 
 import pandas as pd
-
-LABELS = {
-    "lowdose": "Low-Dose",
-    "tv": "TV",
-    "unet": "U-net",
-    "restormer": "Restormer",
-    "csrd": "CSRD w MR",
-    "csrdnomr": "CSRD w/o MR",
-}
 
 METRICS = ("mae", "psnr", "ssim", "h_dist", "p_dist")
 
@@ -33,14 +24,3 @@ def paper_table1() -> pd.DataFrame:
     columns = ["method"] + [f"{metric}_{part}" for metric in METRICS for part in ("mean", "std")]
     rows = [[method, *(value for pair in cells for value in pair)] for method, cells in ROWS.items()]
     return pd.DataFrame(rows, columns=columns)
-
-
-def ordered(methods: list[str]) -> list[str]:
-    """Return method keys in the paper's row order; others follow in the order given."""
-    known = [method for method in LABELS if method in methods]
-    return known + [method for method in methods if method not in LABELS]
-
-
-def label(method: str) -> str:
-    """Return a method's name in the paper, or its key."""
-    return LABELS.get(method, method)

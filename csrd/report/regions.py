@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from csrd.metrics.evaluate import read_csv
+from csrd.io.tables import read_csv
+from csrd.methods import in_row_order, label_of
 from csrd.metrics.regions import NORMAL
-from csrd.report import paper
 from csrd.report.curves import COLOURS, INK, SOFT, panels_of
 from csrd.report.html import Cell, plain_table
 
@@ -75,7 +75,7 @@ def bland_altman(path: str | Path, regions: str | Path) -> None:
     """
     rows = read_csv(regions)
     rows = rows[(rows["target"] == "normal") & (rows["kind"] == "region")]
-    methods = paper.ordered(list(rows["method"].unique()))
+    methods = in_row_order(list(rows["method"].unique()))
     ends = np.abs(rows["mean"] - rows["target_mean"]).max() * 1.1 or 1.0
     with panels_of(path, len(methods), columns=min(len(methods), 3)) as (_, cells):
         for i, (cell, method) in enumerate(zip(cells, methods, strict=False)):
@@ -89,7 +89,7 @@ def bland_altman(path: str | Path, regions: str | Path) -> None:
             for side in (-LIMITS, LIMITS):
                 cell.axhline(middle + side * spread, color=INK, linewidth=1, linestyle=(0, (4, 3)))
             cell.set_title(
-                f"{paper.label(method)}\n{middle:+.2f} ± {LIMITS * spread:.2f}".replace("-", "−"), fontsize=11
+                f"{label_of(method)}\n{middle:+.2f} ± {LIMITS * spread:.2f}".replace("-", "−"), fontsize=11
             )
             cell.set_ylim(-ends, ends)
             cell.set_xlabel("mean of both (kBq/mL)", fontsize=10)
@@ -99,11 +99,11 @@ def bland_altman(path: str | Path, regions: str | Path) -> None:
 
 def _columns(table: pd.DataFrame) -> list[str]:
     found = list(table["method"].unique())
-    return [name for name in found if name == NORMAL] + paper.ordered([m for m in found if m != NORMAL])
+    return [name for name in found if name == NORMAL] + in_row_order([m for m in found if m != NORMAL])
 
 
 def _name(method: str) -> str:
-    return "Normal dose" if method == NORMAL else paper.label(method)
+    return "Normal dose" if method == NORMAL else label_of(method)
 
 
 def _bias(row: pd.Series) -> Cell:

@@ -1,4 +1,4 @@
-"""The report stage's page: what was found, the tables, figures and checks behind it, settings, versions."""
+"""The report stage's page: results in sentences, tables, figures and checks, the settings and versions."""
 
 import platform
 from collections.abc import Iterable, Mapping
@@ -6,17 +6,18 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from csrd.align.derivatives import missing_keys
-from csrd.config import known_methods
+from csrd.config import Config
+from csrd.io.bids import missing_keys
 from csrd.io.files import whole_file
+from csrd.io.tables import read_csv
+from csrd.methods import methods
 from csrd.metrics import PROTOCOLS
-from csrd.metrics.evaluate import read_csv
 from csrd.report.coverage import coverage_html, coverage_table
 from csrd.report.html import fragment, page, picture
 from csrd.report.regions import regions_html, regions_table
 from csrd.report.statistics import AGAINST, compare, power, statistics_html
 from csrd.report.summary import summary
-from csrd.report.table import caption, table1, table1_by_dose
+from csrd.report.table import caption, table1, table1_by_dose, units_of
 from csrd.report.times import times, times_html
 from csrd.report.writers import html_table, paper_table
 
@@ -55,73 +56,80 @@ class Pictures:
         return {key: _embedded(value) for key, value in vars(self).items()}
 
 
+@dataclass(frozen=True)
+class Files:
+    """A run's files: its `metrics`, and where there are any, the merged tables of other measurements.
+
+    `coverage` of predicted intervals, `truth` the metrics against the noise-free truth, `regions` the uptake
+    by region, `benchmarks` the folder of benchmark files, `sidecars` those of the normal doses' images.
+    """
+
+    metrics: str | Path
+    coverage: str | Path | None = None
+    truth: str | Path | None = None
+    regions: str | Path | None = None
+    benchmarks: str | Path | None = None
+    sidecars: Iterable[str | Path] = ()
+
+
 def report(
     out: str | Path,
-    metrics: str | Path,
-    *,
-    title: str,
-    methods: list[str],
-    test_subjects: list[str],
-    drfs: list[int],
-    train_drfs: list[int],
-    simulated: bool,
+    files: Files,
     pictures: Pictures,
-    settings: Mapping,
-    units: dict[str, str] | None = None,
-    protocol: str = "default",
-    coverage: str | Path | None = None,
-    truth: str | Path | None = None,
-    regions: str | Path | None = None,
-    benchmarks: str | Path | None = None,
+    settings: Config,
+    test_subjects: list[str],
+    *,
+    in_suv: bool = False,
     run: Mapping | None = None,
-    sidecars: Iterable[str | Path] = (),
 ) -> None:
     """Write ``report.html``, which needs no other file.
 
-    `settings` is the configuration, of which methods that are not in use are left out; `protocol` is the
-    metrics' (`csrd.metrics.PROTOCOLS`), `coverage` the merged check of spreads, `truth` the metrics
-    against the noise-free truth, `regions` the merged uptake by region, `benchmarks` the folder of the run's
-    benchmark files, `run` what stands in ``run.json`` beside the page, `sidecars` those of the normal
-    doses' images.
+    Tables are of the `test_subjects`; `in_suv` says whether images are in SUV; `run` is the content of
+    ``run.json`` beside the page. Of `settings`, those of methods that are not in use are not listed.
     """
-    rows, units = read_csv(metrics), units or {}
-    rows = rows[rows["drf"].isin(drfs) & rows["subject"].isin(test_subjects)]
-    whole, split = table1(rows, methods, test_subjects), table1_by_dose(rows, methods, test_subjects)
-    note = caption(test_subjects, drfs, train_drfs, simulated, protocol=protocol)
-    note_split = caption(test_subjects, drfs, train_drfs, simulated, by_dose=True, protocol=protocol)
-
-    def _against_truth(path: str | Path) -> str:
-        found = read_csv(path)
-        table = table1(found[found["drf"].isin(drfs)], methods, test_subjects)
-        about = {"protocol": protocol, "target": "truth"}
-        return html_table(table, caption(test_subjects, drfs, train_drfs, simulated, **about), units)
-
-    unused = set(known_methods()) - set(methods)
-    checked = None if coverage is None else read_csv(coverage)
-    compared = AGAINST in methods and len(methods) > 1
+    keys, doses, protocol = list(settings.methods), list(settings.drfs), settings.metrics.protocol
+    known = test_subjects, doses, list(settings.train_drfs), settings.cohort.virtual
+    units = units_of(in_suv, settings.metrics.vgg)
+    rows = read_csv(files.metrics)
+    rows = rows[rows["drf"].isin(doses) & rows["subject"].isin(test_subjects)]
+    merged, by_dose = table1(rows, keys, test_subjects), table1_by_dose(rows, keys, test_subjects)
+    note_by_dose = caption(*known, by_dose=True, protocol=protocol)
+    coverage = None if files.coverage is None else read_csv(files.coverage)
+    compared = AGAINST in keys and len(keys) > 1
+    strength = power(rows, keys) if compared else None
     body = fragment(
         "report.html",
-        title=title,
-        simulated=simulated,
-        summary=summary(whole, split, train_drfs, checked, power(rows, methods) if compared else None),
-        table=html_table(whole, note, units),
-        truth="" if truth is None else _against_truth(truth),
-        by_dose=html_table(split, note_split, units, train_drfs),
-        statistics=statistics_html(compare(rows, methods), power(rows, methods)) if compared else "",
-        coverage="" if checked is None else coverage_html(coverage_table(checked)),
-        regions="" if regions is None else regions_html(regions_table(read_csv(regions))),
-        times="" if benchmarks is None else times_html(times(benchmarks)),
+        title=settings.report.title,
+        simulated=settings.cohort.virtual,
+        summary=summary(merged, by_dose, settings.train_drfs, coverage, strength),
+        table=html_table(merged, caption(*known, protocol=protocol), units),
+        truth="" if files.truth is None else _against_truth(files.truth, settings, test_subjects, units),
+        by_dose=html_table(by_dose, note_by_dose, units, list(settings.train_drfs)),
+        statistics=statistics_html(compare(rows, keys), strength) if compared else "",
+        coverage="" if coverage is None else coverage_html(coverage_table(coverage)),
+        regions="" if files.regions is None else regions_html(regions_table(read_csv(files.regions))),
+        times="" if files.benchmarks is None else times_html(times(files.benchmarks)),
         paper_table=paper_table(),
         metrics=[metric for key, metric in PROTOCOLS[protocol].items() if key in rows],
         pictures=pictures.embedded(),
-        drf=max(drfs),
-        settings=list(flat({key: settings[key] for key in settings if key not in unused})),
+        drf=max(doses),
+        settings=list(flat(settings.model_dump(mode="json", exclude=set(methods()) - set(keys)))),
         versions=versions(),
         run=run,
-        missing=list(missing_keys(sidecars)),
+        missing=list(missing_keys(files.sidecars)),
     )
     with whole_file(out) as temporary:
-        temporary.write_text(page(title, body), encoding="utf-8")
+        temporary.write_text(page(settings.report.title, body), encoding="utf-8")
+
+
+def _against_truth(
+    path: str | Path, settings: Config, test_subjects: list[str], units: dict[str, str]
+) -> str:
+    """Return Table 1 against the noise-free truth as an HTML fragment."""
+    rows, doses = read_csv(path), list(settings.drfs)
+    table = table1(rows[rows["drf"].isin(doses)], list(settings.methods), test_subjects)
+    known = test_subjects, doses, list(settings.train_drfs), settings.cohort.virtual
+    return html_table(table, caption(*known, protocol=settings.metrics.protocol, target="truth"), units)
 
 
 def _embedded(files: dict[str, str | Path] | str | Path | None) -> dict[str, str] | str | None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from csrd.methods import in_row_order, label_of
 from csrd.metrics import METRICS
 from csrd.report import paper
 from csrd.report.html import Cell, plain_table
@@ -64,7 +65,7 @@ def compare(metrics: pd.DataFrame, methods: list[str], against: str = AGAINST) -
     comparisons within one metric (Holm 1979). NaN where a difference is not finite.
     """
     means, rows = subject_means(metrics), []
-    others = [method for method in paper.ordered(methods) if method != against]
+    others = [method for method in in_row_order(methods) if method != against]
     for key in _keys(metrics):
         family = []
         for other in others:
@@ -125,14 +126,14 @@ def statistics_html(table: pd.DataFrame, power: Power, against: str = AGAINST) -
     keys, rows = list(table["metric"].unique()), []
     for method, part in table.groupby("method", sort=False):
         lines = part.set_index("metric")
-        rows.append((paper.label(method), [_cell(key, lines.loc[key]) for key in keys]))
+        rows.append((label_of(method), [_cell(key, lines.loc[key]) for key in keys]))
     note = (
-        f"{paper.label(against)} minus the method of the row, doses averaged within a subject; bold where "
-        f"{paper.label(against)} is better on every subject. Below: on how many subjects it is better; p of "
+        f"{label_of(against)} minus the method of the row, doses averaged within a subject; bold where "
+        f"{label_of(against)} is better on every subject. Below: on how many subjects it is better; p of "
         "Wilcoxon's two-sided signed-rank test over subjects; p after Holm's correction for the comparisons "
         "in a column. " + power.sentence() + "."
     )
-    return plain_table(f"{paper.label(against)} −", [METRICS[key].label for key in keys], rows, note)
+    return plain_table(f"{label_of(against)} −", [METRICS[key].label for key in keys], rows, note)
 
 
 def _cell(key: str, row: pd.Series) -> Cell:

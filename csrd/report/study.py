@@ -16,9 +16,10 @@ from csrd import cohort
 from csrd.config import Config, load
 from csrd.errors import InputError, plain_errors
 from csrd.io.files import whole_file
+from csrd.io.tables import read_csv, write_csv
+from csrd.methods import label_of
 from csrd.metrics import METRICS
-from csrd.metrics.evaluate import read_csv, write_csv
-from csrd.report import curves, paper
+from csrd.report import curves
 from csrd.report.html import Cell, page, plain_table
 from csrd.report.statistics import AGAINST
 from csrd.report.table import listed, units_of
@@ -114,7 +115,7 @@ def _means(metrics: pd.DataFrame, key: str, other: str) -> str:
 
 
 def _beats(other: str, key: str) -> str:
-    return f"{paper.label(AGAINST)} beats {paper.label(other)} in {METRICS[key].label}"
+    return f"{label_of(AGAINST)} beats {label_of(other)} in {METRICS[key].label}"
 
 
 def _measured(metrics: pd.DataFrame, method: str, key: str) -> bool:

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from csrd.methods import in_row_order, label_of
 from csrd.metrics import METRICS
-from csrd.report import paper
 from csrd.report.statistics import AGAINST, Power
 from csrd.report.table import best, listed, metrics_in
 
@@ -43,7 +43,7 @@ def winners(table: pd.DataFrame) -> str:
     """Return which method has the best mean of what, e.g. ``TV has the best MAE and SSIM; U-net PSNR``."""
     marks, won = best(table), {}
     for key in metrics_in(table):
-        names = [paper.label(method) for method in table.loc[marks[key], "method"]]
+        names = [label_of(method) for method in table.loc[marks[key], "method"]]
         won.setdefault(listed(names), []).append(METRICS[key].label)
     (first, metrics), *others = won.items()
     verb = "share" if " and " in first else "has"
@@ -61,8 +61,8 @@ def losses(table: pd.DataFrame) -> list[str]:
         if not marks.loc[AGAINST, key]:
             winner = marks.index[marks[key]][0]
             own, other = (_number(rows, method, key) for method in (AGAINST, winner))
-            lost.append(f"{paper.label(winner)} in {METRICS[key].label} ({own} against {other})")
-    name = paper.label(AGAINST)
+            lost.append(f"{label_of(winner)} in {METRICS[key].label} ({own} against {other})")
+    name = label_of(AGAINST)
     return [f"{name} loses to {listed(lost)}."] if lost else [f"{name} loses in no metric."]
 
 
@@ -78,7 +78,7 @@ def worse_than_nothing(table: pd.DataFrame) -> list[str]:
             if gain > 0 if METRICS[key].lower_better else gain < 0:
                 keys.append(METRICS[key].label)
         if keys:
-            worse.append(f"{paper.label(method)} in {listed(keys)}")
+            worse.append(f"{label_of(method)} in {listed(keys)}")
     return [f"Worse than the low dose as it is: {'; '.join(worse)}."] if worse else []
 
 
@@ -86,13 +86,13 @@ def calibration(coverage: pd.DataFrame) -> list[str]:
     """Return what share of voxels the 90 % interval of each method holds, and what that means."""
     rows = coverage[(coverage["level"] == LEVEL) & (coverage["target"] == "normal")]
     sentences = []
-    for method in paper.ordered(list(rows["method"].unique())):
+    for method in in_row_order(list(rows["method"].unique())):
         share = rows.loc[rows["method"] == method, "coverage"].mean()
         verdict = "as it should" if abs(share - LEVEL) <= TOLERANCE else "so its spread is too "
         if verdict.endswith(" "):
             verdict += "small" if share < LEVEL else "large"
         sentences.append(
-            f"The {LEVEL:.0%} interval of {paper.label(method)} holds the normal dose in {share:.0%} of the "
+            f"The {LEVEL:.0%} interval of {label_of(method)} holds the normal dose in {share:.0%} of the "
             f"head's voxels, {verdict}."
         )
     return sentences

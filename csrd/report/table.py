@@ -5,6 +5,7 @@ import pandas as pd
 
 from csrd.errors import InputError
 from csrd.imagenet import WEIGHTS
+from csrd.methods import in_row_order
 from csrd.metrics import METRICS
 from csrd.report import paper
 
@@ -117,7 +118,7 @@ def _summary(rows: pd.DataFrame, by: list[str], methods: list[str]) -> pd.DataFr
             columns[f"{key}_mean"] = groups[key].mean()
             columns[f"{key}_std"] = groups[key].std(ddof=1)
     table = pd.DataFrame({**columns, "n": groups.size()}).reset_index()
-    rank = {method: i for i, method in enumerate(paper.ordered(methods))}
+    rank = {method: i for i, method in enumerate(in_row_order(methods))}
     return table.sort_values("method", key=lambda method: method.map(rank), kind="stable", ignore_index=True)
 
 

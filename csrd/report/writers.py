@@ -5,7 +5,8 @@ from pathlib import Path
 import pandas as pd
 
 from csrd.io.files import whole_file
-from csrd.metrics.evaluate import read_csv, write_csv
+from csrd.io.tables import read_csv, write_csv
+from csrd.methods import label_of
 from csrd.report import paper
 from csrd.report.coverage import coverage_html, coverage_table
 from csrd.report.html import fragment, page
@@ -94,7 +95,7 @@ def markdown(table: pd.DataFrame, note: str, units: dict[str, str]) -> str:
     texts, bold = cells(table), best(table)
     for i, method in enumerate(table["method"]):
         row = [f"**{text}**" if mark else text for text, mark in zip(texts.loc[i], bold.loc[i], strict=True)]
-        lines.append(_row([paper.label(method), *row, str(table["n"][i])]))
+        lines.append(_row([label_of(method), *row, str(table["n"][i])]))
     return "\n".join(lines) + "\n"
 
 
@@ -111,7 +112,7 @@ def latex(table: pd.DataFrame, note: str, units: dict[str, str], label: str = "d
             rf"\boldmath\textbf{{{text}}}" if mark else text
             for text, mark in zip(row, bold.loc[i], strict=True)
         ]
-        body.append(" & ".join([_tex(paper.label(method)), *row, str(table["n"][i])]) + r" \\")
+        body.append(" & ".join([_tex(label_of(method)), *row, str(table["n"][i])]) + r" \\")
     return "\n".join(
         [
             r"% \usepackage{booktabs}",
@@ -147,7 +148,7 @@ def html_table(
         part = part.reset_index(drop=True)
         texts, bold = cells(part), best(part)
         rows = [
-            (paper.label(method), list(zip(texts.loc[i], bold.loc[i], strict=True)), int(part["n"][i]))
+            (label_of(method), list(zip(texts.loc[i], bold.loc[i], strict=True)), int(part["n"][i]))
             for i, method in enumerate(part["method"])
         ]
         unseen = drf is not None and train_drfs is not None and drf not in train_drfs
@@ -165,7 +166,7 @@ def paper_table() -> str:
         texts = [
             f"{line[f'{key}_mean']:.{d}f} ± {line[f'{key}_std']:.{max(d, 2)}f}" for key, d in decimals.items()
         ]
-        rows.append((paper.label(line["method"]), [(text, line["method"] == "csrd") for text in texts]))
+        rows.append((label_of(line["method"]), [(text, line["method"] == "csrd") for text in texts]))
     return fragment("paper.html", rows=rows)
 
 

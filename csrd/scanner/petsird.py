@@ -1,11 +1,12 @@
-"""The scanner that a list-mode file was made with: by its name, or by what a PETSIRD file says of it."""
+"""The scanner of a list-mode file, by its name or as a PETSIRD file describes it."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from csrd.listmode import ListMode
-from csrd.scanner.geometry import Scanner, scanner_of
+from csrd.listmode import ListMode, open_listmode
+from csrd.scanner.geometry import Scanner, hrrt, scanner_of
 from csrd.scanner.response import line_factors
 from csrd.seeds import generator
 
@@ -22,6 +23,11 @@ def scanner_of_scan(listmode: ListMode) -> Scanner:
     """
     grid = getattr(listmode, "grid", None)  # PETSIRD's, which describes its scanner
     return scanner_of(listmode.scanner) if grid is None else petsird_scanner(grid)
+
+
+def scanner_in(path: str | Path | None) -> Scanner:
+    """Return the scanner of the list-mode file at a path; without one the HRRT."""
+    return scanner_of_scan(open_listmode(path)) if path else hrrt()
 
 
 def petsird_scanner(grid: "Grid") -> Scanner:

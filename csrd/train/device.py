@@ -1,13 +1,18 @@
-"""Where the computing happens, and in which precision."""
+"""The device of a computation, its precision, and its free memory."""
 
+import math
+import os
 import warnings
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
+from pathlib import Path
 
 import torch
 from torch import nn
 
 TOLERANCE = 0.03  # bf16 keeps eight bits; a right convolution differs from fp32's by less than one percent
+GROUPS_OF_PROCESS, CGROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 EDGE = 16  # voxels along an edge of the feature maps that bf16 is checked on, unless smaller ones are trained
 
 
@@ -16,8 +21,6 @@ def pick_device(name: str = "auto") -> torch.device:
 
     Raises RuntimeError where CUDA is asked for and absent.
     """
-    import os
-
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     if not torch.cuda.is_available():
@@ -75,3 +78,30 @@ def _leave_no_zeros(kind: str) -> None:
     """Fill memory that is then free, so that what reads it unwritten is found out."""
     for size in (2**n for n in range(6, 20)):
         _ = [torch.full((size,), torch.inf, device=kind) for _ in range(8)]
+
+
+def free_bytes(device: torch.device) -> float:
+    """Return the memory that an evaluation may take: what a GPU has free, half of what a computer has.
+
+    What torch keeps for later use counts as free: else tiles would depend on what was computed before. A
+    container's or a cluster job's limit is taken for what the computer has.
+    """
+    if device.type == "cuda":
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return 0.9 * (torch.cuda.mem_get_info(device)[0] + kept)
+    return 0.5 * min(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *_limits())
+
+
+def _limits() -> Iterator[float]:
+    """Yield the limits of this process's memory in bytes: its control groups', and SLURM's."""
+    if slurm := os.environ.get("SLURM_MEM_PER_NODE", "").removesuffix("M"):
+        yield float(slurm) * 2**20 or math.inf  # 0: all that the node has
+    for line in GROUPS_OF_PROCESS.read_text().splitlines() if GROUPS_OF_PROCESS.exists() else ():
+        _, controllers, group = line.split(":", 2)
+        older = "memory" in controllers.split(",")
+        root, name = (CGROUPS / "memory", "memory.limit_in_bytes") if older else (CGROUPS, "memory.max")
+        here = root / group.lstrip("/")
+        for folder in (here, *here.parents):
+            if folder.is_relative_to(root) and (folder / name).exists():
+                limit = (folder / name).read_text().strip()
+                yield math.inf if limit == "max" else float(limit)

@@ -19,7 +19,7 @@ from csrd.train.checkpoint import StateFolder, load_tensors, save_tensors
 from csrd.train.patches import Batch, Patches
 from csrd.train.processes import Processes
 
-VALIDATIONS = 6  # looks at the validation subjects, evenly over the training
+VALIDATIONS = 6  # on the validation subjects, evenly over the training
 SAVE_EVERY_S = 60.0
 SNAPSHOTS = 8  # of the averages, evenly over the training
 SPIKE = 10.0  # a gradient so many times its usual norm is cut back to it
@@ -28,7 +28,7 @@ MAX_LOST = 20  # steps in a row without a finite gradient, after which going on 
 
 
 class Task(Protocol):
-    """What a method brings: its network, the loss of a batch, and a look at the validation subjects."""
+    """What a method provides: its network, the loss of a batch, and its errors on validation subjects."""
 
     network: nn.Module
 
@@ -39,9 +39,8 @@ class Task(Protocol):
         """Return figures of merit on the validation subjects with the network as it is; {} without any."""
 
 
-@dataclass(frozen=True)
-class Plan:
-    """How long and how fast to train (see `csrd.config.sections.Training`, which has the defaults)."""
+class Training(Protocol):
+    """The settings of a training that are read here; `csrd.config.methods.Training` defines them."""
 
     steps: int
     batch: int
@@ -51,15 +50,17 @@ class Plan:
     decay: float
     weight_decay: float
 
-    def rate(self, step: int) -> float:
-        """Return the learning rate of step 1, 2, …, `steps`: a rise, a plateau, a fall along a cosine."""
-        rise = min(step / max(self.ramp * self.steps, 1), 1.0)
-        left = (self.steps - step) / (self.decay * self.steps) if self.decay else 1.0
-        return self.lr * rise * (0.5 - 0.5 * math.cos(math.pi * min(left, 1.0)))
 
-    def marks(self, count: int) -> set[int]:
-        """Return `count` steps spread evenly, the last one included."""
-        return {max(1, round(self.steps * (i + 1) / count)) for i in range(count)}
+def rate(training: Training, step: int) -> float:
+    """Return the learning rate of step 1, 2, …, `steps`: a rise, a plateau, a fall along a cosine."""
+    rise = min(step / max(training.ramp * training.steps, 1), 1.0)
+    left = (training.steps - step) / (training.decay * training.steps) if training.decay else 1.0
+    return training.lr * rise * (0.5 - 0.5 * math.cos(math.pi * min(left, 1.0)))
+
+
+def marks(training: Training, count: int) -> set[int]:
+    """Return `count` steps spread evenly, the last one included."""
+    return {max(1, round(training.steps * (i + 1) / count)) for i in range(count)}
 
 
 @dataclass
@@ -77,7 +78,7 @@ class Counters:
 def train(
     task: Task,
     patches: Patches,
-    plan: Plan,
+    training: Training,
     folder: StateFolder,
     *,
     precision: Callable[[], AbstractContextManager],
@@ -91,25 +92,26 @@ def train(
     """
     group = group or Processes()
     task.network.train()  # whoever built the task may have applied the network already
-    state = _State(task.network, plan)
+    state = _State(task.network, training)
     state.restore(folder)
     if group.first:
         folder.cut_history(state.counters.step)
-    counters, validations, snapshots = state.counters, plan.marks(VALIDATIONS), plan.marks(SNAPSHOTS)
+    counters = state.counters
+    validations, snapshots = marks(training, VALIDATIONS), marks(training, SNAPSHOTS)
     saved = started = time.monotonic()
     spent = counters.seconds
     with _Termination() as termination:
-        for step in progress(range(counters.step + 1, plan.steps + 1)):
+        for step in progress(range(counters.step + 1, training.steps + 1)):
             counters.step = step
-            loss, norm = _step(task, patches, plan, state, precision, group)
+            loss, norm = _step(task, patches, training, state, precision, group)
             counters.seconds = spent + time.monotonic() - started
             ending = group.any(termination.asked, state.weights[0].device)
             if group.first:
                 if step in snapshots:
                     state.write_snapshots(folder)
-                if step % max(plan.steps // 200, 1) == 0 or step in validations:
-                    record = {"step": step, "images": step * plan.batch, "loss": loss, "gradient": norm,
-                              "rate": plan.rate(step), "seconds": round(counters.seconds, 2),
+                if step % max(training.steps // 200, 1) == 0 or step in validations:
+                    record = {"step": step, "images": step * training.batch, "loss": loss, "gradient": norm,
+                              "rate": rate(training, step), "seconds": round(counters.seconds, 2),
                               "spikes": counters.spikes, "lost": counters.lost}  # fmt: skip
                     if step in validations:
                         record |= state.validated(task, precision)
@@ -126,16 +128,16 @@ def train(
 
 
 def _step(
-    task, patches: Patches, plan: Plan, state: "_State", precision, group: Processes
+    task, patches: Patches, training: Training, state: "_State", precision, group: Processes
 ) -> tuple[float, float]:
     """Take one step; return its loss and the gradient's norm."""
     counters = state.counters
-    samples = group.share(plan.batch)
+    samples = group.part(training.batch)
     torch.manual_seed(key64(patches.seed, "dropout", counters.step, group.rank) % 2**63)
     loss = torch.zeros((), device=state.weights[0].device)
     if samples:
         with precision():
-            loss = task.losses(patches.draw(counters.step, samples)).sum() / plan.batch
+            loss = task.losses(patches.draw(counters.step, samples)).sum() / training.batch
         loss.backward()
     for weight in state.weights:
         weight.grad = torch.zeros_like(weight) if weight.grad is None else weight.grad
@@ -146,7 +148,7 @@ def _step(
         counters.lost_in_a_row = 0
         _tame(state, norm)
         for options in state.optimiser.param_groups:
-            options["lr"] = plan.rate(counters.step)
+            options["lr"] = rate(training, counters.step)
         state.optimiser.step()
         if hasattr(task.network, "normalise_weights"):
             task.network.normalise_weights()
@@ -179,12 +181,12 @@ def _tame(state: "_State", norm: float) -> None:
 class _State:
     """Everything that a resumed training needs to end at the same bits."""
 
-    def __init__(self, network: nn.Module, plan: Plan) -> None:
+    def __init__(self, network: nn.Module, training: Training) -> None:
         self.network, self.counters = network, Counters()
         self.names, self.weights = zip(*network.named_parameters(), strict=True)
         self.averages = {std: [w.detach().clone() for w in self.weights] for std in ema.TRACKED}
         self.optimiser = torch.optim.AdamW(
-            self.weights, lr=plan.lr, betas=(0.9, plan.beta2), weight_decay=plan.weight_decay
+            self.weights, lr=training.lr, betas=(0.9, training.beta2), weight_decay=training.weight_decay
         )
 
     def average(self) -> None:
@@ -193,7 +195,7 @@ class _State:
             ema.update(average, self.weights, ema.decay(self.counters.step, std))
 
     def validated(self, task: Task, precision) -> dict[str, float]:
-        """Return what the validation subjects say of the shorter average."""
+        """Return the figures of merit of the shorter average on the validation subjects."""
         average = self.averages[ema.TRACKED[0]]
         kept = [weight.detach().clone() for weight in self.weights]
         with torch.no_grad(), precision():
@@ -241,12 +243,12 @@ class _State:
             save_tensors(folder.snapshot(self.counters.step, std), tensors, {"facts": "{}"})
 
 
-def averaged(folder: StateFolder, plan: Plan, std: float) -> dict[str, Tensor]:
+def averaged(folder: StateFolder, training: Training, std: float) -> dict[str, Tensor]:
     """Return the average of length `std` at the end of the training, by name, from the folder's snapshots."""
-    steps = sorted(plan.marks(SNAPSHOTS))
+    steps = sorted(marks(training, SNAPSHOTS))
     pairs = [(step, tracked) for step in steps for tracked in ema.TRACKED]
     times, stds = zip(*pairs, strict=True)
-    factors = ema.coefficients([t / plan.steps for t in times], list(stds), 1.0, std)
+    factors = ema.coefficients([t / training.steps for t in times], list(stds), 1.0, std)
     total: dict[str, Tensor] = {}
     for (step, tracked), factor in zip(pairs, factors, strict=True):
         tensors, _ = load_tensors(folder.snapshot(step, tracked), torch.device("cpu"))

@@ -50,10 +50,10 @@ class Batch:
 
 
 class Patches:
-    """Draws patches from scans: any scan, any place, mirrored or not, each with the same chance.
+    """Random patches of scans: any scan, any place, mirrored or not, each with the same probability.
 
-    Patch i of step s depends on (seed, s, i) alone: not on what was drawn before, nor on how many processes
-    share a batch.
+    Patch i of step s depends on (seed, s, i) alone: not on other patches, nor on how many processes
+    a batch is divided among.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Patches:
     ) -> None:
         """`size` in voxels (None: the whole axis); `coordinates` adds 3 channels, −1 … 1 over a volume.
 
-        A share `mixed` of patches has the noise of all the subject's doses, mixed to another's (`Mixer`).
+        A fraction `mixed` of patches has the noise of all the subject's doses, mixed to another's (`Mixer`).
         """
         assert scans, "there is nothing to train on"
         self.scans, self.size, self.seed = scans, size, seed
@@ -158,7 +158,7 @@ def mirrored(inputs: Tensor, axis: int = 0, *, coordinates: bool) -> Tensor:
     return inputs
 
 
-def moved_up(x: Tensor, by: int) -> Tensor:
+def translated(x: Tensor, by: int) -> Tensor:
     """Return x (B, C, …) with the first voxels of every axis of space repeated `by` times more."""
     return nn.functional.pad(x, [by, 0] * (x.dim() - 2), mode="replicate") if by else x
 
@@ -168,7 +168,7 @@ def coordinates(
 ) -> Tensor:
     """Return x, y, z of voxel centres in −1 … 1 over a volume of this shape, cut to `box`: (3, x, y, z).
 
-    Beyond the volume's end they stay what they are there, as those of a volume do that was `grown`.
+    Beyond the volume's end they stay what they are there, as those of a volume do that was `padded`.
     """
     axes = []
     for n, part in zip(shape, box, strict=True):

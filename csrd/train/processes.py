@@ -1,4 +1,4 @@
-"""Several processes for one training, as torchrun starts them: each takes its share of every batch."""
+"""Several processes for one training, as torchrun starts them: each takes a part of every batch."""
 
 import os
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ class Processes:
     def first(self) -> bool:
         return self.rank == 0
 
-    def share(self, batch: int) -> range:
+    def part(self, batch: int) -> range:
         """Return which samples of a batch are this process's."""
         return range(self.rank, batch, self.count)
 

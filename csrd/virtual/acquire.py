@@ -1,18 +1,17 @@
-"""List-mode acquisition of an activity image: from decays to the events of a real file format.
+"""Virtual acquisition of an activity image: from decays to events in time order.
 
 Each decay is followed (see `decays`). Accidental coincidences are added as prompts and, independently,
 as delayeds. Scatter is not simulated.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from csrd.io.volume import Volume
-from csrd.listmode import WRITERS, ListMode
 from csrd.listmode.hrrt import Segment
 from csrd.progress import progress
 from csrd.scanner.geometry import Scanner
@@ -61,18 +60,15 @@ def acquire(
     efficiencies: np.ndarray,
     scanner: Scanner,
     acquisition: Acquisition,
-    path: str | Path,
     seed: int,
     subject: str,
-    threads: int = 1,
-    header: dict[str, str] | None = None,
-    write: Callable[[str | Path, Iterator[Segment]], None] | None = None,
-) -> dict:
-    """Write the list-mode file of a scan and its header; return the numbers of events in it.
+    threads: int,
+    counts: Counter[str],
+) -> Iterator[Segment]:
+    """Yield the events of a scan in time order, the same for any number of threads.
 
-    `activity` is in Bq/mL at the scan's start, `mumap` in 1/cm, both in scanner coordinates. The
-    file is the same for any number of threads. `header` adds or replaces header keys.
-    `write` writes the segments at the path, in place of the format that the scanner's name stands for.
+    `activity` is in Bq/mL at the scan's start, `mumap` in 1/cm, both in scanner coordinates. `counts` takes
+    the numbers of trues, random_prompts and delayeds.
     """
     decays = Decays.of(activity, mumap, efficiencies, scanner)
     trues_rate = _pilot_trues(decays, acquisition, seed, subject)
@@ -81,44 +77,21 @@ def acquire(
     singles = _singles(activity, efficiencies, scanner)
     events = trues_rate * _lived(acquisition.decay_per_s, 0, acquisition.duration_s) + 2 * randoms
     edges = _segment_edges(acquisition, events)
-    counts = dict.fromkeys(("trues", "random_prompts", "delayeds"), 0)
-
-    def segments() -> Iterator[Segment]:
-        spans = list(zip(edges[:-1], edges[1:], strict=True))
-        for number, (begin, end) in enumerate(progress(spans, f"{subject} acquisition")):
-            draw = generator(seed, "acquire", subject, number)
-            share = _lived(2 * acquisition.decay_per_s, begin, end) / _lived(
-                2 * acquisition.decay_per_s, 0, acquisition.duration_s
-            )
-            trues = decays.follow(
-                acquisition.branching * _lived(acquisition.decay_per_s, begin, end),
-                seed_sequence(seed, "decays", subject, number),
-                threads,
-            )
-            prompts = _random_pairs(draw, draw.poisson(randoms * share), singles, scanner)
-            delayeds = _random_pairs(draw, draw.poisson(randoms * share), singles, scanner)
-            counts["trues"] += len(trues)
-            counts["random_prompts"] += len(prompts)
-            counts["delayeds"] += len(delayeds)
-            yield _in_time_order(draw, trues, prompts, delayeds, acquisition.decay_per_s, begin, end)
-
-    if write is not None:
-        write(path, segments())
-    else:
-        listmode, write_format = WRITERS[scanner.name]
-        write_format(path, segments(), _header(acquisition, listmode) | (header or {}))
-    return {**counts, "prompts": counts["trues"] + counts["random_prompts"]}
-
-
-def _header(acquisition: Acquisition, listmode: type[ListMode]) -> dict[str, str]:
-    """Return the timing under the keys of a format's header."""
-    keys = listmode.timing_keys
-    return {
-        keys.duration_s: f"{acquisition.duration_s:.12g}",
-        keys.half_life_s: f"{acquisition.half_life_s:g}",
-        keys.branching: f"{acquisition.branching:g}",
-        keys.dead_time: "1.0",
-    }
+    spans = list(zip(edges[:-1], edges[1:], strict=True))
+    for number, (begin, end) in enumerate(progress(spans, f"{subject} acquisition")):
+        rng = generator(seed, "acquire", subject, number)
+        fraction = _lived(2 * acquisition.decay_per_s, begin, end) / _lived(
+            2 * acquisition.decay_per_s, 0, acquisition.duration_s
+        )
+        trues = decays.follow(
+            acquisition.branching * _lived(acquisition.decay_per_s, begin, end),
+            seed_sequence(seed, "decays", subject, number),
+            threads,
+        )
+        prompts = _random_pairs(rng, rng.poisson(randoms * fraction), singles, scanner)
+        delayeds = _random_pairs(rng, rng.poisson(randoms * fraction), singles, scanner)
+        counts.update(trues=len(trues), random_prompts=len(prompts), delayeds=len(delayeds))
+        yield _in_time_order(rng, trues, prompts, delayeds, acquisition.decay_per_s, begin, end)
 
 
 def _lived(decay_per_s: float, begin_s: float, end_s: float) -> float:

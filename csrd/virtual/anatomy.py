@@ -1,7 +1,6 @@
 """One virtual subject's head: regions, T1 contrast and attenuation on one grid in scanner coordinates."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
@@ -56,7 +55,7 @@ def make_anatomy(
     subject: str,
     voxel_mm: float = VOXEL_MM,
     shape: tuple[int, int, int] | None = None,
-    t1w: str | Path | None = None,
+    t1w: Volume | None = None,
 ) -> Anatomy:
     """Return the subject's head: the template's, randomly deformed, or a real skull-stripped T1w image's.
 

@@ -4,7 +4,6 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
@@ -22,13 +21,13 @@ ROUNDS = 12
 SEED_VARIABLE, SEED = "ANTS_RANDOM_SEED", "1"  # the only seed that ANTs heeds; its keyword is ignored
 
 
-def individual_brain(path: str | Path, pose: np.ndarray, affine: np.ndarray, shape: tuple[int, ...]) -> Brain:
+def individual_brain(image: Volume, pose: np.ndarray, affine: np.ndarray, shape: tuple[int, ...]) -> Brain:
     """Return the brain in a T1w image on the grid of `affine` and `shape`, its middle at 0 before `pose`.
 
     The template is registered to it (affine, then SyN; Avants et al. 2008) and brings regions and priors.
-    Raises InputError where the image is unreadable or not a skull-stripped brain.
+    Raises InputError where the image is no skull-stripped brain.
     """
-    t1, mask = _placed(path, pose, affine, shape)
+    t1, mask = _placed(image, pose, affine, shape)
     voxel_mm = float(affine[0, 0])
     t1 = _unbiased(t1, mask, voxel_mm)
     source = template()
@@ -46,16 +45,15 @@ def individual_brain(path: str | Path, pose: np.ndarray, affine: np.ndarray, sha
 
 
 def _placed(
-    path: str | Path, pose: np.ndarray, affine: np.ndarray, shape: tuple[int, ...]
+    image: Volume, pose: np.ndarray, affine: np.ndarray, shape: tuple[int, ...]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the image and its brain mask on the grid, the brain's middle at 0 and then moved by `pose`."""
-    image = Volume.load(path, unit="arbitrary")
     stripped = image.array > 0
     litres = stripped.sum() * np.prod(image.voxel_mm) / 1e6
     if not BRAIN_LITRES[0] <= litres <= BRAIN_LITRES[1]:
         raise InputError(
-            f"{path} has {litres:.2f} L above 0, which is no skull-stripped brain; strip the skull first "
-            "(e.g. with SynthStrip or HD-BET)"
+            f"the T1w image has {litres:.2f} L above 0, which is no skull-stripped brain; "
+            "strip the skull first (e.g. with SynthStrip or HD-BET)"
         )
     index = np.argwhere(stripped)
     middle = image.affine[:3, :3] @ ((index.min(0) + index.max(0)) / 2) + image.affine[:3, 3]

@@ -7,12 +7,14 @@ import numpy as np
 from scipy import ndimage
 
 from csrd.errors import InputError
+from csrd.io.tables import Row, read_tsv
 from csrd.io.volume import Volume
 from csrd.seeds import generator
 from csrd.virtual.anatomy import Anatomy
 from csrd.virtual.template import REGIONS
 
 COLUMNS = ["region", "label", "suv", "sd"]
+EXAMPLE = "config/tracers/DASB.tsv"
 FACTS = {"half_life_s": None, "branching": 1.0, "global_sd": 0.0}  # None: the file must state it
 
 EDGE_VOXELS = 0.5  # σ of the antialiasing: tissue borders cross voxels
@@ -52,36 +54,26 @@ def read_tracer(path: str | Path) -> Tracer:
     Raises InputError for a missing file, wrong columns, an unknown, repeated or missing region, a bad number.
     """
     path = Path(path)
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read as a tracer table ({error}); check the path") from None
-    comments = [line[1:].partition(":") for line in lines if line.startswith("#")]
-    noted = {key.strip(): value.strip() for key, _, value in comments}
-    rows = [line.split("\t") for line in lines if line.strip() and not line.startswith("#")]
-    if not rows or rows[0] != COLUMNS:
-        raise InputError(
-            f"{path} has the columns {rows[0] if rows else []}; give {COLUMNS}, separated by tabs"
-        )
-    suv, sd = _uptake(path, rows[1:])
-    facts = {key: _fact(path, noted, key, default) for key, default in FACTS.items()}
-    return Tracer(noted.get("tracer", path.stem), suv=suv, sd=sd, **facts)
+    table = read_tsv(path, EXAMPLE)
+    if table.columns != COLUMNS:
+        raise InputError(f"{path} has the columns {table.columns}; give {COLUMNS}, separated by tabs")
+    suv, sd = _uptake(path, [row for _, row in table.rows])
+    facts = {key: _fact(path, table.notes, key, default) for key, default in FACTS.items()}
+    return Tracer(table.notes.get("tracer", path.stem), suv=suv, sd=sd, **facts)
 
 
-def _uptake(path: Path, rows: list[list[str]]) -> tuple[dict[str, float], dict[str, float]]:
+def _uptake(path: Path, rows: list[Row]) -> tuple[dict[str, float], dict[str, float]]:
     """Return SUV and spread by region; every region once."""
     suv, sd = {}, {}
     for row in rows:
-        if len(row) != len(COLUMNS):
-            raise InputError(f"{path} has the row {row}; give {COLUMNS}, separated by tabs")
-        region, label = row[:2]
+        region, label = row["region"], row["label"]
         if region not in REGIONS:
             raise InputError(f"{path} names the unknown region {region!r}; use {', '.join(REGIONS)}")
         if label != str(REGIONS[region]):
             raise InputError(f"{path} gives {region} the label {label}; it is {REGIONS[region]}")
         if region in suv:
             raise InputError(f"{path} names the region {region} twice; keep one row")
-        suv[region], sd[region] = _number(path, region, row[2]), _number(path, region, row[3])
+        suv[region], sd[region] = _number(path, region, row["suv"]), _number(path, region, row["sd"])
     missing = [region for region in REGIONS if region not in suv]
     if missing:
         raise InputError(f"{path} lacks the regions {', '.join(missing)}; add a row for each")

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from csrd.io.tables import KEYS
 from csrd.io.volume import Volume, centred_affine
 from csrd.listmode import open_listmode, thin, write_hrrt
+from csrd.seeds import key64
 
 CSRD = Path(sys.executable).with_name("csrd")
 COMMANDS = ("info", "thin", "recon", "export", "align", "train", "denoise", "evaluate", "weights")
@@ -45,10 +47,13 @@ def test_info(listmode):
 
 
 def test_thin_equals_the_library(listmode, tmp_path):
+    """The seed is that of the subject, who is told or in the file's name."""
     done = csrd("thin", listmode, tmp_path / "a.l64", "--drf", 4, "--seed", 7)
-    counts = thin(listmode, tmp_path / "b.l64", 4, 7)
+    counts = thin(listmode, tmp_path / "b.l64", 4, key64(7, "sub-scan"))
     assert json.loads(done.stdout)["prompts_kept"] == counts["prompts_kept"]
     assert (tmp_path / "a.l64").read_bytes() == (tmp_path / "b.l64").read_bytes()
+    csrd("thin", listmode, tmp_path / "c.l64", "--drf", 4, "--seed", 7, "--subject", "sub-02")
+    assert (tmp_path / "c.l64").read_bytes() != (tmp_path / "b.l64").read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -87,10 +92,11 @@ def test_evaluate(tmp_path):
     pet.like(pet.array + 0.25).save(tmp_path / "b.nii.gz")
     pet.like(np.ones(pet.shape, bool), "mask").save(tmp_path / "mask.nii.gz")
     done = csrd("evaluate", tmp_path / "a.nii.gz", tmp_path / "b.nii.gz", "--mask", tmp_path / "mask.nii.gz")
-    values = json.loads(done.stdout)
-    assert values["mae"] == pytest.approx(0.25, rel=1e-5)
+    (values,) = json.loads(done.stdout)
+    assert (values["subject"], values["drf"], values["method"]) == ("sub-a", None, "b")
+    assert values["mae"] == pytest.approx(0.25e-3, rel=1e-5), "in kBq/mL"
     assert values["psnr"] == pytest.approx(20 * np.log10(pet.array.max() / 0.25), rel=1e-5)
-    assert values.keys() == {"mae", "psnr", "ssim", "h_dist", "p_dist", "nrmse"}
+    assert values.keys() - set(KEYS) == {"mae", "psnr", "ssim", "h_dist", "p_dist", "nrmse"}
     assert values["p_dist"] > 0
 
 
@@ -106,7 +112,7 @@ def test_evaluate_as_configured(tmp_path):
     done = csrd("evaluate", *common, "--low", tmp_path / "low.nii.gz", "--config", tmp_path / "released.yaml")
     peak, inner = 2 * pet.array.max(), pet.array[..., 10:-10]
     slices = [20 * np.log10(peak) - 10 * np.log10(np.mean(inner[..., i] ** 2.0)) for i in range(4)]
-    assert json.loads(done.stdout)["psnr"] == pytest.approx(np.mean(slices), rel=1e-5)
+    assert json.loads(done.stdout)[0]["psnr"] == pytest.approx(np.mean(slices), rel=1e-5)
     done = csrd("evaluate", *common, "--config", tmp_path / "vgg19.yaml")
     line = f"csrd: the VGG-19 weights are missing; run: csrd weights vgg19 {tmp_path}"
     assert done.returncode == 1 and done.stderr.startswith(line) and done.stderr.count("\n") == 1

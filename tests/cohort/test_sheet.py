@@ -108,7 +108,7 @@ def test_header_elsewhere_must_be_named(write_sheet, study):
     ("text", "sentence"),
     [
         ("# only a comment\n", "is empty"),
-        ("participant_id\tsplit\n", "names no subject"),
+        ("participant_id\tsplit\n", "has columns but no row"),
         ("split\tpet\ntest\tx\n", "add participant_id"),
         ("participant_id\tsplit\tsplit\nsub-1\ta\tb\n", "keep one split"),
         ("participant_id\tsplit\nsub-1\n", "more or fewer cells in line 2"),
@@ -125,7 +125,7 @@ def test_no_table(tmp_path, text, sentence):
 def test_unknown_column_and_no_rows(write_sheet, tmp_path):
     with pytest.raises(InputError, match="remove sex"):
         read_sheet(write_sheet({}, columns=(*COLUMNS, "sex")), EMBEDDED)
-    with pytest.raises(InputError, match="names no subject"):
+    with pytest.raises(InputError, match="has columns but no row"):
         read_sheet(write_sheet(), EMBEDDED)
     with pytest.raises(InputError, match="not a readable table"):
         read_sheet(tmp_path / "missing.tsv", EMBEDDED)

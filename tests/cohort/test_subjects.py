@@ -48,6 +48,26 @@ def test_real_anatomies_are_shared_out_by_name(tracer, tmp_path):
         subjects(load({"cohort": {**COHORT, "test": 2, "tracer": tracer, "t1w": str(folder)}}))
 
 
+def test_fitted_models_leave_the_test_subjects(tracer, tmp_path):
+    """They are the same subjects as in a cohort that is trained on too, and need no other images."""
+    (tmp_path / "t1w").mkdir()
+    (tmp_path / "t1w" / "one.nii.gz").touch()
+    everyone = subjects(load({"cohort": {**COHORT, "tracer": tracer}}))
+    models = {"models": "packaged", "tracer": tracer}
+    assert subjects(load({"cohort": {**COHORT, **models}})) == everyone[3:]
+    (alone,) = subjects(load({"cohort": {**COHORT, **models, "t1w": str(tmp_path / "t1w")}}))
+    assert alone.id == "sub-04" and alone.t1w.name == "one.nii.gz"
+    (first,) = subjects(load({"cohort": {"train": 0, "validation": 0, "test": 1, **models}}))
+    assert (first.id, first.split) == ("sub-01", "test")
+
+
+def test_nothing_to_train_on_is_refused(tracer):
+    cohort = {"train": 0, "test": 1, "tracer": tracer}
+    with pytest.raises(InputError, match="cohort.train is 0, but tv, csrd are to be fitted"):
+        subjects(load({"methods": ["lowdose", "tv", "csrd"], "cohort": cohort}))
+    assert len(subjects(load({"methods": ["lowdose"], "cohort": cohort}))) == 2
+
+
 @pytest.mark.parametrize(
     ("name", "sentence"), [("none.tsv", "does not exist"), ("C-11.tsv", "letters and digits")]
 )

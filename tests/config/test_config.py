@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from csrd.config import SCHEMA, Config, load, schema
+from csrd.config import SCHEMA, load, schema
 from csrd.errors import InputError
 
 REPOSITORY = Path(__file__).parents[2]
@@ -21,16 +21,16 @@ def settings(name: str) -> dict:
 
 def test_config_yaml_states_every_default():
     stated = settings("config.yaml")
-    assert load(stated) == Config()
-    assert stated.keys() == Config.model_fields.keys()
-    for key, value in Config():
+    assert load(stated) == load({})
+    assert stated.keys() == type(load({})).model_fields.keys()
+    for key, value in load({}):
         if hasattr(value, "model_fields_set") and key != "csrdnomr":
             assert stated[key].keys() == type(value).model_fields.keys(), key
 
 
 @pytest.mark.parametrize("name", ["paper.yaml", "test.yaml", "recon/command.yaml"])
 def test_shipped_files_load(name):
-    assert load(settings(name)) != Config()
+    assert load(settings(name)) != load({})
 
 
 def test_paper_has_the_papers_numbers():
@@ -43,22 +43,22 @@ def test_paper_has_the_papers_numbers():
 
 
 def test_paper_preset_is_the_papers_network_and_edms_defaults():
-    paper, ours = load(settings("paper.yaml")), Config()
+    paper, ours = load(settings("paper.yaml")), load({})
     assert paper.csrd.network == "ddpmpp" and paper.csrd.channels == (64, 128, 128, 128)
     assert paper.csrd.training.steps == 65_000 and paper.csrd.training.batch == 16
     assert paper.csrd.training.lr == 0.002 and paper.csrd.patch == 64
     assert paper.csrd.sampler.steps == 50, "99 evaluations: the paper's 100"
-    for rival in (paper.unet, paper.restormer):
-        assert rival.channels == 64
-        assert (rival.training.steps, rival.training.batch, rival.training.lr) == (65_000, 16, 0.002)
+    for baseline in (paper.unet, paper.restormer):
+        assert baseline.channels == 64
+        assert (baseline.training.steps, baseline.training.batch, baseline.training.lr) == (65_000, 16, 0.002)
     assert len(paper.restormer.blocks) == 4 and paper.restormer.stem == 1
     assert paper.csrdnomr.model_dump() == paper.csrd.model_dump() != ours.csrd.model_dump()
 
 
 def test_a_block_keeps_the_methods_own_defaults():
     config = load({"unet": {"training": {"steps": 5}}, "csrd": {"training": {"lr": 0.01}}})
-    assert config.unet.training == Config().unet.training.model_copy(update={"steps": 5})
-    assert config.csrd.training == Config().csrd.training.model_copy(update={"lr": 0.01})
+    assert config.unet.training == load({}).unet.training.model_copy(update={"steps": 5})
+    assert config.csrd.training == load({}).csrd.training.model_copy(update={"lr": 0.01})
     assert config.csrdnomr.training == config.csrd.training
 
 
@@ -114,7 +114,7 @@ def test_number_without_a_dot_is_a_number():
         ({"drfs": [4, 10]}, "train_drfs has 6, which drfs lacks"),
         ({"methods": ["lowdose", "tvv"]}, r"tvv is no method \(did you mean tv\?\); choose from lowdose, tv"),
         ({"methods": ["TV"]}, "TV is no method"),
-        ({"cohort": {"train": 0}}, "cohort.train is 0; it must be greater than 0"),
+        ({"cohort": {"train": -1}}, "cohort.train is -1; it must be greater than or equal to 0"),
         ({"cohort": {"test": 0}}, "cohort.test is 0"),
         (
             {"align": {"shape": [80, 200, 80]}},
@@ -138,9 +138,9 @@ def test_mistake_gets_one_line(values, sentence):
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
 
 
-def test_configuration_is_imported_quickly():
-    heavy = "numba|scipy|nibabel|ants|skimage|matplotlib|pandas|torch"
-    source = "import sys, csrd.config, csrd.cohort; print(*sys.modules)"
+def test_configuration_is_read_without_heavy_packages():
+    heavy = "numba|scipy|nibabel|ants|skimage|matplotlib|pandas|torch|monai|safetensors"
+    source = "import sys, csrd.config, csrd.cohort; csrd.config.load({}); print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True).stdout
     assert not [name for name in loaded.split() if re.fullmatch(heavy, name)]
 

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from csrd.diffusion import posterior as module
-from csrd.diffusion.posterior import Posterior, grown, halo, tile_that_fits
+from csrd.diffusion.posterior import Posterior, halo, padded, tile_that_fits
 from csrd.diffusion.precondition import Denoiser
 from csrd.diffusion.sampler import Churn, evaluations, noise_levels
+from csrd.train import device as limits
 
 ODD = (75, 3, 67)
 CHURN = Churn(S_churn=2, S_noise=1.003)
@@ -72,20 +73,20 @@ def test_moved_views_are_of_the_same_voxels(small_edm2):
     made = partial(Posterior, denoiser, dose=math.log(4), seed=1, precision=nullcontext)
     further = torch.nn.functional.pad(conditions[None], (1, 0) * 3, mode="replicate")[0]
     there, moved = made(conditions).mean(), made(further).mean()[1:, 1:, 1:]
-    torch.testing.assert_close(made(conditions, moves=(0, 1)).mean(), (there + moved) / 2)
+    torch.testing.assert_close(made(conditions, translations=(0, 1)).mean(), (there + moved) / 2)
     assert (there - moved).abs().max() > 1e-2
-    both = made(conditions, mirrored=conditions.flip(1), moves=(0, 1))
-    back = made(conditions.flip(1), moves=(0, 1)).mean().flip(0)
+    both = made(conditions, mirrored=conditions.flip(1), translations=(0, 1))
+    back = made(conditions.flip(1), translations=(0, 1)).mean().flip(0)
     torch.testing.assert_close(both.mean(), ((there + moved) / 2 + back) / 2)
 
 
 def test_growing_repeats_the_last_voxels():
     x = torch.rand(2, 5, 8, 3)
-    y = grown(x, 4)
+    y = padded(x, 4)
     assert y.shape == (2, 8, 8, 4)
     i, k = torch.arange(8).clamp(max=4), torch.arange(4).clamp(max=2)
     assert torch.equal(y, x[:, i][..., k])
-    assert grown(x, 1) is x
+    assert padded(x, 1) is x
 
 
 def test_a_sample_depends_on_seed_and_number_alone(small_edm2):
@@ -133,11 +134,11 @@ def test_the_halo_is_a_multiple_of_the_factor():
 
 def test_tiles_fill_the_memory_and_no_more(monkeypatch):
     network = SimpleNamespace(factor=8, bytes_per_voxel=100.0)
-    monkeypatch.setattr(module, "_free_bytes", lambda device: 100.0 * 100**3)
+    monkeypatch.setattr(module, "free_bytes", lambda device: 100.0 * 100**3)
     device = torch.device("cpu")
     assert tile_that_fits(network, (100, 100, 100), device) is None
     assert tile_that_fits(network, (101, 100, 100), device) == 96
-    monkeypatch.setattr(module, "_free_bytes", lambda device: 1.0)
+    monkeypatch.setattr(module, "free_bytes", lambda device: 1.0)
     assert tile_that_fits(network, (101, 100, 100), device) == 64  # smaller ones would be halo only
 
 
@@ -146,7 +147,7 @@ def test_memory_that_torch_keeps_for_itself_counts_as_free(monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10.0, 100.0))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 50.0)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 20.0)
-    assert module._free_bytes(torch.device("cuda")) == pytest.approx(0.9 * 40)
+    assert limits.free_bytes(torch.device("cuda")) == pytest.approx(0.9 * 40)
 
 
 @pytest.mark.parametrize(
@@ -157,12 +158,12 @@ def test_a_limit_of_a_container_or_a_job_counts(monkeypatch, tmp_path, line, fil
     (tmp_path / file).parent.mkdir(parents=True)
     (tmp_path / file).write_text("1000\n")
     (tmp_path / file).with_name("memory.high").write_text("1\n")
-    monkeypatch.setattr(module, "CGROUPS", tmp_path)
-    monkeypatch.setattr(module, "GROUPS_OF_PROCESS", tmp_path / "mine")
+    monkeypatch.setattr(limits, "CGROUPS", tmp_path)
+    monkeypatch.setattr(limits, "GROUPS_OF_PROCESS", tmp_path / "mine")
     (tmp_path / "mine").write_text(f"{line}\n")
-    assert module._free_bytes(torch.device("cpu")) == 500
+    assert limits.free_bytes(torch.device("cpu")) == 500
     monkeypatch.setenv("SLURM_MEM_PER_NODE", "0")  # all that the node has
     (tmp_path / file).write_text("max\n")
-    assert module._free_bytes(torch.device("cpu")) > 1e8
+    assert limits.free_bytes(torch.device("cpu")) > 1e8
     monkeypatch.setenv("SLURM_MEM_PER_NODE", "4")
-    assert module._free_bytes(torch.device("cpu")) == 2 * 2**20
+    assert limits.free_bytes(torch.device("cpu")) == 2 * 2**20

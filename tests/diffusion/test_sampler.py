@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from csrd.config import Config
+from csrd.config import load
 from csrd.diffusion.sampler import Churn, blend, evaluations, heun, noise_levels
 
 SPREAD = 0.8
@@ -75,7 +75,7 @@ def test_churn_makes_a_sample_forget_its_start():
 @pytest.mark.parametrize("s", [0.1, 0.2, 0.3, 0.5])
 def test_the_defaults_few_steps_keep_a_gaussian_posteriors_spread(s):
     """Around its mean, from σ_0 and not from √(σ_0² + s²), as the default starts."""
-    sampler = Config().csrd.sampler
+    sampler = load({}).csrd.sampler
     sigmas = noise_levels(sampler.steps, sampler.sigma_min, sampler.sigma_max, sampler.rho)
     mean, noise = 3.0, torch.tensor([-1.0, 0.0, 2.0])
     drawn = heun(lambda r, sigma: mean + (r - mean) * s**2 / (s**2 + sigma**2), noise, sigmas, centre=mean)

@@ -14,7 +14,8 @@ from csrd.io.volume import Volume, centred_affine
 from csrd.pretrained import packaged
 from csrd.scanner.geometry import Scanner, hrrt, mmr
 from csrd.seeds import generator
-from csrd.virtual.acquire import Acquisition, acquire
+from csrd.stages.simulate import write_scan
+from csrd.virtual.acquire import Acquisition
 from tests.align.head_phantom import grid_points, head
 from tests.conftest import REPOSITORY
 from tests.petsird_files import cylinder, header_of, time_blocks, write
@@ -96,7 +97,7 @@ def scan(scanner: Scanner, activity: Volume, mumap: Volume, path: Path) -> None:
     """Write the list-mode of a second of a hundredth of the dose."""
     lasting = Acquisition(duration_s=1, half_life_s=1224, branching=0.9976, randoms_fraction=0.2)
     weak = activity.like(activity.array * np.float32(1e-2))
-    acquire(weak, mumap, np.ones(scanner.crystals, np.float32), scanner, lasting, path, 1, "docs")
+    write_scan(path, weak, mumap, np.ones(scanner.crystals, np.float32), scanner, lasting, 1, "docs")
 
 
 def save_derivatives(folder: Path, normal: Volume, low: Volume, anatomy: Volume) -> None:

@@ -17,8 +17,9 @@ import yaml
 from snakemake.cli import get_argument_parser, parse_args
 
 from csrd import cli, config
+from csrd.config.messages import section_at
 from csrd.io.volume import Volume, centred_affine
-from csrd.recon import engines
+from csrd.recon import sensitivity
 from tests.conftest import REPOSITORY, SNAKEMAKE
 from tests.docs.conftest import blocks, lines, spans
 
@@ -116,7 +117,7 @@ def test_a_command_line_is_understood(line, commands):
 def test_a_command_line_does_it(line, desk, monkeypatch):
     small, settings = cli._configuration, desk / "mine.yaml"
     monkeypatch.setattr(cli, "_configuration", lambda path: small(path or settings))
-    monkeypatch.setattr(engines, "geometric_sensitivity", even)
+    monkeypatch.setattr(sensitivity, "geometric_sensitivity", even)
     monkeypatch.chdir(desk)
     before = {path: path.stat().st_mtime_ns for path in desk.rglob("*")}
     assert not cli.app(shlex.split(line)[1:], standalone_mode=False)
@@ -161,7 +162,7 @@ def test_settings_in_a_sentence():
     for span in spans():
         if re.fullmatch(rf"({'|'.join(SECTIONS)})(\.\w+)+(: .*)?", span) and not span.endswith(FILES):
             *section, key = span.partition(":")[0].split(".")
-            assert key in config._section_at(tuple(section)).model_fields, span
+            assert key in section_at(config.config_class(), tuple(section)).model_fields, span
             said += 1
         elif re.fullmatch(rf"({'|'.join(SECTIONS)}): \{{.*\}}", span):
             config.load(yaml.safe_load(span))

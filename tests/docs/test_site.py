@@ -88,7 +88,12 @@ def test_links_of_the_readme_lead_somewhere():
 def test_docstrings_are_in_it(pages):
     """Of every kind one: a function, a class, a method, a setting."""
     names = {anchor for page in pages.values() for anchor in page.anchors}
-    wanted = "methods.scan.denoise", "volume.Volume", "volume.Volume.load", "sections.Recon.subsets"
+    wanted = (
+        "stages.predict.denoise",
+        "io.volume.Volume",
+        "io.volume.Volume.load",
+        "config.sections.Recon.subsets",
+    )
     assert {f"csrd.{name}" for name in wanted} <= names
 
 

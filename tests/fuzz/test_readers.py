@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from csrd.io.dicom import read_series
+from csrd.io.files import header_path
 from csrd.listmode import open_listmode, thin, write_hrrt, write_petlink
-from csrd.listmode.interfile import header_path
 from csrd.listmode.petsird.blocks import SCHEMA
 from csrd.listmode.thin import drf_of
 from csrd.recon.embedded import Timing
@@ -69,7 +69,10 @@ def read_listmode(path: Path, target: Path) -> tuple[dict, np.ndarray]:
     info = listmode.info()
     thin(path, target, drf=4, seed=1)
     crystals = [block.crystals for block in listmode.blocks(64)]
-    assert drf_of(listmode) >= 1 and Timing.of(listmode).effective_s > 0
+    assert (
+        drf_of(listmode) >= 1
+        and Timing.of(listmode).over(listmode.survey().covered_s, listmode).effective_s > 0
+    )
     return info, np.concatenate([*crystals, np.empty((0, 2), np.uint32)])
 
 
@@ -133,7 +136,10 @@ def test_petsird(folder, petsird_scan, data, where):
         assert sum(map(len, crystals)) <= info["prompts"] + info["delayeds"]
         scanner = scanner_of_scan(listmode)
         assert all(block.max() < scanner.crystals for block in crystals)
-        assert scanner.efficiencies.min() >= 0 and Timing.of(listmode).effective_s > 0
+        assert (
+            scanner.efficiencies.min() >= 0
+            and Timing.of(listmode).over(listmode.survey().covered_s, listmode).effective_s > 0
+        )
         assert drf_of(listmode) >= 1
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from csrd.cohort.sheet import COLUMNS, read_sheet
-from csrd.config import Config
+from csrd.config import load
 from csrd.errors import InputError
 from csrd.io.volume import Volume
 from csrd.recon.command import _run, fill_in
@@ -111,7 +111,7 @@ def test_a_name_stays_in_the_results_folder(tmp_path, name):
     row = dict.fromkeys(COLUMNS, "n/a") | {"participant_id": name}
     (tmp_path / "sheet.tsv").write_text("\t".join(COLUMNS) + "\n" + "\t".join(row.values()) + "\n")
     with pytest.raises(InputError, match="participant_id is .*; write sub- and letters or digits"):
-        read_sheet(tmp_path / "sheet.tsv", Config())
+        read_sheet(tmp_path / "sheet.tsv", load({}))
 
 
 def interfile(folder: Path, data: str, size) -> Path:

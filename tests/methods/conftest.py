@@ -2,8 +2,11 @@ import numpy as np
 import pytest
 
 from csrd.config import load
+from csrd.config.methods import MethodSettings
 from csrd.io.volume import Volume, centred_affine
-from csrd.methods.base import TrainingPair
+from csrd.methods import FitContext, TrainingPair
+
+ONE_THREAD = FitContext(seed=2024)
 
 SHAPE = (22, 25, 18)  # no multiple of anything a network divides by
 
@@ -42,7 +45,7 @@ def pairs() -> list[TrainingPair]:
 def settings():
     """Return the settings of a method small enough to be trained in a test."""
 
-    def of(key: str, **differs) -> dict:
+    def of(key: str, **differs) -> MethodSettings:
         small = {
             "channels": [16, 16], "patch": 16, "training": {"steps": 250, "batch": 2, "lr": 0.03},
             "sampler": {"steps": 3}, "samples": 3,

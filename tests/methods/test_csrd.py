@@ -6,34 +6,33 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-import yaml
 
-from csrd.config import load
-from csrd.diffusion.posterior import grown
+from csrd.config.sections import Metrics
+from csrd.diffusion.posterior import padded
 from csrd.errors import InputError
 from csrd.io.files import read_json, sha256
 from csrd.io.volume import Volume
 from csrd.methods import method
-from csrd.methods.csrd import PRODUCTS, SHARES, SIGMA_DATA
-from csrd.methods.denoise import denoise
-from csrd.methods.scaling import DoseFromNoise, Head, Spread, noise_level
+from csrd.methods.csrd import FRACTIONS, PRODUCTS, SIGMA_DATA, CsrdSettings
+from csrd.methods.learned.scaling import DoseFromNoise, Head, ResidualDeviation, noise_level
 from csrd.methods.train import train
 from csrd.pretrained import packaged
+from csrd.stages.predict import predict
 from csrd.train.patches import coordinates, mirrored
-from tests.methods.conftest import SHAPE, head
+from tests.methods.conftest import ONE_THREAD, SHAPE, head
 
 
 @pytest.fixture(scope="session")
 def model(pairs, settings, tmp_path_factory):
     folder = tmp_path_factory.mktemp("models") / "csrd"
-    train("csrd", pairs, settings("csrd"), folder, threads=1)
+    train("csrd", pairs, settings("csrd"), folder, ONE_THREAD)
     return folder
 
 
 @pytest.fixture(scope="session")
 def model_without_mr(pairs, settings, tmp_path_factory):
     folder = tmp_path_factory.mktemp("models") / "csrdnomr"
-    train("csrdnomr", pairs, settings("csrdnomr"), folder, threads=1)
+    train("csrdnomr", pairs, settings("csrdnomr"), folder, ONE_THREAD)
     return folder
 
 
@@ -49,16 +48,14 @@ def test_denoises_a_head_it_has_not_seen(model):
     assert error(image, pair) < 0.95 * error(pair.low, pair)
 
 
-def test_target_has_the_spread_that_the_network_is_built_for(pairs, settings):
+def test_target_has_the_deviation_that_the_network_is_built_for(pairs, settings):
     """Per dose, over the heads of the training set: σ_data, for every scan's scale is its own."""
     kind, options = method("csrd"), settings("csrd")
     training = [pair for pair in pairs if pair.split == "train"]
-    learned = kind.learn(training, options)
+    method_ = kind(options, kind.calibrated(training, options))
     for drf in (4, 8):
         inside = [
-            kind.scan(pair, options, learned).target.numpy()[0][pair.mask.array > 0]
-            for pair in training
-            if pair.drf == drf
+            method_.scan(pair).target.numpy()[0][pair.mask.array > 0] for pair in training if pair.drf == drf
         ]
         assert np.concatenate(inside).std() == pytest.approx(SIGMA_DATA, rel=0.05)
 
@@ -102,10 +99,10 @@ def test_products_and_their_deviations(model):
     np.testing.assert_array_equal(again.array, sample.array)
 
 
-def test_share_is_chosen_on_validation_subjects(model):
-    chosen = read_json(model / "model.json")["chosen"]
-    assert chosen["share"] in SHARES and set(chosen["tried"]) == set(map(str, SHARES))
-    assert chosen["tried"]["1.0"]["psnr"] < chosen["tried"]["0.0"]["psnr"]
+def test_fraction_is_selected_on_validation_subjects(model):
+    selected = read_json(model / "model.json")["selected"]
+    assert selected["sample_fraction"] in FRACTIONS and set(selected["tried"]) == set(map(str, FRACTIONS))
+    assert selected["tried"]["1.0"]["psnr"] < selected["tried"]["0.0"]["psnr"]
 
 
 def test_mr_is_needed_where_it_was_trained_with(model, model_without_mr):
@@ -128,52 +125,61 @@ def test_unknown_dose_is_told_from_the_noise(model, pairs):
         assert guess.of(head(9, drf).low) == pytest.approx(drf, rel=0.25)
     assert method("csrd").load(model).estimate_drf(head(9, 6).low) == pytest.approx(6, rel=0.25)
     assert noise_level(head(9, 8).low) > noise_level(head(9, 4).low)
-    with pytest.raises(InputError, match="lowdose must be told the dose"):
+    with pytest.raises(InputError, match="lowdose needs the dose"):
         method("lowdose")().estimate_drf(head(9, 4).low)
 
 
-def test_spread_of_poisson_noise_grows_with_the_root_of_drf(pairs):
-    assert Spread.fit([head(seed, drf) for seed in (1, 2) for drf in (4, 8)]).slope == pytest.approx(
-        0.5, abs=0.1
-    )
+def test_deviation_of_poisson_noise_grows_with_the_root_of_drf(pairs):
+    assert ResidualDeviation.fit(
+        [head(seed, drf) for seed in (1, 2) for drf in (4, 8)]
+    ).slope == pytest.approx(0.5, abs=0.1)
     same = [head(1, 4)]
     same[0].low.array[:] = same[0].normal.array
     with pytest.raises(InputError, match="equals its normal dose"):
-        Spread.fit(same)
+        ResidualDeviation.fit(same)
 
 
-def test_files_with_spreads_are_written_with_their_story(model, tmp_path):
+def test_files_with_standard_deviations_are_written_with_their_sidecar(model, tmp_path):
     pair = head(7, 4)
     pair.low.save(tmp_path / "low.nii.gz")
     pair.mr.save(tmp_path / "mr.nii.gz")
-    outs = {None: tmp_path / "out.nii.gz"}
-    denoise("csrd", model, {None: tmp_path / "low.nii.gz"}, tmp_path / "mr.nii.gz", outs,
-            {None: tmp_path / "std.nii.gz"}, product="average", samples=2, steps=2)  # fmt: skip
+    files = {"mr": tmp_path / "mr.nii.gz", "model": model}
+    low, out, std = ([tmp_path / f"{name}.nii.gz"] for name in ("low", "out", "std"))
+    predict(low, out, stds=std, **files, product="average", samples=2, steps=2)
     story = read_json(tmp_path / "out.json")
     assert story["DoseReductionFactorEstimated"] and story["DoseReductionFactor"] == pytest.approx(4, rel=0.3)
     assert story["Samples"] == 2 and story["Sampler"]["steps"] == 2 and story["Product"] == "average"
     assert len(story["WeightsSha256"]) == 64
     assert Volume.load(tmp_path / "std.nii.gz").same_grid(pair.low)
     with pytest.raises(InputError, match="no product 'best'; choose among table"):
-        denoise("csrd", model, {4: tmp_path / "low.nii.gz"}, tmp_path / "mr.nii.gz", outs, product="best")
+        predict(low, out, **files, product="best")
 
 
 def test_an_mr_is_not_denoised_as_pet(model, tmp_path):
     pair = head(7, 4)
     pair.mr.save(tmp_path / "mr.nii.gz")
     with pytest.raises(InputError, match="is no PET image .its unit is arbitrary.; give the low-dose image"):
-        denoise(
-            "csrd", model, {4: tmp_path / "mr.nii.gz"}, tmp_path / "mr.nii.gz", {4: tmp_path / "out.nii.gz"}
-        )
+        predict([tmp_path / "mr.nii.gz"], [tmp_path / "out.nii.gz"], model=model)
     assert not (tmp_path / "out.nii.gz").exists()
+
+
+def test_selection_is_by_the_configured_metrics_and_repeats_no_training(pairs, settings, tmp_path):
+    options = settings("csrdnomr", training={"steps": 8, "batch": 2, "lr": 0.01})
+    theirs = replace(ONE_THREAD, metrics=Metrics(vgg="vgg19", weights=str(tmp_path)))
+    with pytest.raises(InputError, match="csrd weights vgg19"):
+        train("csrdnomr", pairs, options, tmp_path / "csrdnomr", theirs)
+    (state,) = tmp_path.glob(".csrdnomr-training/*/done.json")
+    trained = state.stat().st_mtime_ns
+    train("csrdnomr", pairs, options, tmp_path / "csrdnomr", ONE_THREAD)
+    assert state.stat().st_mtime_ns == trained
 
 
 def test_a_finished_training_is_not_repeated_and_a_changed_voxel_retrains(pairs, settings, tmp_path):
     options = settings("csrdnomr", training={"steps": 8, "batch": 2, "lr": 0.01})
     folder = tmp_path / "csrdnomr"
 
-    def trained(with_pairs, with_options=options) -> dict:
-        train("csrdnomr", with_pairs, with_options, folder, threads=1)
+    def trained(with_pairs, seed=2024) -> dict:
+        train("csrdnomr", with_pairs, options, folder, replace(ONE_THREAD, seed=seed))
         return read_json(folder / "model.json")
 
     first = trained(pairs)
@@ -181,11 +187,9 @@ def test_a_finished_training_is_not_repeated_and_a_changed_voxel_retrains(pairs,
     assert trained(pairs) == first, "the seconds it took are those of the first time"
     normal = pairs[0].normal.array.copy()
     normal[11, 12, 9] += 1
-    from dataclasses import replace
-
     changed = [replace(pairs[0], normal=pairs[0].normal.like(normal)), *pairs[1:]]
     assert trained(changed)["fingerprint"] != first["fingerprint"]
-    assert trained(pairs, {**options, "seed": 5})["fingerprint"] != first["fingerprint"]
+    assert trained(pairs, seed=5)["fingerprint"] != first["fingerprint"]
     states = [path for path in (tmp_path / ".csrdnomr-training").iterdir() if path.is_dir()]
     assert len(states) == 1, "states that no one will ask for again are deleted"
 
@@ -193,7 +197,7 @@ def test_a_finished_training_is_not_repeated_and_a_changed_voxel_retrains(pairs,
 def test_damaged_or_foreign_models_are_refused(model, tmp_path):
     def copy(**differs) -> None:
         content = read_json(model / "model.json")
-        content["settings"] |= differs
+        content["architecture"] |= differs
         (tmp_path / "model.json").write_text(json.dumps(content))
         (tmp_path / "weights.safetensors").write_bytes((model / "weights.safetensors").read_bytes())
 
@@ -203,13 +207,15 @@ def test_damaged_or_foreign_models_are_refused(model, tmp_path):
     copy(coordinates=False)
     with pytest.raises(InputError, match="is of another network"):
         method("csrd").load(tmp_path)
+    copy(attention=True)
+    with pytest.raises(InputError, match="has the setting attention, which this version .* fit the method"):
+        method("csrd").load(tmp_path)
+    copy(channels=[])
+    with pytest.raises(InputError, match=r"model.json: channels is \[\]; it must .*; fit the method again"):
+        method("csrd").load(tmp_path)
     copy()
-    content = read_json(tmp_path / "model.json")
-    del content["settings"]["samples"]
-    (tmp_path / "model.json").write_text(json.dumps(content))
-    with pytest.raises(
-        InputError, match="lacks the settings samples: it was fitted by version .*; fit it again"
-    ):
+    (tmp_path / "model.json").write_text('{"method": "csrd", "settings": {}}')
+    with pytest.raises(InputError, match="is no complete model card; fit the method again"):
         method("csrd").load(tmp_path)
     copy()
     whole = (model / "weights.safetensors").read_bytes()
@@ -221,24 +227,49 @@ def test_damaged_or_foreign_models_are_refused(model, tmp_path):
         method("csrd").load(tmp_path)
 
 
+def test_a_card_lacks_newer_keys_and_keeps_its_own_values(model, tmp_path, monkeypatch):
+    """As if `coordinates` and `samples` had come later, with other defaults than those of the card's time."""
+    card = read_json(model / "model.json")
+    assert card["inference"].pop("samples") == 3 and card["architecture"].pop("coordinates")
+    (tmp_path / "model.json").write_text(json.dumps(card))
+    (tmp_path / "weights.safetensors").write_bytes((model / "weights.safetensors").read_bytes())
+    old = method("csrd").load(tmp_path)
+    assert old.settings.samples == 8 and old.settings.coordinates, "the defaults"
+    pair = head(7, 8)
+    image = method("csrd").load(model).apply(pair.low, pair.mr, 8)
+
+    class Later(CsrdSettings):
+        channels: tuple[int, ...] = (64, 64)
+        blocks: int = 3
+        patch: int = 64
+        mirror: bool = False
+        blank: float = 0.5
+        standardise: bool = False
+
+    monkeypatch.setattr(method("csrd"), "Settings", Later)
+    later = method("csrd").load(model).apply(pair.low, pair.mr, 8)
+    np.testing.assert_array_equal(later.array, image.array)
+
+
 def test_a_volume_smaller_than_a_patch_is_seen_in_training_as_it_is_later(pairs, settings):
-    options = {**settings("csrd"), "patch": 40}
+    options = settings("csrd", patch=40, mixed=0.0)
     kind, pair = method("csrd"), pairs[0]
-    scan = kind.scan(pair, options, kind.learn(pairs, options))
+    method_ = kind(options, kind.calibrated(pairs, options))
+    scan = method_.scan(pair)
     assert scan.measured == pair.low.shape and min(scan.target.shape[1:]) == 40
-    (inputs,) = kind.patches([scan], {**options, "mixed": 0.0}).draw(0, range(1)).inputs
-    known = grown(coordinates(pair.low.shape, torch.device("cpu")), 40)
+    (inputs,) = method_.patches([scan]).draw(0, range(1)).inputs
+    known = padded(coordinates(pair.low.shape, torch.device("cpu")), 40)
     places = [inputs[-3:], mirrored(inputs[-3:].clone(), coordinates=True)]
     assert any(torch.allclose(found, known) for found in places)
 
 
 def test_what_chooses_the_weights_is_part_of_their_key(settings):
-    csrd = method("csrd")
-    options = settings("csrd")
-    other = {**options, "sampler": {**options["sampler"], "sigma_max": 3.0}}
-    assert csrd.trained_by(options) == csrd.trained_by(other)
-    options, other = ({**given, "blank": 0.0} for given in (options, other))
-    assert csrd.trained_by(options) != csrd.trained_by(other)
+    def key(**differs) -> dict:
+        return method("csrd")(settings("csrd", **differs)).trained_by()
+
+    other = {"sampler": {"sigma_max": 3.0}}
+    assert key() == key(**other)
+    assert key(blank=0.0) != key(blank=0.0, **other)
 
 
 def test_voxels_of_two_sizes_are_not_trained_on_together(pairs, settings, tmp_path):
@@ -249,17 +280,15 @@ def test_voxels_of_two_sizes_are_not_trained_on_together(pairs, settings, tmp_pa
     )
     odd = replace(first, subject="sub-99", low=low, normal=normal, mr=mr, mask=mask)
     with pytest.raises(InputError, match="sub-99 has voxels of .* mm and .*; resample one"):
-        train("csrd", [*others, odd], settings("csrd"), tmp_path / "model", threads=1)
+        train("csrd", [*others, odd], settings("csrd"), tmp_path / "model", ONE_THREAD)
 
 
 def test_nothing_to_train_on(settings, tmp_path):
     with pytest.raises(InputError, match="no training subject to fit csrd on"):
-        train("csrd", [head(3, 4, "validation")], settings("csrd"), tmp_path / "csrd")
+        train("csrd", [head(3, 4, "validation")], settings("csrd"), tmp_path / "csrd", ONE_THREAD)
     pair = head(1, 4)
-    from dataclasses import replace
-
     with pytest.raises(InputError, match="csrd needs the MR"):
-        train("csrd", [replace(pair, mr=None)], settings("csrd"), tmp_path / "csrd")
+        train("csrd", [replace(pair, mr=None)], settings("csrd"), tmp_path / "csrd", ONE_THREAD)
 
 
 def test_paper_preset_trains_and_samples(pairs, settings, tmp_path):
@@ -269,9 +298,9 @@ def test_paper_preset_trains_and_samples(pairs, settings, tmp_path):
         training={"steps": 10, "batch": 2, "lr": 0.002},
         sampler={"steps": 4, "sigma_min": 0.002, "sigma_max": 80, "S_churn": 40, "S_min": 0.05, "S_max": 50},
     )  # fmt: skip
-    train("csrd", pairs, options, tmp_path / "csrd")
+    train("csrd", pairs, options, tmp_path / "csrd", ONE_THREAD)
     pair = head(7, 4)
-    image, spread = method("csrd").load(tmp_path / "csrd").apply_with_spread(pair.low, pair.mr, 4)
+    image, spread = method("csrd").load(tmp_path / "csrd").apply_with_std(pair.low, pair.mr, 4)
     assert np.isfinite(image.array).all() and (spread.array >= 0).all()
 
 
@@ -281,15 +310,21 @@ def one_thread():
 
 
 @pytest.mark.parametrize("key", ["csrd", "csrdnomr"])
-def test_packaged_models_denoise_right_after_installation(key):
+def test_packaged_models_denoise_out_of_the_box(key):
     pair = head(7, 6)
     fitted = method(key).load(packaged(key))
     image, _ = fitted.denoise(pair.low, pair.mr, 6, product="mean")
     assert image.same_grid(pair.low) and np.isfinite(image.array).all()
     card = read_json(packaged(key) / "model.json")
     assert card["weights_sha256"] == sha256(packaged(key) / "weights.safetensors")
-    shipped = load(yaml.safe_load((packaged(key).parents[3] / "config" / "config.yaml").read_text()))
-    assert card["settings"] == json.loads(json.dumps(shipped.of_method(key))), "train and publish anew"
+    held = {part for name in ("architecture", "preprocessing", "inference") for part in card[name]}
+    assert held == method(key).Settings.model_fields.keys() - {
+        "training",
+        "mixed",
+        "dropout",
+        "P_mean",
+        "P_std",
+    }
 
 
 def test_no_other_model_is_packaged():
@@ -308,7 +343,7 @@ def test_an_average_by_hand_is_of_as_many_samples_as_asked_for(model):
     assert not np.array_equal(found.array, one.array)
 
 
-def test_a_method_without_spread_says_so(tmp_path):
+def test_a_method_without_standard_deviation_says_so(tmp_path):
     pair = head(7, 4)
-    with pytest.raises(InputError, match="lowdose gives no standard deviation; leave it out"):
-        method("lowdose")().apply_with_spread(pair.low, None, 4)
+    with pytest.raises(InputError, match="lowdose predicts no standard deviation; leave it out"):
+        method("lowdose")().apply_with_std(pair.low, None, 4)

@@ -15,8 +15,8 @@ import csrd
 from csrd.errors import InputError
 from csrd.io.files import read_json, sha256
 from csrd.io.volume import Volume, centred_affine
-from csrd.methods.scan import denoise, denoise_file
 from csrd.pretrained import packaged
+from csrd.stages.predict import denoise, predict
 from tests.align.head_phantom import grid_points, head, rigid, rotation
 
 SHAPE, VOXEL_MM, DRF = (44, 52, 47), 4.5, 6
@@ -103,7 +103,7 @@ def test_integers_with_a_slope_and_a_frame_more(pair, tmp_path):
     stored = nib.load(tmp_path / "low.nii")
     assert stored.header["scl_slope"] not in (0, 1) and stored.ndim == 4
     out, std = tmp_path / "out.nii.gz", tmp_path / "std.nii.gz"
-    denoise_file(tmp_path / "low.nii", out, std=std, drf=DRF, samples=2, steps=1)
+    predict([tmp_path / "low.nii"], [out], stds=[std], drf=DRF, samples=2, steps=1)
     written = nib.load(out)
     assert written.shape == SHAPE and written.get_data_dtype() == np.float32
     np.testing.assert_allclose(written.affine, stored.affine, atol=1e-5)
@@ -137,7 +137,7 @@ def test_a_dose_that_is_none(pair, tmp_path, said):
     pair[1].save(tmp_path / "low.nii.gz")
     (tmp_path / "low.json").write_text(json.dumps({"DoseReductionFactor": said}))
     with pytest.raises(InputError, match="the dose reduction factor is .* in the sidecar"):
-        denoise_file(tmp_path / "low.nii.gz", tmp_path / "out.nii.gz")
+        predict([tmp_path / "low.nii.gz"], [tmp_path / "out.nii.gz"])
     assert not (tmp_path / "out.nii.gz").exists()
 
 
@@ -192,8 +192,8 @@ def test_outputs_that_cannot_be(pair, tmp_path):
         (low / "out.nii.gz", "Not a directory; choose another output folder"),
     ):
         with pytest.raises(InputError, match=sentence):
-            denoise_file(low, out)
+            predict([low], [out])
     with pytest.raises(InputError, match="is given as the PET and as the MR"):
-        denoise_file(low, tmp_path / "a.nii.gz", mr=low)
+        predict([low], [tmp_path / "a.nii.gz"], mr=low)
     with pytest.raises(InputError, match="for the image and for the standard deviation"):
-        denoise_file(low, tmp_path / "a.nii.gz", std=tmp_path / "a.nii.gz")
+        predict([low], [tmp_path / "a.nii.gz"], stds=[tmp_path / "a.nii.gz"])

@@ -5,26 +5,23 @@ import pytest
 import torch
 from torch import nn
 
-from csrd.config import Config, Training
+from csrd.config import load
 from csrd.errors import InputError
 from csrd.io.volume import Volume, centred_affine
-from csrd.methods import method
-from csrd.methods.base import TrainingPair
-from csrd.methods.slices import SliceTask, residual_of
+from csrd.methods import FitContext, TrainingPair, method
+from csrd.methods.learned.slices import residual_of
 from csrd.methods.train import train
 from csrd.train.device import bf16_is_right
 from csrd.train.patches import Batch
 
 SHAPE = (21, 26, 9)
-TRAINING = Training(steps=8, batch=2, lr=0.002).model_dump()
-COMMON = {"mixed": 0.3, "mirror": True, "shift": True, "training": TRAINING, "seed": 1}
+COMMON = {"mixed": 0.3, "training": {"steps": 8, "batch": 2, "lr": 0.002}}
 SETTINGS = {
-    "unet": {"channels": 4, **COMMON},
-    "restormer": {
-        "channels": 8, "blocks": [1, 1, 1, 1], "refinement": 1, "stem": 2, **COMMON
-    },
-}  # fmt: skip
+    key: load({key: {"channels": channels, **COMMON}}).of_method(key)
+    for key, channels in (("unet", 4), ("restormer", 8))
+}
 KEYS = list(SETTINGS)
+CONTEXT = FitContext(seed=1)
 
 
 def head(seed: int, noise: float = 0.0) -> Volume:
@@ -51,7 +48,12 @@ def pairs() -> list[TrainingPair]:
 
 def untrained(key: str):
     torch.manual_seed(0)
-    return method(key)(method(key).build(SETTINGS[key]), {"settings": SETTINGS[key], "learned": {}})
+    one = method(key)(SETTINGS[key])
+    return method(key)(SETTINGS[key], network=one.build())
+
+
+def built(key: str, **settings) -> nn.Module:
+    return method(key)(load({key: settings}).of_method(key)).build()
 
 
 def conv(size: int, before: int, after: int, bias: bool = True) -> int:
@@ -65,7 +67,7 @@ def test_unet_has_the_weights_of_four_levels():
     ups = [(c * 2 ** (k + 1), c * 2**k) for k in (3, 2, 1)] + [(2 * c, 2 * c)]
     expected = sum(conv(3, i, o) + conv(3, o, o) for i, o in blocks) + sum(conv(2, i, o) for i, o in ups)
     with torch.device("meta"):
-        network = method("unet").build({"channels": c})
+        network = built("unet", channels=c)
     assert sum(weight.numel() for weight in network.parameters()) == expected + conv(1, c, 1)
 
 
@@ -86,15 +88,13 @@ def test_restormer_has_the_weights_of_four_levels(stem):
     skips = sum(2 * d * d for d in (2 * c, 4 * c))
     ends = conv(3, 2 * stem**2, c, False) + conv(3, 2 * c, stem**2, False)
     with torch.device("meta"):
-        network = method("restormer").build(
-            {"channels": c, "blocks": numbers, "refinement": refinement, "stem": stem}
-        )
+        network = built("restormer", channels=c, blocks=numbers, refinement=refinement, stem=stem)
     expected = encoder + decoder + refinement * block(2 * c, 1) + resampling + skips + ends
     assert sum(weight.numel() for weight in network.parameters()) == expected
 
 
 def test_restormer_normalises_channels_not_slices():
-    network = method("restormer").build(SETTINGS["restormer"])
+    network = untrained("restormer").build()
     assert not [part for part in network.modules() if isinstance(part, nn.InstanceNorm2d)]
     norm = network[1].latent[0].norm1
     x = torch.randn(2, norm.normalized_shape[0], 3, 4) * 5 + 7
@@ -108,7 +108,8 @@ def test_overfits_one_slice(key):
     generator = torch.Generator().manual_seed(3)
     inputs = torch.rand(1, 2, 32, 24, 1, generator=generator)
     target = torch.rand(1, 1, 32, 24, 1, generator=generator) - 0.5
-    task = SliceTask(untrained(key).network.train(), method(key), [])
+    task = untrained(key)
+    task.network.train()
     batch = Batch(inputs, target, torch.zeros(1), [])
     optimiser = torch.optim.Adam(task.network.parameters(), lr=0.004)
     losses = []
@@ -155,7 +156,8 @@ def test_slices_are_axial_and_the_residual_is_subtracted():
         factor = 1
 
     low = head(1, 0.3)
-    out = Stub(SliceMean(), {"settings": {"mirror": False, "shift": False}}).apply(low, low, 4)
+    plain = SETTINGS["unet"].updated(mirror=False, shift=False)
+    out = Stub(plain, network=SliceMean()).apply(low, low, 4)
     expected = np.maximum(low.array - low.array.mean((0, 1)), 0)
     np.testing.assert_allclose(out.array, expected, rtol=1e-2, atol=50)  # the CPU's network may be in bf16
 
@@ -185,7 +187,7 @@ def test_a_mirrored_head_gives_the_mirrored_image(key):
     method_, mirrored = untrained(key), [v.like(v.array[::-1].copy()) for v in (low, mr)]
     difference = {}
     for mirror in (True, False):
-        method_.settings = {**method_.settings, "mirror": mirror}
+        method_.settings = method_.settings.updated(mirror=mirror)
         image, other = method_.apply(low, mr, 4).array, method_.apply(*mirrored, 4).array
         difference[mirror] = abs(other[::-1] - image).max() / image.max()
     assert difference[True] < 1e-5 < 1e-3 < difference[False]
@@ -194,13 +196,13 @@ def test_a_mirrored_head_gives_the_mirrored_image(key):
 @pytest.mark.parametrize("key", KEYS)
 def test_a_moved_head_is_one_of_the_views(key):
     low, mr = head(1, 0.3), head(0)
-    slices, scale = untrained(key).seen(low, mr)
+    slices, scale = untrained(key).slices(low, mr)
     further = torch.nn.functional.pad(slices, (1, 0, 1, 0), mode="replicate")
     one, array = untrained(key), np.full(SHAPE, 1e6, np.float32)  # nowhere near the cut at zero
     beyond = np.full((SHAPE[0] + 1, SHAPE[1] + 1, SHAPE[2]), 1e6, np.float32)
-    one.settings = {**one.settings, "mirror": False, "shift": False}
+    one.settings = one.settings.updated(mirror=False, shift=False)
     there, moved = one.denoised(array, slices, scale), one.denoised(beyond, further, scale)[1:, 1:]
-    one.settings = {**one.settings, "shift": True}
+    one.settings = one.settings.updated(shift=True)
     both = 1e6 - one.denoised(array, slices, scale)
     np.testing.assert_allclose(both, 1e6 - (there + moved) / 2, atol=1)
     assert abs(there - moved).max() > 10
@@ -214,9 +216,9 @@ def test_a_missing_mr_gets_one_sentence(key):
 
 @pytest.mark.parametrize("key", KEYS)
 def test_what_is_fitted_is_loaded_and_applied(key, tmp_path):
-    train(key, pairs(), SETTINGS[key], tmp_path / key)
+    train(key, pairs(), SETTINGS[key], tmp_path / key, CONTEXT)
     model = method(key).read_model(tmp_path / key)
-    assert model["training"]["step"] == TRAINING["steps"]
+    assert model["training"]["step"] == COMMON["training"]["steps"]
     assert model["parameters"] == sum(p.numel() for p in untrained(key).network.parameters())
     assert all({"mae", "psnr"} <= scores.keys() for scores in model["validation"].values())
     low, mr = pairs()[0].low, pairs()[0].mr
@@ -238,8 +240,8 @@ def test_training_does_not_depend_on_the_axes_of_the_files(tmp_path):
         TrainingPair(p.subject, p.drf, *map(flipped, (p.low, p.normal, p.mr, p.mask)), p.split)
         for p in pairs()
     ]
-    train("unet", pairs(), SETTINGS["unet"], tmp_path / "a")
-    train("unet", turned, SETTINGS["unet"], tmp_path / "b")
+    train("unet", pairs(), SETTINGS["unet"], tmp_path / "a", CONTEXT)
+    train("unet", turned, SETTINGS["unet"], tmp_path / "b", CONTEXT)
     a, b = (method("unet").load(tmp_path / name).network.state_dict() for name in "ab")
     assert all(torch.equal(a[name], b[name]) for name in a)
 
@@ -252,7 +254,7 @@ def test_slices_of_two_sizes_are_not_trained_on_together(tmp_path):
     parts = map(cut, (first.low, first.normal, first.mr, first.mask))
     odd = TrainingPair("sub-99", first.drf, *parts, first.split)
     with pytest.raises(InputError, match="in sub-99 .*trains on one size; crop alike"):
-        train("unet", [odd, *others], SETTINGS["unet"], tmp_path / "model")
+        train("unet", [odd, *others], SETTINGS["unet"], tmp_path / "model", CONTEXT)
 
 
 def test_precision_can_be_asked_for_without_gradients():
@@ -263,7 +265,4 @@ def test_precision_can_be_asked_for_without_gradients():
 
 @pytest.mark.parametrize("key", KEYS)
 def test_the_default_settings_build(key):
-    settings = Config().of_method(key)
-    network = method(key).build(settings)
-    assert residual_of(network, torch.rand(1, 2, 8, 8), 16).shape == (1, 1, 8, 8)
-    assert settings["seed"] == Config().seed
+    assert residual_of(built(key), torch.rand(1, 2, 8, 8), 16).shape == (1, 1, 8, 8)

@@ -15,12 +15,14 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from csrd.config import load
+from csrd.config.methods import MethodSettings
 from csrd.errors import InputError
 from csrd.io.files import read_json, write_json
 from csrd.methods import method
 from csrd.methods.base import TrainingPair
 from csrd.methods.train import train
 from csrd.train.checkpoint import LOCK
+from tests.methods.conftest import ONE_THREAD
 
 IMAGES = "low", "normal", "mr", "mask"
 PATIENCE_S = 120
@@ -41,16 +43,16 @@ def on_disk(pairs, tmp_path_factory) -> list[TrainingPair]:
 
 
 @pytest.fixture(scope="module")
-def small(settings) -> dict:
+def small(settings) -> MethodSettings:
     training = {"steps": 4, "batch": 3, "lr": 0.03}
     return settings("csrd", channels=[8, 8], patch=8, samples=2, training=training)
 
 
 def test_two_processes_write_the_model_of_one(on_disk, small, tmp_path):
-    train("csrd", on_disk, small, tmp_path / "one")
-    train("csrd", on_disk, small, tmp_path / "two", processes=2, threads=2)
-    torch.manual_seed(small["seed"])
-    network = method("csrd").build(small)
+    train("csrd", on_disk, small, tmp_path / "one", ONE_THREAD)
+    train("csrd", on_disk, small, tmp_path / "two", replace(ONE_THREAD, threads=2), processes=2)
+    torch.manual_seed(ONE_THREAD.seed)
+    network = method("csrd")(small).build()
     network.normalise_weights()
     untrained = torch.cat([weight.flatten() for weight in network.parameters()])
     one, two = (load_file(tmp_path / name / "weights.safetensors") for name in ("one", "two"))
@@ -65,12 +67,13 @@ def test_two_processes_write_the_model_of_one(on_disk, small, tmp_path):
 
 def test_their_mistake_is_one_sentence(on_disk, small, tmp_path):
     with pytest.raises(InputError, match="no training subject to fit csrd on"):
-        train("csrd", on_disk[1:], small, tmp_path / "two", processes=2)
+        train("csrd", on_disk[1:], small, tmp_path / "two", ONE_THREAD, processes=2)
 
 
 def test_a_method_that_is_not_learned_needs_one_process(on_disk, tmp_path, monkeypatch):
     monkeypatch.setattr("csrd.methods.train.train_together", lambda *_, **__: pytest.fail("it was started"))
-    train("tv", on_disk, load({"tv": {"weights": [0.1, 0.2]}}).of_method("tv"), tmp_path / "tv", processes=2)
+    weights = load({"tv": {"weights": [0.1, 0.2]}}).of_method("tv")
+    train("tv", on_disk, weights, tmp_path / "tv", ONE_THREAD, processes=2)
     assert read_json(tmp_path / "tv" / "model.json")["method"] == "tv"
 
 
@@ -78,22 +81,22 @@ JOB = """
 import sys
 from csrd.errors import plain_errors
 from csrd.io.files import read_json
-from csrd.methods import method
-from csrd.methods.base import TrainingPair
+from csrd.methods import FitContext, TrainingPair, method
 from csrd.methods.train import train
 
 given = read_json(sys.argv[1])
 pairs = [TrainingPair(**pair) for pair in given["pairs"]]
+settings = method("csrd").Settings(**given["settings"])
 with plain_errors():
-    train("csrd", pairs, given["settings"], sys.argv[2], processes=2)
+    train("csrd", pairs, settings, sys.argv[2], FitContext(2024), processes=2)
 """
 
 
 def test_a_signal_ends_them_with_their_state_saved(on_disk, small, tmp_path):
     """Sent to the job's first process alone, as by a user who ends it."""
     pairs = [vars(pair) | {name: str(getattr(pair, name)) for name in IMAGES} for pair in on_disk]
-    long = small | {"training": small["training"] | {"steps": 20_000}}  # a line of history every 100
-    write_json(tmp_path / "given.json", {"pairs": pairs, "settings": long})
+    long = small.updated(training={"steps": 20_000})  # a line of history every 100
+    write_json(tmp_path / "given.json", {"pairs": pairs, "settings": long.model_dump(mode="json")})
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", JOB, tmp_path / "given.json", tmp_path / "two"]
     job = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)

@@ -5,12 +5,13 @@ import pytest
 from scipy import ndimage
 from skimage.restoration import denoise_tv_chambolle
 
+from csrd.config import load
 from csrd.errors import InputError
 from csrd.io.volume import Volume, centred_affine
-from csrd.methods import TrainingPair, method
+from csrd.methods import FitContext, TrainingPair, method
 from csrd.methods.base import robust_scale
 from csrd.methods.train import train
-from csrd.methods.tv import TotalVariation, denoise_tv, fit_line, search_weight
+from csrd.methods.tv import TotalVariation, TvSettings, denoise_tv, fit_line, search_weight
 
 SHAPE = (28, 30, 26)
 WEIGHTS = [0.02, 0.05, 0.1, 0.2, 0.4, 0.8]
@@ -37,7 +38,13 @@ def pair(subject: int, drf: int) -> TrainingPair:
 def model(tmp_path_factory):
     """Fit on two subjects at 4, 6 and 8 × and return the folder."""
     folder = tmp_path_factory.mktemp("models") / "tv"
-    train("tv", [pair(s, d) for s in (1, 2) for d in (4, 6, 8)], {"weights": WEIGHTS}, folder, threads=2)
+    train(
+        "tv",
+        [pair(s, d) for s in (1, 2) for d in (4, 6, 8)],
+        TvSettings(weights=WEIGHTS),
+        folder,
+        FitContext(1, threads=2),
+    )
     return folder
 
 
@@ -113,21 +120,23 @@ def test_negative_input_becomes_non_negative():
 
 def test_threads_and_order_of_pairs_do_not_change_the_model(tmp_path):
     pairs = [pair(s, d) for s in (1, 2) for d in (4, 8)]
-    train("tv", pairs, {"weights": [0.05, 0.2]}, tmp_path / "a", threads=1)
-    train("tv", pairs, {"weights": [0.05, 0.2]}, tmp_path / "b", threads=2)
+    train("tv", pairs, TvSettings(weights=[0.05, 0.2]), tmp_path / "a", FitContext(1))
+    train("tv", pairs, TvSettings(weights=[0.05, 0.2]), tmp_path / "b", FitContext(1, threads=2))
     assert (tmp_path / "a" / "model.json").read_bytes() == (tmp_path / "b" / "model.json").read_bytes()
 
 
 def test_only_training_pairs_are_fitted_on(tmp_path):
     other = pair(9, 4)
     held_out = TrainingPair("sub-09", 4, other.low, other.normal, None, other.mask, split="validation")
-    train("tv", [pair(1, 4), held_out], {"weights": [0.05, 0.2]}, tmp_path)
+    train("tv", [pair(1, 4), held_out], TvSettings(weights=[0.05, 0.2]), tmp_path, FitContext(1))
     assert json.loads((tmp_path / "model.json").read_text())["subjects"] == ["sub-01"]
     with pytest.raises(InputError, match="no training subject"):
-        train("tv", [held_out], {"weights": [0.05, 0.2]}, tmp_path)
+        train("tv", [held_out], TvSettings(weights=[0.05, 0.2]), tmp_path, FitContext(1))
 
 
 def test_bad_weights_are_refused(tmp_path):
     for weights in ([0.1], [0.0, 0.1]):
-        with pytest.raises(InputError, match="two or more weights above zero"):
-            train("tv", [pair(1, 4)], {"weights": weights}, tmp_path)
+        with pytest.raises(InputError, match="^tv.weights"):
+            load({"tv": {"weights": weights}})
+    with pytest.raises(InputError, match="two or more different weights"):
+        train("tv", [pair(1, 4)], TvSettings(weights=[0.1, 0.1]), tmp_path, FitContext(1))

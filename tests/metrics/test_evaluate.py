@@ -4,9 +4,10 @@ import pytest
 
 from csrd.config.sections import Metrics
 from csrd.errors import InputError
+from csrd.io.files import write_json
 from csrd.io.volume import Volume, centred_affine
 from csrd.metrics import haralick, vgg
-from csrd.metrics.evaluate import evaluate, merge
+from csrd.stages.evaluate import evaluate, merge
 
 SHAPE = (16, 16, 12)
 
@@ -24,17 +25,17 @@ def files(tmp_path):
 
 
 def run(files, out="a.csv", subject="sub-01", method="lowdose", settings=None, **more):
-    images = {10: files / "low10.nii.gz", 4: files / "low4.nii.gz"}
-    evaluate(
-        files / "ref.nii.gz",
-        files / "mask.nii.gz",
-        {method: images},
-        {method: files / out},
-        settings or Metrics(),
-        subject=subject,
-        **more,
-    )
+    images = [files / "low10.nii.gz", files / "low4.nii.gz"]
+    if more:
+        write_json(files / "facts.json", more)
+        more = {"facts": files / "facts.json"}
+    compare(images, files, [files / out], [method], [10, 4], subject, settings or Metrics(), **more)
     return pd.read_csv(files / out)
+
+
+def compare(images, files, tables, methods, drfs, subject="sub-01", metrics=Metrics(), **more):  # noqa: B008
+    about = {"methods": methods, "drfs": drfs, "metrics": metrics, "subject": subject}
+    return evaluate(images, files / "ref.nii.gz", files / "mask.nii.gz", tables=tables, **about, **more)
 
 
 def test_one_row_a_dose_in_kilobecquerel(files):
@@ -93,18 +94,18 @@ def test_methods_share_the_references_features(files, monkeypatch):
 
     monkeypatch.setattr(haralick, "texture", counted("texture", haralick.texture))
     monkeypatch.setattr(vgg.Vgg, "features", counted("features", vgg.Vgg.features))
-    images = {drf: files / f"low{drf}.nii.gz" for drf in (4, 10)}
-    methods = {"lowdose": images, "tv": images}
-    outs = {method: files / f"{method}.csv" for method in methods}
-    evaluate(files / "ref.nii.gz", files / "mask.nii.gz", methods, outs, Metrics(), subject="sub-01")
+    images, methods = [files / f"low{drf}.nii.gz" for drf in (4, 10)], ["lowdose", "tv"]
+    outs = [files / f"{method}.csv" for method in methods]
+    rows = compare(images * 2, files, outs, methods, [4, 10])
+    assert [(row["method"], row["drf"]) for row in rows] == [(m, drf) for m in methods for drf in (4, 10)]
     assert seen == {"texture": 5, "features": 5}
-    one, two = (pd.read_csv(path).drop(columns="method") for path in outs.values())
+    one, two = (pd.read_csv(path).drop(columns="method") for path in outs)
     assert one.equals(two)
 
 
 def test_no_table_is_written_where_one_image_fails(files):
-    images = {"lowdose": {4: files / "low4.nii.gz"}, "tv": {4: files / "none.nii.gz"}}
-    outs = {method: files / f"{method}.csv" for method in images}
+    images = [files / "low4.nii.gz", files / "none.nii.gz"]
+    outs = [files / f"{method}.csv" for method in ("lowdose", "tv")]
     with pytest.raises(InputError, match="none.nii.gz does not exist"):
-        evaluate(files / "ref.nii.gz", files / "mask.nii.gz", images, outs, Metrics(), subject="sub-01")
+        compare(images, files, outs, ["lowdose", "tv"], [4])
     assert not list(files.glob("*.csv"))

@@ -7,10 +7,11 @@ from scipy import ndimage
 
 from csrd.errors import InputError
 from csrd.io.volume import Volume, centred_affine
-from csrd.metrics.evaluate import merge
-from csrd.metrics.noise import noise, over_draws
-from csrd.metrics.regions import REGION_KEYS, Truth, recovered, regional, spot_masks, without_spots
-from csrd.metrics.truth import blurred, match_truth, resolution
+from csrd.metrics.noise import over_draws
+from csrd.metrics.regions import REGION_KEYS, recovered, spot_masks, without_spots
+from csrd.metrics.truth import blurred, resolution
+from csrd.stages.evaluate import merge
+from csrd.stages.regions import match_truth, noise, regions
 from csrd.virtual.template import REGIONS
 from csrd.virtual.tracer import Spot, apply_spot
 
@@ -107,9 +108,10 @@ def files(tmp_path, head) -> dict:
 
 
 def measure(files, out) -> pd.DataFrame:
-    truth = Truth(files["activity"], files["labels"], files["spots"], files["matched"])
-    images = {"tv": {4: files["tv"], 10: files["tv"]}, "erased": {10: files["erased"]}}
-    regional(files["normal"], files["mask"], truth, images, out, subject="sub-07")
+    names = "normal", "mask", "activity", "labels", "spots", "matched"
+    images = [files["tv"], files["tv"], files["erased"], files["erased"]]
+    about = {"methods": ["tv", "erased"], "drfs": [4, 10], "subject": "sub-07"}
+    regions(images, *(files[name] for name in names), out, **about)
     return pd.read_csv(out).set_index(["method", "drf", "target", "region"])
 
 
@@ -173,12 +175,13 @@ def test_noise_has_a_row_a_method_and_region(files, tmp_path):
     for i, factor in enumerate((1.1, 1.3)):
         draws.append(tmp_path / f"draw{i}.nii.gz")
         pet.like(factor * pet.array).save(draws[-1])
-    out, facts = tmp_path / "n.csv", {"subject": "sub-07", "drf": 10}
-    noise({"tv": draws}, files["matched"], files["labels"], files["mask"], out, **facts)
+    out, facts = tmp_path / "n.csv", {"methods": ["tv"], "subject": "sub-07", "drf": 10}
+    given = files["matched"], files["labels"], files["mask"]
+    noise(draws, *given, out, draws=[1, 2], **facts)
     table = pd.read_csv(out).set_index("region")
     assert set(table.index) == {"putamen", "thalamus"}
     row = table.loc["thalamus"]
     assert row["bias"] == pytest.approx(0.2 * row["truth"], rel=0.03)
     assert row["sd"] == pytest.approx(0.2 / np.sqrt(2) * row["truth"], rel=0.02)
-    with pytest.raises(InputError, match="tv has 1 draw"):
-        noise({"tv": draws[:1]}, files["matched"], files["labels"], files["mask"], out, **facts)
+    with pytest.raises(InputError, match="there is 1 draw"):
+        noise(draws[:1], *given, out, draws=[1], **facts)

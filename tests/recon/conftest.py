@@ -8,12 +8,13 @@ import pytest
 
 from csrd.config.sections import Recon
 from csrd.io.volume import Volume, centred_affine
-from csrd.listmode import thin
+from csrd.listmode import open_listmode, thin
 from csrd.recon.embedded import reconstruct
 from csrd.recon.sensitivity import geometric_sensitivity, subject_sensitivity
 from csrd.resample import resample
 from csrd.scanner.geometry import hrrt
-from csrd.virtual.acquire import Acquisition, acquire, crystal_efficiencies
+from csrd.stages.simulate import write_scan
+from csrd.virtual.acquire import Acquisition, crystal_efficiencies
 
 ACTIVITY = 10_000.0  # Bq/mL
 RADIUS, HALF_LENGTH = 50.0, 60.0  # mm
@@ -57,7 +58,7 @@ def cylinder(tmp_path_factory) -> Cylinder:
     activity, mu = uniform(ACTIVITY, "Bq/mL"), uniform(0.096, "1/cm")
     efficiencies = crystal_efficiencies(scanner, 1, "sub-01")
     path = folder / "sub-01_listmode.l64"
-    counts = acquire(activity, mu, efficiencies, scanner, SCAN, path, seed=1, subject="sub-01", threads=2)
+    counts = write_scan(path, activity, mu, efficiencies, scanner, SCAN, seed=1, subject="sub-01", threads=2)
     geometric = geometric_sensitivity(scanner, SHAPE, VOXEL)
     mumap = resample(mu, geometric)
     sensitivity = subject_sensitivity(scanner, geometric, mumap, efficiencies, 4_000_000, 1, "sub-01")
@@ -67,6 +68,6 @@ def cylinder(tmp_path_factory) -> Cylinder:
         if drf > 1:
             source = folder / f"drf{drf}.l64"
             thin(path, source, drf=drf, seed=1)
-        arguments = source, mumap, efficiencies, sensitivity, scanner, SETTINGS, drf
+        arguments = open_listmode(source), mumap, efficiencies, sensitivity, scanner, SETTINGS, drf
         images[drf], sidecar = reconstruct(*arguments, seed=1, subject="sub-01")
     return Cylinder(activity, mumap, efficiencies, geometric, sensitivity, path, counts, images, sidecar)

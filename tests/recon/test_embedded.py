@@ -16,7 +16,7 @@ from csrd.recon.sensitivity import random_lines
 from csrd.resample import resample
 from csrd.scanner import projector, projector_cuda
 from csrd.scanner.geometry import hrrt
-from csrd.virtual.acquire import acquire
+from csrd.stages.simulate import write_scan
 from tests.recon.conftest import ACTIVITY, RADIUS, SCAN, SETTINGS, VOXEL, uniform
 
 
@@ -47,8 +47,8 @@ def test_a_hot_rod_in_a_warm_cylinder_is_recovered(cylinder, tmp_path):
     activity = fine.like(fine.array * np.where(rod, hot, 1)[:, :, None].astype(np.float32))
     scanner, path, scan = hrrt(), tmp_path / "rod.l64", replace(SCAN, duration_s=12)
     mu, efficiencies = uniform(0.096, "1/cm"), cylinder.efficiencies
-    acquire(activity, mu, efficiencies, scanner, scan, path, seed=2, subject="rod", threads=2)
-    arguments = path, cylinder.mumap, efficiencies, cylinder.sensitivity, scanner, SETTINGS, 1
+    write_scan(path, activity, mu, efficiencies, scanner, scan, seed=2, subject="rod", threads=2)
+    arguments = open_listmode(path), cylinder.mumap, efficiencies, cylinder.sensitivity, scanner, SETTINGS, 1
     image = reconstruct(*arguments, seed=1, subject="rod")[0].array
     axis = (np.arange(image.shape[0]) - (image.shape[0] - 1) / 2) * VOXEL
     apart = np.broadcast_to(np.hypot(axis[:, None] - 20, axis[None, :])[:, :, None], image.shape)
@@ -151,7 +151,15 @@ def test_known_scatter_is_accounted_for(cylinder, tmp_path):
     write_hrrt(path, [(*events, all_times[order])], dict(open_listmode(cylinder.path).header))
     lines = len(scanner.head_pairs) * scanner.crystals_per_head**2
     scatter = np.full(events[1].sum(), added / lines, np.float32)
-    arguments = path, cylinder.mumap, cylinder.efficiencies, cylinder.sensitivity, scanner, SETTINGS, 4
+    arguments = (
+        open_listmode(path),
+        cylinder.mumap,
+        cylinder.efficiencies,
+        cylinder.sensitivity,
+        scanner,
+        SETTINGS,
+        4,
+    )
     core = inside(cylinder, 0, RADIUS - 12)
     ignored, _ = reconstruct(*arguments, seed=1, subject="sub-01")
     corrected, sidecar = reconstruct(*arguments, seed=1, subject="sub-01", scatter=scatter)
@@ -187,7 +195,13 @@ def test_sidecar_says_how_the_image_was_made(cylinder):
 
 def test_without_a_resolution_model(cylinder):
     settings = SETTINGS.model_copy(update={"psf": None, "iterations": 1})
-    arguments = cylinder.path, cylinder.mumap, cylinder.efficiencies, cylinder.sensitivity, hrrt()
+    arguments = (
+        open_listmode(cylinder.path),
+        cylinder.mumap,
+        cylinder.efficiencies,
+        cylinder.sensitivity,
+        hrrt(),
+    )
     image, sidecar = reconstruct(*arguments, settings, 1, seed=1, subject="sub-01")
     core = inside(cylinder, 0, RADIUS - 12)
     assert image.array[core].mean() == pytest.approx(ACTIVITY, rel=0.03)
@@ -198,7 +212,7 @@ def test_a_header_that_contradicts_the_dose_is_refused(cylinder, tmp_path):
     thin(cylinder.path, tmp_path / "thin.l64", drf=100, seed=1)
     arguments = cylinder.mumap, cylinder.efficiencies, cylinder.sensitivity, hrrt(), SETTINGS
     with pytest.raises(InputError, match="thinned by 100, not 4"):
-        reconstruct(tmp_path / "thin.l64", *arguments, 4, seed=1, subject="sub-01")
+        reconstruct(open_listmode(tmp_path / "thin.l64"), *arguments, 4, seed=1, subject="sub-01")
 
 
 @pytest.mark.parametrize("line", ["image duration := 0", "branching factor := none", "isotope halflife :="])
@@ -210,7 +224,7 @@ def test_a_header_without_timing_is_refused(cylinder, tmp_path, line):
     (tmp_path / "a.l64.hdr").write_text("\n".join([*kept, line]) + "\n")
     arguments = cylinder.mumap, cylinder.efficiencies, cylinder.sensitivity, hrrt(), SETTINGS
     with pytest.raises(InputError, match=f"{key}.*give a positive number"):
-        reconstruct(tmp_path / "a.l64", *arguments, 1, seed=1, subject="sub-01")
+        reconstruct(open_listmode(tmp_path / "a.l64"), *arguments, 1, seed=1, subject="sub-01")
 
 
 def test_voxel_size_is_that_of_the_settings(cylinder):

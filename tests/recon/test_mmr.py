@@ -13,11 +13,12 @@ from scipy.ndimage import gaussian_filter
 from csrd.config.sections import Recon
 from csrd.io.volume import Volume, centred_affine
 from csrd.listmode import open_listmode, thin
-from csrd.recon.engines import ScanFiles, reconstruct
 from csrd.recon.sensitivity import geometric_sensitivity, subject_sensitivity
 from csrd.resample import resample
 from csrd.scanner.geometry import mmr
-from csrd.virtual.acquire import Acquisition, acquire
+from csrd.stages.recon import ScanFiles, image_of
+from csrd.stages.simulate import write_scan
+from csrd.virtual.acquire import Acquisition
 
 SHAPE, VOXEL = (48, 44, 34), 4.0625
 CENTRE, HALF = np.array([24.0, -16.0, 20.0]), np.array([60.0, 44.0, 32.0])  # mm, RAS
@@ -49,7 +50,7 @@ def scan(tmp_path_factory) -> ScanFiles:
     efficiencies = np.ones(mmr().crystals, np.float32)
     np.save(folder / "efficiencies.npy", efficiencies)
     path = folder / "scan.l"
-    acquire(activity, mumap, efficiencies, mmr(), SCAN, path, seed=1, subject="mmr", threads=1)
+    write_scan(path, activity, mumap, efficiencies, mmr(), SCAN, seed=1, subject="mmr", threads=1)
     return ScanFiles(path, mumap=folder / "mu.nii.gz", normalisation=folder / "efficiencies.npy")
 
 
@@ -62,7 +63,7 @@ def images(scan, tmp_path_factory) -> dict[int, Volume]:
     sensitivity = subject_sensitivity(scanner, geometric, mumap, efficiencies, 500_000, 1, "mmr")
     sensitivity.save(folder / "sensitivity.nii.gz")
     return {
-        drf: reconstruct(
+        drf: image_of(
             replace(scan, listmode=path, sensitivity=folder / "sensitivity.nii.gz"),
             SETTINGS, drf, seed=1, subject="mmr", threads=1, log=folder / "unused",
         )[0]

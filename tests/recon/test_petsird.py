@@ -16,11 +16,13 @@ from csrd.config.sections import Recon
 from csrd.errors import InputError
 from csrd.io.volume import Volume, centred_affine
 from csrd.listmode import open_listmode, thin, write_petsird
-from csrd.recon.engines import ScanFiles, reconstruct
 from csrd.scanner.petsird import scanner_of_scan
 from csrd.scanner.response import line_factors
 from csrd.seeds import generator
-from csrd.virtual.acquire import Acquisition, acquire
+from csrd.stages.recon import ScanFiles
+from csrd.stages.recon import image_of as reconstructed
+from csrd.stages.simulate import write_scan
+from csrd.virtual.acquire import Acquisition
 from tests.petsird_files import cylinder, header_of, read, write
 
 SHAPE, VOXEL = (40, 36, 24), 4.0
@@ -60,16 +62,16 @@ def scan(tmp_path_factory) -> ScanFiles:
     activity = Volume(np.where(hot, HOT, inside * WARM).astype(np.float32), affine, "Bq/mL")
     mumap = Volume((inside * 0.096).astype(np.float32), affine, "1/cm")
     mumap.save(folder / "mu.nii.gz")
-    acquire(
-        activity, mumap, scanner.efficiencies, scanner, Acquisition(DURATION_S, 6586.2, 0.9686, 0.15),
-        folder / "scan.petsird", seed=1, subject="petsird", threads=1,
+    write_scan(
+        folder / "scan.petsird", activity, mumap, scanner.efficiencies, scanner,
+        Acquisition(DURATION_S, 6586.2, 0.9686, 0.15), seed=1, subject="petsird", threads=1,
         write=partial(write_petsird, record=header, duration_ms=round(1000 * DURATION_S)),
     )  # fmt: skip
     return ScanFiles(folder / "scan.petsird", mumap=folder / "mu.nii.gz")
 
 
 def image_of(files: ScanFiles, drf: int = 1) -> tuple[Volume, dict]:
-    return reconstruct(files, SETTINGS, drf, seed=1, subject="petsird", threads=1, log=Path("unused"))
+    return reconstructed(files, SETTINGS, drf, seed=1, subject="petsird", threads=1, log=Path("unused"))
 
 
 @pytest.fixture(scope="module")

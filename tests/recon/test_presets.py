@@ -14,10 +14,10 @@ import yaml
 from csrd.config import load
 from csrd.errors import InputError
 from csrd.listmode import open_listmode, thin, write_hrrt
-from csrd.recon.engines import ScanFiles, reconstruct
-from csrd.recon.export import CASTOR, YRT, export
 from csrd.scanner.geometry import hrrt
 from csrd.seeds import generator
+from csrd.stages.export import CASTOR, YRT, export
+from csrd.stages.recon import ScanFiles, image_of
 
 ROOT = Path(__file__).parents[2]
 PRESETS = ("stir", "castor", "hrrt", "yrt")
@@ -104,7 +104,7 @@ def programs(tmp_path, monkeypatch) -> Path:
 def run(preset: str, scan: ScanFiles, log: Path, **changes):
     recon = load(yaml.safe_load((ROOT / f"config/recon/{preset}.yaml").read_text())).recon
     recon = recon.model_copy(update={"command": recon.command.model_copy(update=changes)})
-    return reconstruct(scan, recon, drf=4, seed=1, subject="sub-01", threads=2, log=log)
+    return image_of(scan, recon, drf=4, seed=1, subject="sub-01", threads=2, log=log)
 
 
 def calls(programs: Path) -> list[list]:

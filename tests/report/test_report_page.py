@@ -5,12 +5,13 @@ import pandas as pd
 import pytest
 from matplotlib.image import imread, imsave
 
+from csrd.config import load
 from csrd.errors import InputError
 from csrd.io.volume import Volume, centred_affine
 from csrd.metrics.coverage import COVERAGE_KEYS, LEVELS
 from csrd.report.figures import Panel, compare, comparison, errors, uncertainty
 from csrd.report.html import picture
-from csrd.report.report import Pictures, flat, report
+from csrd.report.report import Files, Pictures, flat, report
 
 SHAPE = (30, 36, 32)
 
@@ -106,19 +107,9 @@ def page_of(folder, methods, pictures, **more) -> str:
     ]
     frame = pd.DataFrame(rows, columns=["subject", "drf", "method", "mae", "psnr", "ssim"])
     frame.to_csv(folder / "metrics.csv", index=False)
-    report(
-        folder / "report.html",
-        folder / "metrics.csv",
-        title="A <test> cohort",
-        methods=methods,
-        test_subjects=["sub-07", "sub-08"],
-        drfs=[4, 10],
-        train_drfs=[4],
-        simulated=True,
-        pictures=pictures,
-        settings={"seed": 2024, "recon": {"subsets": 16, "psf": {}}, "csrdnomr": {"patch": 32}},
-        **more,
-    )
+    given = {"drfs": [4, 10], "train_drfs": [4], "methods": methods, "report": {"title": "A <test> cohort"}}
+    files = Files(folder / "metrics.csv", **more)
+    report(folder / "report.html", files, pictures, load(given), ["sub-07", "sub-08"])
     text = (folder / "report.html").read_text()
     for target in re.findall(r'href="#(\w+)"', text):
         assert f'id="{target}"' in text

@@ -7,6 +7,7 @@ import pytest
 from pylatexenc.latexwalker import LatexEnvironmentNode, LatexWalker
 
 from csrd.errors import InputError
+from csrd.methods import in_row_order, keys
 from csrd.report import paper
 from csrd.report.table import best, caption, cells, metrics_in, table1, table1_by_dose, units_of
 from csrd.report.writers import html_table, latex, markdown, tables
@@ -174,8 +175,8 @@ def test_all_files_from_one_frame(metrics, tmp_path):
 def test_the_papers_table():
     table = paper.paper_table1().set_index("method")
     assert table.loc["csrd", "psnr_mean"] == 41.11 and table.loc["tv", "h_dist_std"] == 8.59
-    assert list(table.index) == list(paper.LABELS) and table.shape == (6, 10)
-    assert paper.ordered(["mine", "csrd", "lowdose"]) == ["lowdose", "csrd", "mine"]
+    assert list(table.index) == list(paper.ROWS) == keys() and table.shape == (6, 10)
+    assert in_row_order(["mine", "csrd", "lowdose"]) == ["lowdose", "csrd", "mine"]
 
 
 def test_the_whole_table_has_the_contracts_columns_and_names_the_network(metrics):

@@ -1,42 +1,41 @@
 import math
 from contextlib import nullcontext
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
-from toy_training import PLAN, Toy, run, scans
+from toy_training import TRAINING, Toy, run, scans
 
 from csrd.errors import InputError
 from csrd.train.checkpoint import StateFolder
-from csrd.train.loop import MAX_LOST, SPIKE, Counters, _tame, averaged, train
+from csrd.train.loop import MAX_LOST, SPIKE, Counters, _tame, averaged, marks, rate, train
 from csrd.train.patches import Patches
 
 
 def test_the_rate_rises_stays_and_falls_along_a_cosine():
-    plan = replace(PLAN, steps=1000, batch=1, lr=0.1, ramp=0.02, decay=0.5)
-    assert [plan.rate(step) for step in (1, 10, 20)] == pytest.approx([0.005, 0.05, 0.1])
-    assert [plan.rate(step) for step in range(20, 501)] == pytest.approx(481 * [0.1])
+    training = TRAINING.model_copy(update={"steps": 1000, "batch": 1, "lr": 0.1})
+    assert [rate(training, step) for step in (1, 10, 20)] == pytest.approx([0.005, 0.05, 0.1])
+    assert [rate(training, step) for step in range(20, 501)] == pytest.approx(481 * [0.1])
     for step in (500, 600, 750, 999, 1000):
-        assert plan.rate(step) == pytest.approx(0.05 * (1 + math.cos(math.pi * (step - 500) / 500)))
-    assert plan.rate(1000) == 0
+        assert rate(training, step) == pytest.approx(0.05 * (1 + math.cos(math.pi * (step - 500) / 500)))
+    assert rate(training, 1000) == 0
 
 
 def test_without_decay_and_ramp_the_rate_is_constant():
-    plan = replace(PLAN, steps=50, batch=1, lr=0.1, ramp=0, decay=0)
-    assert {plan.rate(step) for step in range(1, 51)} == {0.1}
+    training = TRAINING.model_copy(update={"steps": 50, "batch": 1, "lr": 0.1, "ramp": 0, "decay": 0})
+    assert {rate(training, step) for step in range(1, 51)} == {0.1}
 
 
 @pytest.mark.parametrize("steps", [1, 3, 8, 1000])
 def test_marks_are_spread_evenly_and_end_at_the_end(steps):
-    marks = sorted(replace(PLAN, steps=steps).marks(8))
-    assert marks[-1] == steps and marks[0] >= 1 and len(marks) == min(steps, 8)
-    assert max(b - a for a, b in zip([0, *marks], marks, strict=False)) <= math.ceil(steps / 8)
+    found = sorted(marks(TRAINING.model_copy(update={"steps": steps}), 8))
+    assert found[-1] == steps and found[0] >= 1 and len(found) == min(steps, 8)
+    assert max(b - a for a, b in zip([0, *found], found, strict=False)) <= math.ceil(steps / 8)
 
 
 def test_the_loss_falls(tmp_path):
-    plan = replace(PLAN, steps=40)
-    run(Toy(dropout=0.0), tmp_path, plan)
+    training = TRAINING.model_copy(update={"steps": 40})
+    run(Toy(dropout=0.0), tmp_path, training)
     losses = [line["loss"] for line in StateFolder(tmp_path).read_history()]
     variance = 1 / 6  # of a mean of six; what an answer of 0 costs
     assert losses[0] == pytest.approx(variance, rel=0.3)
@@ -55,12 +54,12 @@ def test_a_network_that_was_applied_before_is_trained_in_training_mode(tmp_path)
 def test_the_history_says_what_was_done(tmp_path):
     run(Toy(), tmp_path)
     history = StateFolder(tmp_path).read_history()
-    assert [line["step"] for line in history] == list(range(1, PLAN.steps + 1))
+    assert [line["step"] for line in history] == list(range(1, TRAINING.steps + 1))
     for line in history:
-        assert line["images"] == line["step"] * PLAN.batch
-        assert line["rate"] == PLAN.rate(line["step"]) and line["gradient"] > 0
+        assert line["images"] == line["step"] * TRAINING.batch
+        assert line["rate"] == rate(TRAINING, line["step"]) and line["gradient"] > 0
     looks = [line["step"] for line in history if "error" in line]
-    assert looks == sorted(PLAN.marks(6))
+    assert looks == sorted(marks(TRAINING, 6))
     seconds = [line["seconds"] for line in history]
     assert seconds == sorted(seconds)
 
@@ -73,7 +72,7 @@ def test_validation_sees_the_average_and_leaves_the_weights(tmp_path):
     for a, b in zip(plain.network.parameters(), looking.network.parameters(), strict=True):
         assert torch.equal(a, b)
     seen = StateFolder(tmp_path / "looking").read_history()[-1]["error"]
-    average = averaged(StateFolder(tmp_path / "looking"), PLAN, 0.05)
+    average = averaged(StateFolder(tmp_path / "looking"), TRAINING, 0.05)
     with torch.no_grad():
         looking.network.eval()
         assert looking.validate()["error"] != pytest.approx(seen, rel=1e-4)
@@ -91,13 +90,13 @@ def test_a_lost_step_moves_nothing_and_is_counted(tmp_path):
             weights.append([w.detach().clone() for w in task.network.parameters()])
 
     counters = run(task, tmp_path, progress=progress)
-    assert (counters.lost, counters.lost_in_a_row, counters.step) == (2, 0, PLAN.steps)
+    assert (counters.lost, counters.lost_in_a_row, counters.step) == (2, 0, TRAINING.steps)
     same = [
         all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
         for one, other in zip(weights, weights[1:], strict=False)
     ]
     # the last step's rate is 0
-    assert [i + 2 for i, equal in enumerate(same) if equal] in ([4, 9], [4, 9, PLAN.steps])
+    assert [i + 2 for i, equal in enumerate(same) if equal] in ([4, 9], [4, 9, TRAINING.steps])
     assert all(w.isfinite().all() for w in weights[-1])
     assert math.isnan(StateFolder(tmp_path).read_history()[3]["loss"])
 
@@ -110,10 +109,10 @@ def test_a_first_step_that_is_lost_is_survived(tmp_path):
 
 def test_a_loss_without_any_finite_value_ends_in_one_sentence(tmp_path):
     task = Toy(lose=lambda step: step > 3)
-    plan = replace(PLAN, steps=100)
+    training = TRAINING.model_copy(update={"steps": 100})
     says = f"no finite value for {MAX_LOST} steps up to step {3 + MAX_LOST}; lower the learning rate"
     with pytest.raises(InputError, match=says) as error:
-        run(task, tmp_path, plan)
+        run(task, tmp_path, training)
     assert "\n" not in str(error.value) and task.step == 3 + MAX_LOST
 
 
@@ -169,6 +168,7 @@ def test_precision_is_asked_for_at_each_step(tmp_path):
         asked.append(1)
         return nullcontext()
 
-    train(Toy(), Patches(scans(), (4, 6, 8), 2), replace(PLAN, steps=3, batch=1), StateFolder(tmp_path),
+    training = TRAINING.model_copy(update={"steps": 3, "batch": 1})
+    train(Toy(), Patches(scans(), (4, 6, 8), 2), training, StateFolder(tmp_path),
           precision=precision, progress=lambda steps: steps)  # fmt: skip
     assert len(asked) == 3 + 3  # three steps, each followed by a look at the validation subjects

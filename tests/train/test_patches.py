@@ -99,7 +99,7 @@ def test_a_patch_depends_on_seed_step_and_number_alone():
     torch.manual_seed(123)
     again.draw(6, range(3)).noise()
     for rank in range(4):  # as four processes share them
-        share = Processes(rank, 4).share(6)
+        share = Processes(rank, 4).part(6)
         part = again.draw(7, share)
         assert torch.equal(part.inputs, batch.inputs[list(share)])
         assert torch.equal(part.target, batch.target[list(share)])
@@ -111,7 +111,7 @@ def test_a_patch_depends_on_seed_step_and_number_alone():
 
 @pytest.mark.parametrize("batch, count", [(1, 1), (5, 2), (2, 3), (12, 4)])
 def test_processes_share_a_batch_without_gap_or_overlap(batch, count):
-    shares = [list(Processes(rank, count).share(batch)) for rank in range(count)]
+    shares = [list(Processes(rank, count).part(batch)) for rank in range(count)]
     assert sorted(sum(shares, [])) == list(range(batch))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 

@@ -4,13 +4,12 @@ import socket
 import subprocess
 import sys
 import time
-from dataclasses import replace
 
 import pytest
 import torch
 import toy_training
 from safetensors.torch import load_file
-from toy_training import PLAN, Toy, run
+from toy_training import TRAINING, Toy, run
 
 from csrd.train.processes import Processes, processes
 
@@ -42,7 +41,7 @@ def test_two_processes_train_what_one_does(tmp_path):
     assert status == 0, said
     first, second = (load_file(tmp_path / "two" / f"weights-{rank}.safetensors") for rank in (0, 1))
     alone, untrained = Toy(dropout=0.0), Toy(dropout=0.0)
-    run(alone, tmp_path / "one", replace(PLAN, steps=steps))
+    run(alone, tmp_path / "one", TRAINING.model_copy(update={"steps": steps}))
     for name, weight in alone.network.state_dict().items():
         assert torch.equal(first[name], second[name])  # of every process, to the bit
         # Adam's steps have the rate's length whatever the gradient's: sums in another order differ a little

@@ -10,7 +10,7 @@ import pytest
 import torch
 import toy_training
 from safetensors.torch import load_file
-from toy_training import PLAN, Toy, run
+from toy_training import TRAINING, Toy, run
 
 from csrd.errors import InputError
 from csrd.train import ema
@@ -34,14 +34,14 @@ def until(stop: int, what=BrokenOffError):
     return progress
 
 
-def outcome(task: Toy, folder: Path, counters, plan=PLAN) -> dict:
+def outcome(task: Toy, folder: Path, counters, training=TRAINING) -> dict:
     """Return all that must be alike; times are not."""
     history = StateFolder(folder).read_history()
     snapshots = {path.name: load_file(path) for path in sorted(folder.glob("average-*"))}
     assert len(snapshots) == 16
     return {
         "weights": {name: w.clone() for name, w in task.network.state_dict().items()},
-        "averages": averaged(StateFolder(folder), plan, 0.08),
+        "averages": averaged(StateFolder(folder), training, 0.08),
         "snapshots": snapshots,
         "history": [{k: v for k, v in line.items() if k != "seconds"} for line in history],
         "counters": {k: v for k, v in vars(counters).items() if k != "seconds"},
@@ -68,7 +68,7 @@ def undisturbed(tmp_path_factory):
     task = Toy()
     counters = run(task, folder)
     found = outcome(task, folder, counters)
-    assert len(found["history"]) == PLAN.steps and sum("error" in line for line in found["history"]) == 6
+    assert len(found["history"]) == TRAINING.steps and sum("error" in line for line in found["history"]) == 6
     return found
 
 
@@ -103,7 +103,7 @@ def test_steps_taken_after_the_last_save_are_taken_again(undisturbed, tmp_path):
 
 
 def test_a_killed_process_is_gone_on_with(undisturbed, tmp_path):
-    script = [sys.executable, toy_training.__file__, tmp_path, str(PLAN.steps), "0.1"]
+    script = [sys.executable, toy_training.__file__, tmp_path, str(TRAINING.steps), "0.1"]
     process = subprocess.Popen(script, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})
     try:
         while not (tmp_path / "state.safetensors").exists() and process.poll() is None:
@@ -144,7 +144,7 @@ def test_moments_keep_their_layout(tmp_path):
     # else a resumed training's optimiser is slower, and rounds otherwise where vector instructions do
     with pytest.raises(BrokenOffError):
         run(Toy(), tmp_path, progress=until(3), save_every_s=0)
-    state = _State(Toy().network, PLAN)
+    state = _State(Toy().network, TRAINING)
     state.restore(StateFolder(tmp_path))
     for weight in state.weights:
         moments = state.optimiser.state[weight]
@@ -161,9 +161,9 @@ def test_the_averages_kept_are_those_of_the_weights(tmp_path):
             weights.append([w.detach().double().clone() for w in task.network.parameters()])
 
     run(task, tmp_path, progress=progress)
-    g, n = ema.exponent(0.10) + 1, PLAN.steps
+    g, n = ema.exponent(0.10) + 1, TRAINING.steps
     shares = [((t + 1) ** g - t**g) / n**g for t in range(n)]
-    found = averaged(StateFolder(tmp_path), PLAN, 0.10)
+    found = averaged(StateFolder(tmp_path), TRAINING, 0.10)
     for i, (name, _) in enumerate(task.network.named_parameters()):
         expected = sum(share * step[i] for share, step in zip(shares, weights, strict=True))
         torch.testing.assert_close(found[name].double(), expected, atol=1e-5, rtol=1e-4)

@@ -6,20 +6,19 @@ Run as a script, it trains until it is killed or done: ``python toy_training.py 
 import os
 import sys
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from csrd.config.methods import Training
 from csrd.networks.edm2 import EDM2
 from csrd.train.checkpoint import StateFolder, save_weights
-from csrd.train.loop import Counters, Plan, train
+from csrd.train.loop import Counters, train
 from csrd.train.patches import Batch, Patches, Scan
 from csrd.train.processes import processes
 
-REST = {"beta2": 0.99, "ramp": 0.02, "decay": 0.5, "weight_decay": 0.0}
-PLAN = Plan(steps=16, batch=3, lr=0.02, **REST)
+TRAINING = Training(steps=16, batch=3, lr=0.02)
 
 
 def scans(count: int = 2) -> list[Scan]:
@@ -55,13 +54,13 @@ class Toy:
         return {"error": float((self.network(x, torch.zeros(1), torch.zeros(1)) - target).square().mean())}
 
 
-def run(task: Toy, folder: Path, plan: Plan = PLAN, progress=None, **options) -> Counters:
+def run(task: Toy, folder: Path, training: Training = TRAINING, progress=None, **options) -> Counters:
     """Train the toy in a folder, going on where it stands."""
     torch.set_num_threads(1)
     return train(
         task,
         Patches(scans(), (4, 6, 8), 2),
-        plan,
+        training,
         StateFolder(folder),
         precision=nullcontext,
         progress=progress or (lambda steps: steps),
@@ -71,11 +70,11 @@ def run(task: Toy, folder: Path, plan: Plan = PLAN, progress=None, **options) ->
 
 def main() -> None:
     folder, steps = Path(sys.argv[1]), int(sys.argv[2])
-    task, plan = Toy(dropout=float(sys.argv[3])), replace(PLAN, steps=steps)
+    task, training = Toy(dropout=float(sys.argv[3])), TRAINING.model_copy(update={"steps": steps})
     rank = os.environ.get("RANK", "0")
     with processes(torch.device("cpu")) as group:
         (folder / f"pid-{rank}").write_text(str(os.getpid()))
-        run(task, folder, plan, group=group, save_every_s=0)
+        run(task, folder, training, group=group, save_every_s=0)
     save_weights(folder / f"weights-{rank}.safetensors", task.network.state_dict(), {})
 
 

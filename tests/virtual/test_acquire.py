@@ -6,7 +6,8 @@ import pytest
 from csrd.io.volume import Volume, centred_affine
 from csrd.listmode import open_listmode
 from csrd.scanner.geometry import hrrt
-from csrd.virtual.acquire import EFFICIENCY_MEAN, Acquisition, acquire, crystal_efficiencies
+from csrd.stages.simulate import write_scan
+from csrd.virtual.acquire import EFFICIENCY_MEAN, Acquisition, crystal_efficiencies
 
 SHAPE, VOXEL_MM = (6, 6, 6), 4.0
 SCAN = Acquisition(duration_s=4.0, half_life_s=2.0, branching=0.9, randoms_fraction=0.25)
@@ -19,8 +20,8 @@ def scans(tmp_path_factory):
     mumap, efficiencies = grid.like(grid.array * 0.096, "1/cm"), crystal_efficiencies(hrrt(), 1, "sub-01")
     activity, folder = grid.like(grid.array * 1.5e5, "Bq/mL"), tmp_path_factory.mktemp("scan")
     counts = {
-        threads: acquire(
-            activity, mumap, efficiencies, hrrt(), SCAN, folder / f"{threads}.l64", 1, "sub-01", threads
+        threads: write_scan(
+            folder / f"{threads}.l64", activity, mumap, efficiencies, hrrt(), SCAN, 1, "sub-01", threads
         )
         for threads in (1, 3)
     }

@@ -1,10 +1,9 @@
-import nibabel as nib
 import numpy as np
 import pytest
 from scipy import ndimage
 
 from csrd.errors import InputError
-from csrd.io.volume import centred_affine
+from csrd.io.volume import Volume, centred_affine
 from csrd.seeds import generator
 from csrd.virtual.anatomy import MU_BONE, MU_SOFT, make_anatomy
 from csrd.virtual.head import Layers, head_around
@@ -128,19 +127,17 @@ def test_the_layers_around_a_ball_have_their_thickness():
         assert abs((3 * volume / 4 / np.pi) ** (1 / 3) - radius) < 0.7
 
 
-def test_an_image_with_its_skull_is_refused(tmp_path):
-    path = tmp_path / "sub-01_T1w.nii.gz"
-    nib.save(nib.Nifti1Image(np.ones((60, 60, 60), np.float32), np.diag([3.0, 3, 3, 1])), path)
+def test_an_image_with_its_skull_is_refused():
+    whole = Volume(np.ones((60, 60, 60), np.float32), np.diag([3.0, 3, 3, 1]), "arbitrary")
     with pytest.raises(InputError, match="strip the skull"):
-        make_anatomy(7, "01", *GRID, t1w=path)
+        make_anatomy(7, "01", *GRID, t1w=whole)
 
 
-def test_a_real_t1w_image_becomes_the_anatomy(anatomy, tmp_path):
+def test_a_real_t1w_image_becomes_the_anatomy(anatomy):
     """A skull-stripped image made from a known anatomy comes back with that anatomy's tissue."""
     tissue = (anatomy.labels.array > 0) & (anatomy.labels.array < REGIONS["bone"])
-    path = tmp_path / "sub-01_T1w.nii.gz"
-    anatomy.t1.like(np.where(tissue, 700 * anatomy.t1.array, 0)).save(path)
-    made, again = (make_anatomy(7, "real", 3.0, anatomy.labels.shape, t1w=path) for _ in range(2))
+    t1w = anatomy.t1.like(np.where(tissue, 700 * anatomy.t1.array, 0))
+    made, again = (make_anatomy(7, "real", 3.0, anatomy.labels.shape, t1w=t1w) for _ in range(2))
     assert made.t1.array.tobytes() == again.t1.array.tobytes()
     assert made.labels.array.tobytes() == again.labels.array.tobytes()
     volume = {

@@ -173,6 +173,15 @@ def test_only_low_doses_and_the_packaged_models(snakemake, study):
     assert {rule: int(number) for rule, number in jobs.items()} == expected
 
 
+def test_a_virtual_cohort_with_fitted_models_has_test_subjects_alone(snakemake):
+    settings = "results_dir=results-models", "methods=[lowdose, csrd, csrdnomr]"
+    cohort = "cohort={models: packaged, train: 0, validation: 0, test: 2}"
+    plan = snakemake("--cores", "1", "-n", "--config", *settings, cohort).stdout
+    jobs = dict(re.findall(r"^(\w+) +(\d+)$", plan, flags=re.MULTILINE))
+    wanted = {"simulate_anatomy": 2, "acquire": 2, "align": 2, "bring_model": 2, "evaluate": 2, "report": 1}
+    assert {rule: int(jobs.get(rule, 0)) for rule in wanted} == wanted and "fit" not in jobs
+
+
 def test_scans_of_other_scanners_tell_theirs(snakemake, study):
     image = np.zeros((9, 9, 9), np.float32)
     image[2:7, 2:7, 2:7] = 0.096

@@ -1,21 +1,21 @@
-# MR and PET on one grid: registration, cropping, the head's mask, a picture to judge them by.
+# MR and PET on one grid: registration, cropping, head mask, and a picture to check the registration.
 rule align:
     input:
-        normal="<results>/recon/{subject}/{subject}_drf-1_pet.nii.gz",
-        lows=expand(f"{RECON}_drf-{{drf}}_pet.nii.gz", drf=settings.drfs, allow_missing=True),
+        normal=f"{RECON}_drf-1_pet.nii.gz",
+        lows=expand(f"{RECONSTRUCTED}.nii.gz", drf=settings.drfs, allow_missing=True),
         sidecars=expand(
-            f"{RECON}_drf-{{drf}}_pet.json",
+            f"{RECONSTRUCTED}.json",
             drf=[1, *settings.drfs],
             allow_missing=True,
         ),
         t1w=f"{RAW}_T1w.nii.gz",
-        subject=f"{RAW}_subject.json",
+        facts=f"{RAW}_subject.json",
     output:
         reference=f"{REFERENCE}.nii.gz",
         lows=expand(f"{LOW}.nii.gz", drf=settings.drfs, allow_missing=True),
-        t1w=f"{ANAT}_space-pet_desc-preproc_T1w.nii.gz",
-        head=f"{ANAT}_space-pet_desc-head_mask.nii.gz",
-        transform=f"{ANAT}_from-T1w_to-pet_xfm.json",
+        t1w=f"{MR}.nii.gz",
+        head=f"{HEAD}.nii.gz",
+        transform=TRANSFORM,
         picture=report(
             "<results>/figures/registration/{subject}.png",
             caption="../report/registration.rst",
@@ -25,8 +25,8 @@ rule align:
         sidecars=[
             f"{REFERENCE}.json",
             *expand(f"{LOW}.json", drf=settings.drfs, allow_missing=True),
-            f"{ANAT}_space-pet_desc-preproc_T1w.json",
-            f"{ANAT}_space-pet_desc-head_mask.json",
+            f"{MR}.json",
+            f"{HEAD}.json",
         ],
     log:
         "<logs>/align/{subject}.log",
@@ -34,7 +34,7 @@ rule align:
         "<benchmarks>/align/{subject}.tsv"
     wildcard_constraints:
         subject=among(COMPARED_SUBJECTS),
-    threads: 1  # the registration depends on the number of threads
+    threads: 1
     resources:
         mem_mb=growing(4000),
         runtime=growing(30),
@@ -54,9 +54,9 @@ rule align_alone:
         low=lambda wildcards: f"{RECON}_drf-{next(iter(ALONE[wildcards.subject].lows))}_pet.nii.gz",
         t1w=f"{RAW}_T1w.nii.gz",
     output:
-        t1w=f"{ANAT}_space-pet_desc-preproc_T1w.nii.gz",
-        sidecar=f"{ANAT}_space-pet_desc-preproc_T1w.json",
-        transform=f"{ANAT}_from-T1w_to-pet_xfm.json",
+        t1w=f"{MR}.nii.gz",
+        sidecar=f"{MR}.json",
+        transform=TRANSFORM,
         picture=report(
             "<results>/figures/registration/{subject}.png",
             caption="../report/registration.rst",
@@ -78,15 +78,15 @@ rule align_alone:
     message:
         "{wildcards.subject}: bring the MR onto the PET's grid"
     script:
-        "../scripts/align_alone.py"
+        "../scripts/align_mr.py"
 
 
 rule describe_derivatives:
     input:
         sidecars=expand(f"{REFERENCE}.json", subject=COMPARED_SUBJECTS) + images_of_alone(".json"),
     output:
-        description="<results>/derivatives/csrd/dataset_description.json",
-        readme="<results>/derivatives/csrd/README",
+        description=f"{DERIVATIVES}/dataset_description.json",
+        readme=f"{DERIVATIVES}/README",
     log:
         "<logs>/describe_derivatives.log",
     benchmark:

@@ -1,4 +1,4 @@
-# Who takes part: simulated subjects, or the user's own at the door.
+# The subjects: simulated, or the user's own, imported.
 if SIMULATED:
 
     rule simulate_anatomy:
@@ -6,13 +6,13 @@ if SIMULATED:
             tracer=settings.cohort.tracer,
             t1w=files_of("t1w"),
         output:
-            t1w="<results>/raw/{subject}/{subject}_T1w.nii.gz",
-            mumap="<results>/raw/{subject}/{subject}_mumap.nii.gz",
-            subject="<results>/raw/{subject}/{subject}_subject.json",
-            activity="<results>/raw/{subject}/truth/{subject}_activity.nii.gz",
-            labels="<results>/raw/{subject}/truth/{subject}_labels.nii.gz",
-            brainmask="<results>/raw/{subject}/truth/{subject}_brainmask.nii.gz",
-            mr_to_pet="<results>/raw/{subject}/truth/{subject}_mrToPet.json",
+            mr=f"{RAW}_T1w.nii.gz",
+            mumap=f"{RAW}_mumap.nii.gz",
+            facts=f"{RAW}_subject.json",
+            activity=f"{SIMULATED_TRUTH}_activity.nii.gz",
+            labels=f"{SIMULATED_TRUTH}_labels.nii.gz",
+            brainmask=f"{SIMULATED_TRUTH}_brainmask.nii.gz",
+            mr_to_pet=f"{SIMULATED_TRUTH}_mrToPet.json",
         log:
             "<logs>/simulate_anatomy/{subject}.log",
         benchmark:
@@ -34,12 +34,12 @@ if SIMULATED:
     rule acquire:
         input:
             tracer=settings.cohort.tracer,
-            activity="<results>/raw/{subject}/truth/{subject}_activity.nii.gz",
-            mumap="<results>/raw/{subject}/{subject}_mumap.nii.gz",
+            activity=f"{SIMULATED_TRUTH}_activity.nii.gz",
+            mumap=f"{RAW}_mumap.nii.gz",
         output:
-            listmode="<results>/raw/{subject}/{subject}_listmode.l64",
-            header="<results>/raw/{subject}/{subject}_listmode.l64.hdr",
-            normalisation="<results>/raw/{subject}/{subject}_normalisation.npy",
+            listmode=f"{RAW}_listmode.l64",
+            header=f"{RAW}_listmode.l64.hdr",
+            normalisation=f"{RAW}_normalisation.npy",
         log:
             "<logs>/acquire/{subject}.log",
         benchmark:
@@ -55,7 +55,7 @@ if SIMULATED:
         message:
             "{wildcards.subject}: scan with the virtual HRRT"
         script:
-            "../scripts/acquire.py"
+            "../scripts/simulate_scan.py"
 
 else:
 
@@ -64,8 +64,8 @@ else:
             listmode=files_of("listmode"),
             header=files_of("header"),
         output:
-            listmode="<results>/raw/{subject}/{subject}_listmode.{suffix}",
-            header="<results>/raw/{subject}/{subject}_listmode.{suffix}.hdr",
+            listmode=f"{RAW}_listmode.{{suffix}}",
+            header=f"{RAW}_listmode.{{suffix}}.hdr",
         log:
             "<logs>/import_listmode/{subject}_{suffix}.log",
         benchmark:
@@ -85,7 +85,7 @@ else:
         input:
             listmode=files_of("listmode"),
         output:
-            listmode="<results>/raw/{subject}/{subject}_listmode.petsird",
+            listmode=f"{RAW}_listmode.petsird",
         log:
             "<logs>/import_listmode/{subject}_petsird.log",
         benchmark:
@@ -95,8 +95,8 @@ else:
         input:
             t1w=files_of("t1w"),
         output:
-            t1w="<results>/raw/{subject}/{subject}_T1w.nii.gz",
-            subject="<results>/raw/{subject}/{subject}_subject.json",
+            t1w=f"{RAW}_T1w.nii.gz",
+            facts=f"{RAW}_subject.json",
         log:
             "<logs>/import_t1w/{subject}.log",
         benchmark:
@@ -117,8 +117,8 @@ else:
             normal=files_of("pet"),
             lows=lambda wildcards: [subjects[wildcards.subject].lows[drf] for drf in settings.drfs],
         output:
-            images=expand(f"{RECON}_drf-{{drf}}_pet.nii.gz", drf=[1, *settings.drfs], allow_missing=True),
-            sidecars=expand(f"{RECON}_drf-{{drf}}_pet.json", drf=[1, *settings.drfs], allow_missing=True),
+            images=expand(f"{RECONSTRUCTED}.nii.gz", drf=[1, *settings.drfs], allow_missing=True),
+            sidecars=expand(f"{RECONSTRUCTED}.json", drf=[1, *settings.drfs], allow_missing=True),
         log:
             "<logs>/import_images/{subject}.log",
         benchmark:
@@ -142,8 +142,8 @@ else:
         input:
             lows=lambda wildcards: [ALONE[wildcards.subject].lows[int(wildcards.drf)]],
         output:
-            images=[f"{RECON}_drf-{{drf}}_pet.nii.gz"],
-            sidecars=f"{RECON}_drf-{{drf}}_pet.json",
+            images=[f"{RECONSTRUCTED}.nii.gz"],
+            sidecars=f"{RECONSTRUCTED}.json",
         log:
             "<logs>/import_images/{subject}_drf-{drf}.log",
         benchmark:
@@ -159,10 +159,10 @@ else:
         input:
             mumap=files_of("mumap"),
             normalisation=files_of("normalisation"),
-            listmode=scanner_told_by,
+            listmode=listmode_with_scanner,
         output:
-            mumap="<results>/raw/{subject}/{subject}_mumap.nii.gz",
-            normalisation="<results>/raw/{subject}/{subject}_normalisation.npy",
+            mumap=f"{RAW}_mumap.nii.gz",
+            normalisation=f"{RAW}_normalisation.npy",
         log:
             "<logs>/import_corrections/{subject}.log",
         benchmark:
@@ -177,12 +177,12 @@ else:
             "../scripts/import_corrections.py"
 
 
-# What a subject comes with, for the record of the run: the user's own files, or what the simulation made.
+# Checksums of a subject's files for the record of the run: the user's own, or the simulation's.
 rule hash_inputs:
     input:
-        SIMULATED_FILES if SIMULATED else own_files,
+        files=SIMULATED_FILES if SIMULATED else own_files,
     output:
-        record="<results>/raw/{subject}/{subject}_inputs.json",
+        record=f"{RAW}_inputs.json",
     log:
         "<logs>/hash_inputs/{subject}.log",
     benchmark:

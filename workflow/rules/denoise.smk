@@ -4,7 +4,7 @@ rule denoise:
         model="<results>/models/{method}/model.json",
         lows=expand(f"{LOW}.nii.gz", drf=settings.drfs, allow_missing=True),
         sidecars=expand(f"{LOW}.json", drf=settings.drfs, allow_missing=True),
-        mr=f"{ANAT}_space-pet_desc-preproc_T1w.nii.gz",
+        mr=f"{MR}.nii.gz",
     output:
         images=expand(f"{DENOISED}.nii.gz", drf=settings.drfs, allow_missing=True),
         sidecars=expand(f"{DENOISED}.json", drf=settings.drfs, allow_missing=True),
@@ -14,7 +14,7 @@ rule denoise:
         "<benchmarks>/denoise/{subject}_{method}.tsv"
     wildcard_constraints:
         subject=among(COMPARED_SUBJECTS),
-        method=among(set(settings.fitted_methods) - set(settings.methods_with_spread)),
+        method=among(set(settings.fitted_methods) - set(settings.methods_with_std)),
     threads: 1
     resources:
         mem_mb=growing(4000),
@@ -25,41 +25,41 @@ rule denoise:
     message:
         "{wildcards.subject}: denoise by {wildcards.method}"
     script:
-        "../scripts/denoise.py"
+        "../scripts/predict.py"
 
 
-# The same for a method that also says how sure it is.
+# The same for a method that also predicts a standard deviation.
 use rule denoise as denoise_with_spread with:
     output:
         images=expand(f"{DENOISED}.nii.gz", drf=settings.drfs, allow_missing=True),
         sidecars=expand(f"{DENOISED}.json", drf=settings.drfs, allow_missing=True),
-        spreads=expand(f"{SPREAD}.nii.gz", drf=settings.drfs, allow_missing=True),
-        spread_sidecars=expand(f"{SPREAD}.json", drf=settings.drfs, allow_missing=True),
+        stds=expand(f"{STD}.nii.gz", drf=settings.drfs, allow_missing=True),
+        std_sidecars=expand(f"{STD}.json", drf=settings.drfs, allow_missing=True),
     wildcard_constraints:
         subject=among(COMPARED_SUBJECTS),
-        method=among(settings.methods_with_spread),
+        method=among(settings.methods_with_std),
 
 
 # A low dose that has no normal one beside it, on its own grid.
 rule denoise_alone:
     input:
         model="<results>/models/{method}/model.json",
-        low=f"{RECON}_drf-{{drf}}_pet.nii.gz",
-        sidecar=f"{RECON}_drf-{{drf}}_pet.json",
+        lows=[f"{RECONSTRUCTED}.nii.gz"],
+        sidecar=f"{RECONSTRUCTED}.json",
         mr=branch(
             lambda wildcards: wildcards.subject in ALONE_WITH_MR,
-            then=f"{ANAT}_space-pet_desc-preproc_T1w.nii.gz",
+            then=f"{MR}.nii.gz",
         ),
     output:
-        image=f"{DENOISED}.nii.gz",
-        sidecar=f"{DENOISED}.json",
+        images=[f"{DENOISED}.nii.gz"],
+        sidecars=f"{DENOISED}.json",
     log:
         "<logs>/denoise/{subject}_drf-{drf}_{method}.log",
     benchmark:
         "<benchmarks>/denoise/{subject}_drf-{drf}_{method}.tsv"
     wildcard_constraints:
         subject=among(ALONE),
-        method=among(set(settings.fitted_methods) - set(settings.methods_with_spread)),
+        method=among(set(settings.fitted_methods) - set(settings.methods_with_std)),
     threads: 1
     resources:
         mem_mb=growing(4000),
@@ -68,15 +68,15 @@ rule denoise_alone:
     message:
         "{wildcards.subject}: denoise 1/{wildcards.drf} of the dose by {wildcards.method}"
     script:
-        "../scripts/denoise_alone.py"
+        "../scripts/predict.py"
 
 
 use rule denoise_alone as denoise_alone_with_spread with:
     output:
-        image=f"{DENOISED}.nii.gz",
-        sidecar=f"{DENOISED}.json",
-        spread=f"{SPREAD}.nii.gz",
-        spread_sidecar=f"{SPREAD}.json",
+        images=[f"{DENOISED}.nii.gz"],
+        sidecars=f"{DENOISED}.json",
+        stds=[f"{STD}.nii.gz"],
+        std_sidecars=f"{STD}.json",
     wildcard_constraints:
         subject=among(ALONE),
-        method=among(settings.methods_with_spread),
+        method=among(settings.methods_with_std),

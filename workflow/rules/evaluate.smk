@@ -4,9 +4,9 @@ rule evaluate:
         images=expand(f"{DENOISED}.nii.gz", method=settings.methods, drf=settings.drfs, allow_missing=True),
         lows=expand(f"{LOW}.nii.gz", drf=settings.drfs, allow_missing=True),
         reference=f"{REFERENCE}.nii.gz",
-        mask=f"{ANAT}_space-pet_desc-head_mask.nii.gz",
-        subject=f"{RAW}_subject.json",
-        code=code_of("metrics"),
+        mask=f"{HEAD}.nii.gz",
+        facts=f"{RAW}_subject.json",
+        code=code_of("metrics", "evaluate"),
     output:
         tables=expand("<results>/metrics/{subject}_{method}.csv", method=settings.methods, allow_missing=True),
     log:
@@ -48,19 +48,19 @@ rule merge_metrics:
     message:
         "Merge the metrics"
     script:
-        "../scripts/merge_metrics.py"
+        "../scripts/merge.py"
 
 
-# How often the normal dose, and the truth where it is known, lies within so many spreads of a method.
+# Coverage of the normal dose, and of the truth where it is known, by a method's intervals.
 rule coverage:
     input:
         images=expand(f"{DENOISED}.nii.gz", drf=settings.drfs, allow_missing=True),
-        spreads=expand(f"{SPREAD}.nii.gz", drf=settings.drfs, allow_missing=True),
-        spread_sidecars=expand(f"{SPREAD}.json", drf=settings.drfs, allow_missing=True),
+        stds=expand(f"{STD}.nii.gz", drf=settings.drfs, allow_missing=True),
+        std_sidecars=expand(f"{STD}.json", drf=settings.drfs, allow_missing=True),
         normal=f"{REFERENCE}.nii.gz",
-        mask=f"{ANAT}_space-pet_desc-head_mask.nii.gz",
+        mask=f"{HEAD}.nii.gz",
         truth=MATCHED_TRUTH,
-        code=code_of("metrics"),
+        code=code_of("metrics", "evaluate"),
     output:
         table="<results>/metrics/{subject}_{method}_coverage.csv",
     log:
@@ -68,7 +68,7 @@ rule coverage:
     benchmark:
         "<benchmarks>/coverage/{subject}_{method}.tsv"
     wildcard_constraints:
-        method=among(settings.methods_with_spread),
+        method=among(settings.methods_with_std),
     threads: 1
     resources:
         mem_mb=growing(2000),
@@ -78,7 +78,7 @@ rule coverage:
     message:
         "{wildcards.subject}: check the spread of {wildcards.method}"
     script:
-        "../scripts/measure_coverage.py"
+        "../scripts/check_coverage.py"
 
 
 use rule merge_metrics as merge_coverage with:
@@ -86,7 +86,7 @@ use rule merge_metrics as merge_coverage with:
         tables=expand(
             "<results>/metrics/{subject}_{method}_coverage.csv",
             subject=subjects_of("test"),
-            method=settings.methods_with_spread,
+            method=settings.methods_with_std,
         ),
     output:
         table="<results>/metrics/coverage.csv",
@@ -100,15 +100,15 @@ use rule merge_metrics as merge_coverage with:
         "Merge the checks of the spread"
 
 
-# What only the virtual cohort can be asked: how near the methods come to the truth, and region by region.
+# With ground truth, which only the virtual cohort has: the metrics against it, and uptake by region.
 if SIMULATED:
 
     rule match_truth:
         input:
             activity=TRUTH,
             normal=f"{REFERENCE}.nii.gz",
-            mask=f"{ANAT}_space-pet_desc-head_mask.nii.gz",
-            code=code_of("metrics"),
+            mask=f"{HEAD}.nii.gz",
+            code=code_of("metrics", "evaluate", "regions"),
         output:
             truth=MATCHED_TRUTH,
             sidecar="<results>/metrics/{subject}_truth.json",
@@ -132,9 +132,9 @@ if SIMULATED:
             ),
             lows=expand(f"{LOW}.nii.gz", drf=settings.drfs, allow_missing=True),
             reference=MATCHED_TRUTH,
-            mask=f"{ANAT}_space-pet_desc-head_mask.nii.gz",
-            subject=f"{RAW}_subject.json",
-            code=code_of("metrics"),
+            mask=f"{HEAD}.nii.gz",
+            facts=f"{RAW}_subject.json",
+            code=code_of("metrics", "evaluate"),
         output:
             tables=expand(
                 "<results>/metrics/{subject}_{method}_truth.csv", method=settings.methods, allow_missing=True
@@ -168,13 +168,13 @@ if SIMULATED:
                 f"{DENOISED}.nii.gz", method=settings.methods, drf=settings.drfs, allow_missing=True
             ),
             normal=f"{REFERENCE}.nii.gz",
-            mask=f"{ANAT}_space-pet_desc-head_mask.nii.gz",
+            mask=f"{HEAD}.nii.gz",
             activity=TRUTH,
-            labels="<results>/raw/{subject}/truth/{subject}_labels.nii.gz",
-            spots="<results>/raw/{subject}/truth/{subject}_mrToPet.json",
+            labels=f"{SIMULATED_TRUTH}_labels.nii.gz",
+            spots=f"{SIMULATED_TRUTH}_mrToPet.json",
             matched=MATCHED_TRUTH,
             sidecar="<results>/metrics/{subject}_truth.json",
-            code=code_of("metrics"),
+            code=code_of("metrics", "evaluate", "regions"),
         output:
             table="<results>/metrics/{subject}_regions.csv",
         log:

@@ -2,7 +2,7 @@
 if SIMULATED:
     NOISE_SUBJECT = subjects_of("test")[0]
     DRAWS = list(range(1, settings.noise.draws + 1))
-    DRAW = "<results>/noise/{subject}/{subject}_draw-{draw}_drf-{drf}"
+    DRAW = f"<results>/noise/{SCAN.name(draw='{draw}', drf='{drf}')}"
 
     wildcard_constraints:
         draw="[0-9]+",
@@ -57,7 +57,7 @@ if SIMULATED:
         message:
             "{wildcards.subject}: bring draw {wildcards.draw} onto the common grid"
         script:
-            "../scripts/crop_again.py"
+            "../scripts/crop_like.py"
 
     # One job a method.
     rule denoise_again:
@@ -65,7 +65,7 @@ if SIMULATED:
             model="<results>/models/{method}/model.json",
             lows=expand(f"{DRAW}_desc-lowdose_pet.nii.gz", draw=DRAWS, allow_missing=True),
             sidecars=expand(f"{DRAW}_desc-lowdose_pet.json", draw=DRAWS, allow_missing=True),
-            mr=f"{ANAT}_space-pet_desc-preproc_T1w.nii.gz",
+            mr=f"{MR}.nii.gz",
         output:
             images=expand(f"{DRAW}_desc-{{method}}_pet.nii.gz", draw=DRAWS, allow_missing=True),
             sidecars=expand(f"{DRAW}_desc-{{method}}_pet.json", draw=DRAWS, allow_missing=True),
@@ -82,7 +82,7 @@ if SIMULATED:
         message:
             "{wildcards.subject}: denoise {input.lows} by {wildcards.method}"
         script:
-            "../scripts/denoise_again.py"
+            "../scripts/predict.py"
 
     rule noise:
         input:
@@ -93,10 +93,10 @@ if SIMULATED:
                 method=settings.methods,
                 draw=DRAWS,
             ),
-            mask=expand(f"{ANAT}_space-pet_desc-head_mask.nii.gz", subject=NOISE_SUBJECT),
-            labels=expand("<results>/raw/{subject}/truth/{subject}_labels.nii.gz", subject=NOISE_SUBJECT),
-            truth=expand(MATCHED_TRUTH, subject=NOISE_SUBJECT),
-            code=code_of("metrics") + code_of("report"),
+            mask=expand(f"{HEAD}.nii.gz", subject=NOISE_SUBJECT)[0],
+            labels=expand(f"{SIMULATED_TRUTH}_labels.nii.gz", subject=NOISE_SUBJECT)[0],
+            truth=expand(MATCHED_TRUTH, subject=NOISE_SUBJECT)[0],
+            code=code_of("metrics", "evaluate", "regions") + code_of("report"),
         output:
             table="<results>/tables/noise.csv",
             page=report(

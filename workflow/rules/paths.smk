@@ -1,4 +1,4 @@
-# Where the files of a subject stand, and what a rule needs to know about it.
+# Names of a subject's files, and functions that rules need about a subject.
 SIMULATED = settings.cohort.virtual
 TRACER = next(iter(subjects.values())).tracer
 COMPARED_SUBJECTS = [name for name, subject in subjects.items() if subject.is_compared]
@@ -6,16 +6,22 @@ LISTMODE_SUBJECTS = [name for name in COMPARED_SUBJECTS if not subjects[name].lo
 IMAGE_SUBJECTS = [name for name in COMPARED_SUBJECTS if subjects[name].lows]
 ALONE = {name: subject for name, subject in subjects.items() if not subject.is_compared}  # only a low dose
 ALONE_WITH_MR = [name for name, subject in ALONE.items() if subject.t1w]
-RAW = "<results>/raw/{subject}/{subject}"
-RECON = "<results>/recon/{subject}/{subject}"
-ANAT = "<results>/derivatives/csrd/{subject}/anat/{subject}"
-PET = "<results>/derivatives/csrd/{subject}/pet/{subject}" + (f"_trc-{TRACER}" if TRACER else "")
-REFERENCE = f"{PET}_rec-acstat_desc-reference_pet"
-LOW = f"{PET}_rec-acstatDrf{{drf}}_desc-lowdose_pet"
-DENOISED = f"{PET}_rec-acstatDrf{{drf}}_desc-{{method}}_pet"
-SPREAD = f"{PET}_rec-acstatDrf{{drf}}_desc-{{method}}Spread_pet"
-TRUTH = "<results>/raw/{subject}/truth/{subject}_activity.nii.gz" if SIMULATED else []
-MATCHED_TRUTH = "<results>/metrics/{subject}_truth.nii.gz" if SIMULATED else []  # as the scanner would see it
+SCAN = bids.Scan("{subject}", tracer=TRACER)
+RAW = f"<results>/raw/{SCAN.name()}"
+SIMULATED_TRUTH = f"<results>/raw/{SCAN.name(part='truth')}"
+THINNED = f"<results>/thinned/{SCAN.name(drf='{drf}')}"
+RECON = f"<results>/recon/{SCAN.name()}"
+RECONSTRUCTED = f"<results>/recon/{SCAN.name('pet', drf='{drf}')}"
+DERIVATIVES = "<results>/derivatives/csrd"
+MR = f"{DERIVATIVES}/{SCAN.mr}"
+HEAD = f"{DERIVATIVES}/{SCAN.head}"
+TRANSFORM = f"{DERIVATIVES}/{SCAN.transform}.json"
+REFERENCE = f"{DERIVATIVES}/{SCAN.reference}"
+LOW = f"{DERIVATIVES}/{SCAN.low('{drf}')}"
+DENOISED = f"{DERIVATIVES}/{SCAN.denoised('{drf}', '{method}')}"
+STD = f"{DERIVATIVES}/{SCAN.std('{drf}', '{method}')}"
+TRUTH = f"{SIMULATED_TRUTH}_activity.nii.gz" if SIMULATED else []
+MATCHED_TRUTH = "<results>/metrics/{subject}_truth.nii.gz" if SIMULATED else []  # at the PET's resolution
 SIMULATED_FILES = [
     f"{RAW}_{file}"
     for file in ("listmode.l64", "listmode.l64.hdr", "T1w.nii.gz", "mumap.nii.gz", "normalisation.npy")
@@ -26,10 +32,11 @@ WITH_HEADER = "l64|l"  # suffixes of list-mode that has an Interfile header besi
 NONE = "[^a-zA-Z0-9]"  # constrains a wildcard to nothing at all
 
 
-def code_of(room):
-    """Return the files of a library room, for cheap rules that shall run again when one changes."""
-    found = (Path(csrd.__file__).parent / room).rglob("*")
-    return sorted(str(path) for path in found if path.suffix in (".py", ".html", ".css"))
+def code_of(package, *stages):
+    """Return the files of a package and of stages, for cheap rules that shall run again when one changes."""
+    root = Path(csrd.__file__).parent
+    found = [path for path in (root / package).rglob("*") if path.suffix in (".py", ".html", ".css")]
+    return sorted(map(str, [*found, *(root / "stages" / f"{stage}.py" for stage in stages)]))
 
 
 def files_of(column):
@@ -61,8 +68,8 @@ def subjects_of(*splits):
 
 def listmode_of(wildcards):
     """Return the subject's list-mode file at the wildcards' dose."""
-    folder = "raw/{subject}/{subject}" if wildcards.drf == "1" else "thinned/{subject}/{subject}_drf-{drf}"
-    return f"<results>/{folder}_listmode.{subjects[wildcards.subject].suffix}"
+    scan = RAW if wildcards.drf == "1" else THINNED
+    return f"{scan}_listmode.{subjects[wildcards.subject].suffix}"
 
 
 def header_of(wildcards):
@@ -71,16 +78,16 @@ def header_of(wildcards):
     return [] if carried else f"{listmode_of(wildcards)}.hdr"
 
 
-def scanner_told_by(wildcards):
-    """Return the subject's list-mode file where it tells the scanner, none where that is the HRRT."""
+def listmode_with_scanner(wildcards):
+    """Return the subject's list-mode file where it names the scanner, none where that is the HRRT."""
     suffix = subjects[wildcards.subject].suffix
     return [] if suffix == "l64" else f"{RAW}_listmode.{suffix}"
 
 
 def geometric_sensitivity_of(wildcards):
-    """Return the sensitivity of the subject's scanner, empty."""
-    own = "<results>/recon/{subject}/{subject}_scanner.nii.gz"
-    return own if scanner_told_by(wildcards) else "<results>/recon/scanner/hrrt_sensitivity.nii.gz"
+    """Return the geometric sensitivity of the subject's scanner."""
+    own = f"{RECON}_scanner.nii.gz"
+    return own if listmode_with_scanner(wildcards) else "<results>/recon/scanner/hrrt_sensitivity.nii.gz"
 
 
 def among(names):
@@ -100,6 +107,6 @@ def images_of_alone(*suffixes):
         for name, subject in ALONE.items()
         for drf in subject.lows
         for method in methods_for(name)
-        for pattern in (DENOISED, *([SPREAD] if method in settings.methods_with_spread else []))
+        for pattern in (DENOISED, *([STD] if method in settings.methods_with_std else []))
         for suffix in suffixes
     ]

@@ -17,33 +17,33 @@ rule geometric_sensitivity:
         shape=lookup(dpath="recon/matrix", within=config),
         voxel_mm=lookup(dpath="recon/voxel_mm", within=config),
     message:
-        "HRRT: sensitivity of the empty scanner"
+        "HRRT: geometric sensitivity"
     script:
         "../scripts/geometric_sensitivity.py"
 
 
-# Scans of other scanners: a PETSIRD file describes its own, a PETLINK header names it.
+# Of other scanners: a PETSIRD file describes its own, a PETLINK header names it.
 use rule geometric_sensitivity as told_sensitivity with:
     input:
-        listmode=scanner_told_by,
+        listmode=listmode_with_scanner,
     output:
-        sensitivity="<results>/recon/{subject}/{subject}_scanner.nii.gz",
+        sensitivity=f"{RECON}_scanner.nii.gz",
     log:
         "<logs>/geometric_sensitivity/{subject}.log",
     benchmark:
         "<benchmarks>/geometric_sensitivity/{subject}.tsv"
     message:
-        "{wildcards.subject}: sensitivity of the empty scanner that its scan tells"
+        "{wildcards.subject}: geometric sensitivity of its scanner"
 
 
 rule subject_sensitivity:
     input:
         geometric=geometric_sensitivity_of,
-        listmode=scanner_told_by,
+        listmode=listmode_with_scanner,
         mumap=f"{RAW}_mumap.nii.gz",
         normalisation=f"{RAW}_normalisation.npy",
     output:
-        sensitivity="<results>/recon/{subject}/{subject}_sensitivity.nii.gz",
+        sensitivity=f"{RECON}_sensitivity.nii.gz",
     log:
         "<logs>/subject_sensitivity/{subject}.log",
     benchmark:
@@ -69,8 +69,8 @@ rule reconstruct:
         normalisation=(f"{RAW}_normalisation.npy" if EMBEDDED else files_of("normalisation")),
         sensitivity=rules.subject_sensitivity.output.sensitivity if EMBEDDED else [],
     output:
-        pet="<results>/recon/{subject}/{subject}_drf-{drf}_pet.nii.gz",
-        sidecar="<results>/recon/{subject}/{subject}_drf-{drf}_pet.json",
+        pet=f"{RECONSTRUCTED}.nii.gz",
+        sidecar=f"{RECONSTRUCTED}.json",
     log:
         "<logs>/reconstruct/{subject}_drf-{drf}.log",
     benchmark:

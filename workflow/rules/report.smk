@@ -146,8 +146,8 @@ rule figure:
     input:
         code=code_of("report"),
         reference=f"{REFERENCE}.nii.gz",
-        mask=f"{ANAT}_space-pet_desc-head_mask.nii.gz",
-        mr=f"{ANAT}_space-pet_desc-preproc_T1w.nii.gz",
+        mask=f"{HEAD}.nii.gz",
+        mr=f"{MR}.nii.gz",
         lows=expand(f"{LOW}.nii.gz", drf=settings.drfs, allow_missing=True),
         denoised=expand(f"{DENOISED}.nii.gz", method=settings.fitted_methods, allow_missing=True),
         truth=TRUTH,
@@ -180,7 +180,7 @@ rule figure_errors:
     input:
         code=code_of("report"),
         reference=f"{REFERENCE}.nii.gz",
-        mask=f"{ANAT}_space-pet_desc-head_mask.nii.gz",
+        mask=f"{HEAD}.nii.gz",
         images=expand(f"{DENOISED}.nii.gz", method=settings.methods, allow_missing=True),
     output:
         figure=report(
@@ -210,9 +210,9 @@ rule figure_spread:
     input:
         code=code_of("report"),
         reference=f"{REFERENCE}.nii.gz",
-        mask=f"{ANAT}_space-pet_desc-head_mask.nii.gz",
-        images=expand(f"{DENOISED}.nii.gz", method=settings.methods_with_spread, allow_missing=True),
-        spreads=expand(f"{SPREAD}.nii.gz", method=settings.methods_with_spread, allow_missing=True),
+        mask=f"{HEAD}.nii.gz",
+        images=expand(f"{DENOISED}.nii.gz", method=settings.methods_with_std, allow_missing=True),
+        spreads=expand(f"{STD}.nii.gz", method=settings.methods_with_std, allow_missing=True),
     output:
         figure=report(
             "<results>/figures/{subject}_drf-{drf}_spread.png",
@@ -230,7 +230,7 @@ rule figure_spread:
         mem_mb=growing(2000),
         runtime=growing(10),
     params:
-        methods=settings.methods_with_spread,
+        methods=settings.methods_with_std,
     message:
         "{wildcards.subject}: draw errors and spread at 1/{wildcards.drf} of the dose"
     script:
@@ -338,7 +338,7 @@ rule report:
         errors=expand(rules.figure_errors.output.figure, subject=subjects_of("test"), drf=LOWEST),
         spread=(
             expand(rules.figure_spread.output.figure, subject=subjects_of("test"), drf=LOWEST)
-            if settings.methods_with_spread
+            if settings.methods_with_std
             else []
         ),
         registration=expand(
@@ -346,12 +346,12 @@ rule report:
         ),
         dose_quality=rules.figure_doses.output.figure,
         training=rules.figure_training.output.figure if LEARNED_HERE else [],
-        reliability=rules.figure_reliability.output.figure if settings.methods_with_spread else [],
-        coverage="<results>/metrics/coverage.csv" if settings.methods_with_spread else [],
+        reliability=rules.figure_reliability.output.figure if settings.methods_with_std else [],
+        coverage="<results>/metrics/coverage.csv" if settings.methods_with_std else [],
         truth="<results>/metrics/metrics_truth.csv" if SIMULATED else [],
         regions="<results>/metrics/regions.csv" if SIMULATED else [],
         agreement=rules.figure_regions.output.figure if SIMULATED else [],
-        inputs=expand("<results>/raw/{subject}/{subject}_inputs.json", subject=subjects),
+        inputs=expand(f"{RAW}_inputs.json", subject=subjects),
         study=(
             [settings.cohort.tracer]
             if SIMULATED

@@ -1,11 +1,11 @@
 # Low doses: Poisson thinning of the raw events.
 rule thin:
     input:
-        listmode="<results>/raw/{subject}/{subject}_listmode.{suffix}",
-        header="<results>/raw/{subject}/{subject}_listmode.{suffix}.hdr",
+        listmode=f"{RAW}_listmode.{{suffix}}",
+        header=f"{RAW}_listmode.{{suffix}}.hdr",
     output:
-        listmode=temp("<results>/thinned/{subject}/{subject}_drf-{drf}_listmode.{suffix}"),
-        header=temp("<results>/thinned/{subject}/{subject}_drf-{drf}_listmode.{suffix}.hdr"),
+        listmode=temp(f"{THINNED}_listmode.{{suffix}}"),
+        header=temp(f"{THINNED}_listmode.{{suffix}}.hdr"),
     log:
         "<logs>/thin/{subject}_drf-{drf}_{suffix}.log",
     benchmark:
@@ -27,9 +27,9 @@ rule thin:
 
 use rule thin as thin_petsird with:
     input:
-        listmode="<results>/raw/{subject}/{subject}_listmode.petsird",
+        listmode=f"{RAW}_listmode.petsird",
     output:
-        listmode=temp("<results>/thinned/{subject}/{subject}_drf-{drf}_listmode.petsird"),
+        listmode=temp(f"{THINNED}_listmode.petsird"),
     log:
         "<logs>/thin/{subject}_drf-{drf}_petsird.log",
     benchmark:

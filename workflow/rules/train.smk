@@ -6,8 +6,8 @@ rule fit:
     input:
         lows=expand(f"{LOW}.nii.gz", subject=subjects_of("train", "validation"), drf=settings.train_drfs),
         normals=expand(f"{REFERENCE}.nii.gz", subject=subjects_of("train", "validation")),
-        mrs=expand(f"{ANAT}_space-pet_desc-preproc_T1w.nii.gz", subject=subjects_of("train", "validation")),
-        masks=expand(f"{ANAT}_space-pet_desc-head_mask.nii.gz", subject=subjects_of("train", "validation")),
+        mrs=expand(f"{MR}.nii.gz", subject=subjects_of("train", "validation")),
+        masks=expand(f"{HEAD}.nii.gz", subject=subjects_of("train", "validation")),
     output:
         model="<results>/models/{method}/model.json",
     log:
@@ -22,7 +22,9 @@ rule fit:
         runtime=growing(240),
         gpu=0,  # a profile gives them; so many processes train together
     params:
-        settings=lambda wildcards: settings.of_method(wildcards.method),
+        settings=lambda wildcards: settings.of_method(wildcards.method).model_dump(mode="json"),
+        seed=lookup(dpath="seed", within=config),
+        metrics=lambda wildcards: config["metrics"] if method(wildcards.method).selects else {},
         splits={name: subjects[name].split for name in subjects_of("train", "validation")},
         drfs=lookup(dpath="train_drfs", within=config),
     message:
@@ -50,4 +52,4 @@ rule bring_model:
     message:
         "{wildcards.method}: bring in the fitted model"
     script:
-        "../scripts/bring_model.py"
+        "../scripts/import_model.py"

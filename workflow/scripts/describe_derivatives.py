@@ -1,11 +1,5 @@
-"""Describe the folder of derivatives as BIDS asks for it."""
+"""Describe the folder of derivatives, as BIDS requires."""
 
-from pathlib import Path
+from csrd.jobs.rule import run
 
-from csrd.errors import plain_errors
-
-with plain_errors(snakemake.log[0]):
-    from csrd.align.derivatives import write_description
-
-    folder = Path(snakemake.output.description).parent
-    write_description(folder, snakemake.input.sidecars)
+run(snakemake, "csrd.io.bids.write_description")

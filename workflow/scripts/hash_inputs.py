@@ -1,8 +1,5 @@
 """Record size and checksum of every file that a subject comes with."""
 
-from csrd.errors import plain_errors
+from csrd.jobs.rule import run
 
-with plain_errors(snakemake.log[0]):
-    from csrd.io.files import checksums, write_json
-
-    write_json(snakemake.output.record, checksums(snakemake.input))
+run(snakemake, "csrd.stages.import_.hash_inputs")

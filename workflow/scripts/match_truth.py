@@ -1,9 +1,5 @@
 """Bring one subject's truth onto the grid and to the resolution of its normal dose."""
 
-from csrd.errors import plain_errors
+from csrd.jobs.rule import run
 
-with plain_errors(snakemake.log[0]):
-    from csrd.metrics.truth import match_truth
-
-    given = snakemake.input
-    match_truth(given.activity, given.normal, given.mask, snakemake.output.truth)
+run(snakemake, "csrd.stages.regions.match_truth")

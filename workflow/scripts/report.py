@@ -3,13 +3,13 @@
 from csrd.errors import plain_errors
 
 with plain_errors(snakemake.log[0]):
-    from csrd.report.report import Pictures, report, versions
+    from csrd.config import load
+    from csrd.report.report import Files, Pictures, report, versions
     from csrd.report.run import write_run
-    from csrd.report.table import units_of
 
     given, params, settings = snakemake.input, snakemake.params, snakemake.params.settings
-    kinds = [kind for kind in ("comparison", "errors", "spread") if given[kind]]
-    by_subject = {kind: dict(zip(params.test_subjects, given[kind], strict=True)) for kind in kinds}
+    drawn = [kind for kind in ("comparison", "errors", "spread") if given[kind]]
+    by_subject = {kind: dict(zip(params.test_subjects, given[kind], strict=True)) for kind in drawn}
     whole = {kind: given[kind] or None for kind in ("dose_quality", "training", "reliability", "agreement")}
     registration = dict(zip(params.registered, given.registration, strict=True))
     run = write_run(
@@ -21,23 +21,13 @@ with plain_errors(snakemake.log[0]):
         models=dict(zip(params.methods, given.models, strict=True)),
         metrics=given.metrics,
     )
+    merged = {kind: given[kind] or None for kind in ("coverage", "truth", "regions")}
     report(
         snakemake.output.page,
-        given.metrics,
-        title=settings["report"]["title"],
-        methods=settings["methods"],
-        test_subjects=params.test_subjects,
-        drfs=settings["drfs"],
-        train_drfs=settings["train_drfs"],
-        simulated=params.simulated,
-        pictures=Pictures(**by_subject, **whole, registration=registration),
-        settings=settings,
-        units=units_of(params.in_suv, settings["metrics"]["vgg"]),
-        protocol=settings["metrics"]["protocol"],
-        coverage=given.coverage or None,
-        truth=given.truth or None,
-        regions=given.regions or None,
-        benchmarks=params.benchmarks,
+        Files(given.metrics, benchmarks=params.benchmarks, sidecars=given.sidecars, **merged),
+        Pictures(**by_subject, **whole, registration=registration),
+        load(settings),
+        params.test_subjects,
+        in_suv=params.in_suv,
         run=run,
-        sidecars=given.sidecars,
     )

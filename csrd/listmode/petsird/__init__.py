@@ -10,7 +10,7 @@ no drawn prompt or delayed stays as it is.
 import io
 import re
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -152,19 +152,20 @@ class PetsirdListMode(ListMode):
         with self._window() as window:
             for block in self._blocks(window):
                 _tally(block, counts)
-                if block.kind == EVENT_BLOCK:
-                    covered_ms += block.stop_ms - block.start_ms
+                covered_ms += _length_ms(block)
             return Survey(counts, covered_ms / 1000, window.left)
 
-    def blocks(self, events: int = EVENTS_AT_A_TIME) -> Iterator[EventBlock]:
+    def blocks(self, events: int = EVENTS_AT_A_TIME) -> Generator[EventBlock, None, float]:
         """Yield the prompts and delayeds, at most `events` at a time, each block its own arrays.
 
         An event's time is its time block's start. Left out are lines within a head and between heads that are
-        not in coincidence. Raises InputError for a scanner that is no grid, and where bed or gantry moved.
+        not in coincidence. Return the seconds that the event blocks cover. Raises InputError for a scanner
+        that is no grid, and where bed or gantry moved.
         """
-        grid, bed = self.grid, None
+        grid, bed, covered_ms = self.grid, None, 0
         with self._window() as window:
             for block in self._blocks(window):
+                covered_ms += _length_ms(block)
                 if block.kind in (BED_BLOCK, GANTRY_BLOCK):
                     bed = self._check_movement(window, block, bed)
                 for part in block.lists:
@@ -175,6 +176,7 @@ class PetsirdListMode(ListMode):
                         if number:
                             times = np.full(number, block.start_ms, np.uint32)
                             yield EventBlock(crystals, np.full(number, part.prompt), times)
+        return covered_ms / 1000
 
     def write_thinned(
         self, target: Path, keep: Keep, notes: Mapping[str, object]
@@ -340,6 +342,11 @@ def _facts(record: petsird.Header) -> dict[str, str]:
         facts |= {"radionuclide": named, "half-life (s)": f"{nuclide.half_life_s:g}"}
         facts["branching fraction"] = f"{nuclide.branching:g}"
     return facts
+
+
+def _length_ms(block: Block) -> int:
+    """Return the time that a block of events covers in ms; 0 of the others."""
+    return block.stop_ms - block.start_ms if block.kind == EVENT_BLOCK else 0
 
 
 def _tally(block: Block, counts: np.ndarray) -> None:

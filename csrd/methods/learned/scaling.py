@@ -1,56 +1,61 @@
-"""From images in any unit to what networks see, and back."""
+"""Scales between images in any unit and the networks' inputs and residuals."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
-from scipy import ndimage
 
-from csrd.align.head import head_mask
+from csrd.config.sections import Section
 from csrd.errors import InputError
-from csrd.io.volume import Volume
-from csrd.methods.base import TrainingPair
+
+if TYPE_CHECKING:
+    from csrd.io.volume import Volume
+    from csrd.methods.base import TrainingPair
 
 FINE_MM = 6.0  # finer is mostly noise, coarser mostly uptake
 MR_LIMIT = 4.0  # times the mean inside the head; vessels and fat are brighter, and mean nothing
 
 
-@dataclass(frozen=True)
-class Spread:
+class ResidualDeviation(Section):
     """Standard deviation of the residual in the head, relative to the low dose's mean there, at any dose.
 
-    log spread = `intercept` + `slope` · log drf; Poisson noise gives a slope near one half.
+    log deviation = `intercept` + `slope` · log drf; Poisson noise gives a slope near one half.
     """
 
     intercept: float
     slope: float
 
     def at(self, drf: float) -> float:
-        """Return the spread at a dose reduction factor."""
+        """Return the standard deviation at a dose reduction factor."""
         return float(np.exp(self.intercept + self.slope * np.log(drf)))
 
     @classmethod
-    def fit(cls, pairs: list[TrainingPair]) -> "Spread":
-        """Return the line through the training pairs' spreads; of slope 0 where they have one dose."""
-        drfs, spreads = [], []
+    def fit(cls, pairs: list[TrainingPair]) -> Self:
+        """Return the line through the training pairs' deviations; of slope 0 where they have one dose.
+
+        Raises InputError where a low-dose image equals its normal dose.
+        """
+        drfs, deviations = [], []
         for pair in pairs:
             mask = pair.mask.array > 0
             residual = (pair.low.array - pair.normal.array)[mask] / Head.of(pair.low).scale
             drfs.append(pair.drf)
-            spreads.append(float(residual.std()))
-        if min(spreads) <= 0:
+            deviations.append(float(residual.std()))
+        if min(deviations) <= 0:
             raise InputError("a low-dose image equals its normal dose; check that the files differ")
         if len(set(drfs)) == 1:
-            return cls(float(np.log(spreads).mean()), 0.0)
-        slope, intercept = np.polyfit(np.log(drfs), np.log(spreads), 1)
-        return cls(float(intercept), float(slope))
+            return cls(intercept=float(np.log(deviations).mean()), slope=0.0)
+        slope, intercept = np.polyfit(np.log(drfs), np.log(deviations), 1)
+        return cls(intercept=float(intercept), slope=float(slope))
 
 
-@dataclass(frozen=True)
-class DoseFromNoise:
+class DoseFromNoise(Section):
     """The dose reduction factor of a scan whose dose is not known, from the noise in its image.
 
     log drf = `intercept` + `slope` · log `noise_level`, the line through the training pairs. On the embedded
-    cohort it is within a quarter of the truth; of another scanner it says a dose of equal noise here.
+    cohort it is within a quarter of the truth; for another scanner it is the dose of equal noise here.
     """
 
     intercept: float
@@ -58,26 +63,28 @@ class DoseFromNoise:
     limit: float = 16.0
 
     def of(self, low: Volume) -> float:
-        """Return the estimated factor, from 1 to the `limit`, which is twice the highest that was seen."""
+        """Return the estimated factor, from 1 to the `limit`, which is twice the highest fitted."""
         estimate = float(np.exp(self.intercept + self.slope * np.log(noise_level(low))))
         return min(max(1.0, estimate), self.limit)
 
     @classmethod
-    def fit(cls, pairs: list[TrainingPair]) -> "DoseFromNoise":
+    def fit(cls, pairs: list[TrainingPair]) -> Self:
         """Return the line through the training pairs; the mean dose where they have one only."""
         drfs = np.log([pair.drf for pair in pairs])
         limit = 2.0 * max(pair.drf for pair in pairs)
         if len(set(drfs)) == 1:
-            return cls(float(drfs[0]), 0.0, limit)
+            return cls(intercept=float(drfs[0]), slope=0.0, limit=limit)
         slope, intercept = np.polyfit(np.log([noise_level(pair.low) for pair in pairs]), drfs, 1)
-        return cls(float(intercept), float(slope), limit)
+        return cls(intercept=float(intercept), slope=float(slope), limit=limit)
 
 
 def noise_level(low: Volume) -> float:
-    """Return the spread of what is finer than `FINE_MM` in the head, relative to the mean there.
+    """Return the standard deviation of what is finer than `FINE_MM` in the head, relative to the mean there.
 
-    The spread is 1.4826 times the median absolute deviation, which few edges move.
+    It is estimated as 1.4826 times the median absolute deviation, on which few edges have little influence.
     """
+    from scipy import ndimage
+
     fine = low.array - ndimage.gaussian_filter(low.array, FINE_MM / low.voxel_mm)
     head = Head.of(low)
     inside = fine[head.mask]
@@ -88,18 +95,20 @@ def noise_level(low: Volume) -> float:
 class Head:
     """The head in a low-dose image: its `mask` (X, Y, Z), and `scale`, the image's mean there, in its unit.
 
-    Noise does not move a mean, nor does one hot voxel.
+    Neither noise nor one hot voxel changes a mean much.
     """
 
     mask: np.ndarray
     scale: float
 
     @classmethod
-    def of(cls, low: Volume) -> "Head":
+    def of(cls, low: Volume) -> Self:
         """Return the head of an image.
 
         Raises InputError where its mean is not above zero.
         """
+        from csrd.align.head import head_mask
+
         mask = head_mask(low)
         scale = float(low.array[mask].mean())
         if not scale > 0:

@@ -1,18 +1,18 @@
-"""The align stage: one subject's PET and MR on one cropped grid, with sidecars, head mask and QC picture."""
+"""Alignment of one subject: PET and MR on one cropped grid, with sidecars, head mask and a picture."""
 
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from csrd.align.derivatives import bids_uri, pet_sidecar, save_derivative
 from csrd.align.head import head_mask, mask_centre_mm
 from csrd.align.picture import registration_picture
 from csrd.align.register import crop, register
+from csrd.config.sections import Align
 from csrd.errors import InputError, naming
-from csrd.io.files import inherited, write_json
+from csrd.io.bids import bids_uri, inherited, pet_sidecar, save_with_sidecar
+from csrd.io.files import read_json, whole_file, write_json
 from csrd.io.volume import Volume
 from csrd.resample import resample
 from csrd.units import suv_per_bq_ml
@@ -20,85 +20,67 @@ from csrd.units import suv_per_bq_ml
 CUT_HEAD_WARNING = 0.01
 
 
-@dataclass(frozen=True)
-class AlignOutputs:
-    """Where the stage writes. `t1w` and `transform` stay unwritten where there is no MR, and may be None."""
-
-    reference: str | Path
-    lowdose: dict[int, str | Path]
-    head: str | Path
-    picture: str | Path
-    t1w: str | Path | None = None
-    transform: str | Path | None = None
-
-
 def align(
     normal: str | Path,
-    lows: dict[int, str | Path],
-    t1w: str | Path | None,
-    out: AlignOutputs,
+    lows: Sequence[str | Path],
     *,
-    shape: tuple[int, int, int],
-    register_to: str = "normal",
+    reference: str | Path,
+    lows_out: Sequence[str | Path],
+    head: str | Path,
+    picture: str | Path,
+    drfs: Sequence[int],
+    align: Align,
     seed: int,
     threads: int = 1,
-    facts: Mapping[str, object] | None = None,
+    t1w: str | Path | None = None,
+    t1w_out: str | Path | None = None,
+    transform: str | Path | None = None,
+    facts: str | Path | None = None,
 ) -> None:
-    """Write a subject's derivatives: PET, MR and head mask on the same `shape` voxels of the PET grid.
+    """Write a subject's PET, MR and head mask on the same voxels of the PET grid, and a picture to check it.
 
-    `shape` is along right, anterior, superior, however the files' axes run.
-
-    PET voxels are copied, never interpolated; the MR is registered to the normal dose (or, with `register_to`
-    "low", to the lowest dose, as one would have to without a normal-dose scan) and resampled once.
-    `facts` are what is known of the subject: `tracer`, `weight_kg` and `activity_MBq` go into the sidecars.
-    The box is centred on the MR's field of view, else on the head, and moved back inside the PET's.
+    `lows` and `lows_out` are in the order of `drfs`. `align.shape` is along right, anterior, superior,
+    whatever the order of the files' axes. PET voxels are copied, never interpolated; the MR is registered to
+    the normal dose (or, with `align.register_to` "low", to the lowest dose, as one would have to without a
+    normal-dose scan) and resampled once. Of the JSON file `facts`, `tracer`, `weight_kg` and `activity_MBq`
+    go into the sidecars. The box is centred on the MR's field of view, else on the head, and moved back
+    inside the PET's. Without a `t1w`, `t1w_out` and `transform` are not written.
     Raises InputError where the PET images differ in grid, an image is empty, or the one to register to lacks.
     """
-    if t1w is not None and register_to == "low" and not lows:
+    if t1w is not None and align.register_to == "low" and not lows:
         raise InputError("align.register_to is low, but there is no low dose; give one, or set it to normal")
-    reference = Volume.load(normal)
-    shape = reference.in_order_of_axes(shape)
-    pets = {drf: _same_grid(path, reference, normal) for drf, path in lows.items()}
+    whole = Volume.load(normal)
+    shape = whole.in_order_of_axes(align.shape)
+    pets = [_same_grid(path, whole, normal) for path in lows]
     mr = None if t1w is None else Volume.load(t1w, unit="arbitrary")
+    lowest = drfs.index(max(drfs)) if align.register_to == "low" else None
+    target = normal if lowest is None else lows[lowest]
     with naming(normal):
-        head = head_mask(reference)
+        mask = head_mask(whole)
     if mr is None:
-        matrix, centre = None, mask_centre_mm(head, reference.affine)
+        matrix, centre = None, mask_centre_mm(mask, whole.affine)
     else:
         with naming(f"{t1w} with {normal}"):
-            matrix = register(mr, reference if register_to == "normal" else pets[max(pets)], seed, threads)
+            matrix = register(mr, whole if lowest is None else pets[lowest], seed, threads)
         centre = _view_centre(mr, matrix)
-    centre = _centre_inside(reference, shape, centre)
-    _warn_of_cut_head(reference.like(head, "mask"), shape, centre, normal)
+    centre = _centre_inside(whole, shape, centre)
+    _warn_of_cut_head(whole.like(mask, "mask"), shape, centre, normal)
 
-    box = crop(reference, shape, centre)
+    box = crop(whole, shape, centre)
     with naming(normal):
         mask = head_mask(box)
-    known = _known(facts or {})
-    _write_pet(box, out.reference, normal, 1, known)
-    for drf, pet in pets.items():
-        _write_pet(crop(pet, shape, centre), out.lowdose[drf], lows[drf], drf, known)
-    space = {"SpatialReference": bids_uri(out.reference)}
-    _write_mask(box.like(mask, "mask"), out, space)
+    known = _known(read_json(facts) if facts else {})
+    _write_pet(box, reference, normal, 1, known)
+    for drf, pet, low, out in zip(drfs, pets, lows, lows_out, strict=True):
+        _write_pet(crop(pet, shape, centre), out, low, drf, known)
+    space = {"SpatialReference": bids_uri(reference)}
+    what = {"Description": "head in the normal-dose PET", "Type": "ROI", "Sources": [bids_uri(reference)]}
+    save_with_sidecar(box.like(mask, "mask"), head, {**what, **space})
     mr_on_pet = None if mr is None else resample(mr, box, matrix, order=3)
     if mr_on_pet is not None:
-        save_derivative(mr_on_pet, out.t1w, _mr_sidecar(t1w, matrix, space))
-        target = normal if register_to == "normal" else lows[max(lows)]
-        write_json(out.transform, _transform(matrix, t1w, target, seed))
-    registration_picture(out.picture, box, mask, mr_on_pet)
-
-
-def crop_like(pet: str | Path, reference: str | Path, out: str | Path, *, drf: int) -> None:
-    """Write the voxels of `pet` that `reference`, of the same scan, kept, and a sidecar.
-
-    Raises InputError where the voxels of the two do not coincide.
-    """
-    kept = Volume.load(reference)
-    centre = kept.affine @ np.append((np.array(kept.shape) - 1) / 2, 1.0)
-    box = crop(Volume.load(pet), kept.shape, centre[:3])
-    if not box.same_grid(kept):
-        raise InputError(f"the voxels of {pet} are not those of {reference}; reconstruct both alike")
-    _write_pet(box, out, pet, drf)
+        save_with_sidecar(mr_on_pet, t1w_out, _mr_sidecar(t1w, matrix, space))
+        write_json(transform, _transform(matrix, t1w, target, seed))
+    _write_picture(picture, box, mask, mr_on_pet)
 
 
 def align_mr(
@@ -120,9 +102,27 @@ def align_mr(
         matrix = register(mr, pet, seed, threads)
         mask = head_mask(pet)
     on_pet = resample(mr, pet, matrix, order=3)
-    save_derivative(on_pet, t1w_out, _mr_sidecar(t1w, matrix, {"SpatialReference": bids_uri(low)}))
+    save_with_sidecar(on_pet, t1w_out, _mr_sidecar(t1w, matrix, {"SpatialReference": bids_uri(low)}))
     write_json(transform, _transform(matrix, t1w, low, seed))
-    registration_picture(picture, pet, mask, on_pet)
+    _write_picture(picture, pet, mask, on_pet)
+
+
+def crop_like(pet: str | Path, reference: str | Path, pet_out: str | Path, *, drf: int) -> None:
+    """Write `pet` cropped to the voxels of `reference`, of the same scan, and a sidecar.
+
+    Raises InputError where the voxels of the two do not coincide.
+    """
+    kept = Volume.load(reference)
+    centre = kept.affine @ np.append((np.array(kept.shape) - 1) / 2, 1.0)
+    box = crop(Volume.load(pet), kept.shape, centre[:3])
+    if not box.same_grid(kept):
+        raise InputError(f"the voxels of {pet} are not those of {reference}; reconstruct both alike")
+    _write_pet(box, pet_out, pet, drf)
+
+
+def _write_picture(path: str | Path, pet: Volume, mask: np.ndarray, mr: Volume | None) -> None:
+    with whole_file(path) as temporary:
+        registration_picture(pet, mask, mr).save(temporary, format="PNG", optimize=True)
 
 
 def _write_pet(
@@ -130,7 +130,7 @@ def _write_pet(
 ) -> None:
     what = "normal-dose PET, the reference" if drf == 1 else f"PET at 1/{drf} of the dose"
     said = {"Description": what, "DoseReductionFactor": drf, **(known or {})}
-    save_derivative(pet, path, pet_sidecar(source, pet.unit, **said))
+    save_with_sidecar(pet, path, pet_sidecar(source, pet.unit, **said))
 
 
 def _known(facts: Mapping[str, object]) -> dict[str, object]:
@@ -140,11 +140,6 @@ def _known(facts: Mapping[str, object]) -> dict[str, object]:
     if weight and activity:
         known["SUVPerBqPerML"] = suv_per_bq_ml(weight, activity)
     return known
-
-
-def _write_mask(mask: Volume, out: AlignOutputs, space: dict) -> None:
-    what = {"Description": "head in the normal-dose PET", "Type": "ROI", "Sources": [bids_uri(out.reference)]}
-    save_derivative(mask, out.head, {**what, **space})
 
 
 def _same_grid(path: str | Path, reference: Volume, normal: str | Path) -> Volume:

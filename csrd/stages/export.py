@@ -15,7 +15,7 @@ from csrd.errors import InputError
 from csrd.io.files import whole_file
 from csrd.listmode import ListMode, open_listmode
 from csrd.recon.corrections import randoms_rates
-from csrd.recon.embedded import Timing
+from csrd.recon.embedded import Events, Timing
 from csrd.scanner.geometry import Scanner
 from csrd.scanner.normalisation import read_efficiencies
 from csrd.scanner.petsird import scanner_of_scan
@@ -24,7 +24,7 @@ CASTOR = np.dtype([("ms", "<u4"), ("randoms_per_s", "<f4"), ("crystals", "<u4", 
 YRT = np.dtype([("ms", "<u4"), ("crystals", "<u4", 2)])
 
 
-def export(listmode_path: Path, target: Path, normalisation: Path | None = None) -> dict:
+def export(source: Path, target: Path, normalisation: Path | None = None) -> dict:
     """Write a list-mode file's prompts as `target` (.Cdh or .lmDat), and the scanner's table; return counts.
 
     The events of CASToR carry randoms, from the file's delayeds. Attenuation and efficiencies are in no
@@ -34,7 +34,7 @@ def export(listmode_path: Path, target: Path, normalisation: Path | None = None)
     """
     if target.suffix not in (".Cdh", ".lmDat"):
         raise InputError(f"{target} names no format to write; end it in .Cdh (CASToR) or .lmDat (YRT-PET)")
-    listmode = open_listmode(listmode_path)
+    listmode = open_listmode(source)
     scanner = scanner_of_scan(listmode)
     name = "csrd_" + re.sub(r"[^A-Za-z0-9-]+", "_", scanner.name)  # a PETSIRD file names its scanner itself
     if target.suffix == ".lmDat":
@@ -51,9 +51,10 @@ def _write_castor(
     target: Path, listmode: ListMode, scanner: Scanner, normalisation: Path | None, name: str
 ) -> dict:
     """Write CASToR's header, data and scanner; return counts."""
-    timing, fans = Timing.of(listmode), np.zeros(scanner.crystals)
-    for block in listmode.blocks():
+    named, events, fans = Timing.of(listmode), Events(listmode), np.zeros(scanner.crystals)
+    for block in events:
         fans += np.bincount(block.crystals[~block.prompt].ravel(), minlength=scanner.crystals)
+    timing = named.over(events.covered_s, listmode)
     rates = randoms_rates(fans, scanner, read_efficiencies(normalisation, scanner))
     data = target.with_suffix(".Cdf")
     with whole_file(target) as header_part, whole_file(data) as data_part:

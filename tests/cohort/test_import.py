@@ -1,22 +1,26 @@
-"""The door: good files come through, files in another unit, size or format do not."""
+"""Input validation: good files are imported; files in another unit, size or format are not."""
 
 import numpy as np
 import pytest
 
-from csrd.cohort.intake import bring_images, bring_mumap, bring_normalisation, bring_t1w, link_listmode
 from csrd.errors import InputError
 from csrd.io.files import read_json, write_json
 from csrd.io.volume import Volume
-from csrd.listmode import open_listmode
-from csrd.scanner.geometry import hrrt
-from csrd.scanner.petsird import scanner_of_scan
+from csrd.scanner.petsird import scanner_in
+from csrd.stages.import_ import import_corrections, import_images, import_listmode, import_t1w
 from tests.petsird_files import cylinder, header_of, time_blocks, write
+
+
+def corrections(mumap, normalisation, folder, listmode=None):
+    """Import into ``out.nii.gz`` and ``out.npy``."""
+    outs = {"mumap_out": folder / "out.nii.gz", "normalisation_out": folder / "out.npy"}
+    import_corrections(mumap, normalisation=normalisation, listmode=listmode, **outs)
 
 
 def test_listmode_is_linked_with_its_header(study, tmp_path):
     target = tmp_path / "raw" / "sub-A1_listmode.l64"
     for _ in range(2):
-        link_listmode(study / "a.l64", study / "a.l64.hdr", target)
+        import_listmode(study / "a.l64", target, study / "a.l64.hdr")
     assert target.is_symlink() and target.samefile(study / "a.l64")
     assert (tmp_path / "raw" / "sub-A1_listmode.l64.hdr").read_text().startswith("!INTERFILE")
 
@@ -25,46 +29,49 @@ def test_petsird_is_linked_alone(tmp_path):
     scanner = cylinder()
     source = write(tmp_path / "scan.petsird", header_of(scanner), time_blocks(scanner))
     target = tmp_path / "raw" / "sub-A1_listmode.petsird"
-    link_listmode(source, None, target)
+    import_listmode(source, target)
     assert target.samefile(source) and list(target.parent.iterdir()) == [target]
-    described = scanner_of_scan(open_listmode(target))
-    bring_normalisation(None, tmp_path / "own.npy", described)
-    assert (np.load(tmp_path / "own.npy") == described.efficiencies).all()
+    Volume(np.full((4, 4, 4), 0.096, np.float32), np.eye(4)).save(tmp_path / "mu.nii.gz")
+    corrections(tmp_path / "mu.nii.gz", None, tmp_path, listmode=target)
+    assert (np.load(tmp_path / "out.npy") == scanner_in(target).efficiencies).all()
     source.write_bytes(b"no PETSIRD")
     with pytest.raises(InputError, match="is not PETSIRD"):
-        link_listmode(source, None, target)
+        import_listmode(source, target)
 
 
 def test_other_data_is_refused(study, tmp_path):
     np.full(400, 0xC0000000, dtype="<u4").tofile(study / "a.l64")
     with pytest.raises(InputError, match="not HRRT list-mode"):
-        link_listmode(study / "a.l64", study / "a.l64.hdr", tmp_path / "raw" / "x.l64")
+        import_listmode(study / "a.l64", tmp_path / "raw" / "x.l64", study / "a.l64.hdr")
 
 
 def test_mumap_in_other_units_is_refused(study, tmp_path):
-    bring_mumap(study / "mumap.nii.gz", tmp_path / "out.nii.gz")
+    corrections(study / "mumap.nii.gz", None, tmp_path)
     mumap = Volume.load(tmp_path / "out.nii.gz")
     assert mumap.unit == "1/cm" and mumap.array.max() == np.float32(0.096)
     for factor in (0.1, 10, -1, 0):
         mumap.like(mumap.array * np.float32(factor)).save(study / "wrong.nii.gz")
         with pytest.raises(InputError, match="convert it to 1/cm"):
-            bring_mumap(study / "wrong.nii.gz", tmp_path / "wrong_out.nii.gz")
-    assert not (tmp_path / "wrong_out.nii.gz").exists()
+            corrections(study / "wrong.nii.gz", None, tmp_path / "wrong")
+    assert not (tmp_path / "wrong").exists()
 
 
 def test_empty_t1w_is_refused(study, tmp_path):
-    bring_t1w(study / "t1w.nii.gz", tmp_path / "out.nii.gz")
+    facts = {"tracer": "DASB", "weight_kg": 70.0, "injected_MBq": 500.0}
+    outs = {"t1w_out": tmp_path / "out.nii.gz", "facts_out": tmp_path / "out.json"}
+    import_t1w(study / "t1w.nii.gz", facts, **outs)
+    assert read_json(tmp_path / "out.json") == {**facts, "activity_MBq": 500.0}
     t1w = Volume.load(tmp_path / "out.nii.gz")
     assert t1w.unit == "arbitrary" and t1w.array.max() == 700
     t1w.like(np.zeros_like(t1w.array)).save(study / "empty.nii.gz")
     with pytest.raises(InputError, match="0 everywhere"):
-        bring_t1w(study / "empty.nii.gz", tmp_path / "out.nii.gz")
+        import_t1w(study / "empty.nii.gz", facts, **outs)
 
 
 def test_normalisation(study, tmp_path):
-    target, crystals = tmp_path / "norm.npy", 119_808
-    bring_normalisation(None, target, hrrt())
-    assert np.array_equal(np.load(target), np.ones(crystals, np.float32))
+    crystals = 119_808
+    corrections(study / "mumap.nii.gz", None, tmp_path)
+    assert np.array_equal(np.load(tmp_path / "out.npy"), np.ones(crystals, np.float32))
     for values, sentence in (
         (np.ones(7), "one efficiency for each of the 119808"),
         (np.full(crystals, -1.0), "negative or not finite"),
@@ -72,34 +79,35 @@ def test_normalisation(study, tmp_path):
     ):
         np.save(study / "norm.npy", values)
         with pytest.raises(InputError, match=sentence):
-            bring_normalisation(study / "norm.npy", target, hrrt())
+            corrections(study / "mumap.nii.gz", study / "norm.npy", tmp_path)
     (study / "norm.npy").write_text("no numbers")
     with pytest.raises(InputError, match="not a readable .npy"):
-        bring_normalisation(study / "norm.npy", target, hrrt())
+        corrections(study / "mumap.nii.gz", study / "norm.npy", tmp_path)
 
 
 def test_images_are_kept_with_what_is_known_of_them(study, tmp_path):
     write_json(study / "pet.json", {"Units": "kBq/mL", "ReconMethodName": "FBP"})
-    targets = {drf: tmp_path / "recon" / f"{drf}.nii.gz" for drf in (1, 4)}
-    bring_images(study / "pet.nii.gz", {4: study / "low.nii.gz"}, targets, "kBq/mL")
-    normal, low = (Volume.load(targets[drf]) for drf in (1, 4))
+    targets = [tmp_path / "recon" / f"{drf}.nii.gz" for drf in (1, 4)]
+    import_images([study / "low.nii.gz"], targets, drfs=[4], unit="kBq/mL", normal=study / "pet.nii.gz")
+    normal, low = map(Volume.load, targets)
     assert normal.unit == low.unit == "Bq/mL" and normal.array.max() == pytest.approx(9e6)
     said = read_json(tmp_path / "recon" / "1.json")
     assert said == {"Units": "Bq/mL", "ReconMethodName": "FBP", "DoseReductionFactor": 1}
     low = Volume.load(study / "low.nii.gz")
     low.like(low.array - 100).save(study / "low.nii.gz")
-    bring_images(None, {4: study / "low.nii.gz"}, targets, None)
-    assert Volume.load(targets[4]).array.min() == -100, "voxels below zero stay"
+    import_images([study / "low.nii.gz"], targets[1:], drfs=[4], unit=None)
+    assert Volume.load(targets[1]).array.min() == -100, "voxels below zero stay"
     assert read_json(tmp_path / "recon" / "4.json") == {"DoseReductionFactor": 4}, "no unit is made up"
 
 
 def test_a_low_dose_that_is_not_scaled_is_refused(study, tmp_path):
     low = Volume.load(study / "low.nii.gz")
     low.like(low.array / 4).save(study / "unscaled.nii.gz")
-    targets = {drf: tmp_path / "recon" / f"{drf}.nii.gz" for drf in (1, 4)}
+    targets = [tmp_path / "recon" / f"{drf}.nii.gz" for drf in (1, 4)]
+    how = {"images": targets, "drfs": [4], "unit": "Bq/mL"}
     with pytest.raises(InputError, match="unscaled.nii.gz sums to 0.2.* scale low doses to the normal one"):
-        bring_images(study / "pet.nii.gz", {4: study / "unscaled.nii.gz"}, targets, "Bq/mL")
+        import_images([study / "unscaled.nii.gz"], normal=study / "pet.nii.gz", **how)
     with pytest.raises(InputError, match="has no uptake"):
         low.like(-low.array).save(study / "negative.nii.gz")
-        bring_images(study / "negative.nii.gz", {4: study / "low.nii.gz"}, targets, "Bq/mL")
+        import_images([study / "low.nii.gz"], normal=study / "negative.nii.gz", **how)
     assert not (tmp_path / "recon").exists()

@@ -1,4 +1,4 @@
-"""One training by several processes: torchrun starts them, and each runs this module."""
+"""One training in several processes: torchrun starts them, and each runs this module."""
 
 import os
 import signal
@@ -11,9 +11,11 @@ from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from csrd.config.methods import MethodSettings
+from csrd.config.sections import Metrics
 from csrd.errors import InputError
 from csrd.io.files import read_json, write_json
-from csrd.methods.base import TrainingPair
+from csrd.methods.base import FitContext, TrainingPair
 
 GRACE_S = 2.0  # a scheduler signals every process of a job itself; only then is the signal passed on
 
@@ -21,13 +23,12 @@ GRACE_S = 2.0  # a scheduler signals every process of a job itself; only then is
 def train_together(
     key: str,
     pairs: list[TrainingPair],
-    settings: dict,
-    model_dir: str | Path,
-    *,
-    threads: int,
+    settings: MethodSettings,
+    model_dir: Path,
+    context: FitContext,
     processes: int,
 ) -> None:
-    """Fit method `key` in `processes` processes, each with its share of the threads, or an accelerator.
+    """Fit method `key` in `processes` processes, each with its part of the threads, or an accelerator.
 
     The images of `pairs` are paths. SIGTERM ends it as it ends a training of one process: its state is saved.
     Raises InputError with the sentence that a process ended with.
@@ -37,9 +38,11 @@ def train_together(
         content = {
             "method": key,
             "pairs": [{name: _plain(value) for name, value in asdict(pair).items()} for pair in pairs],
-            "settings": settings,
+            "settings": settings.model_dump(mode="json"),
             "model_dir": str(model_dir),
-            "threads": max(threads // processes, 1),
+            "seed": context.seed,
+            "metrics": context.metrics.model_dump(mode="json"),
+            "threads": max(context.threads // processes, 1),
         }
         write_json(order, content)
         launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
@@ -52,20 +55,21 @@ def train_together(
         )
         with _ending_too(running):
             status = running.wait()
-        for said in sorted(Path(folder).glob("refused-*")):
-            raise InputError(said.read_text())
+        for refused in sorted(Path(folder).glob("refused-*")):
+            raise InputError(refused.read_text())
     if status:
-        raise RuntimeError(f"the processes that train {key} ended with status {status}; see what they say")
+        raise RuntimeError(f"the processes that train {key} ended with status {status}; see their messages")
 
 
 def work(order: Path) -> None:
     """Do one process's part of the training in `order`; leave the sentence of an InputError beside it."""
-    from csrd.methods.train import train
+    from csrd.methods import method
 
     content = read_json(order)
-    pairs = [TrainingPair(**pair) for pair in content["pairs"]]
+    kind, pairs = method(content["method"]), [TrainingPair(**pair) for pair in content["pairs"]]
+    context = FitContext(content["seed"], Metrics(**content["metrics"]), content["threads"])
     try:
-        train(content["method"], pairs, content["settings"], content["model_dir"], threads=content["threads"])
+        kind.fit(pairs, kind.Settings(**content["settings"]), Path(content["model_dir"]), context)
     except InputError as error:
         order.with_name(f"refused-{os.environ['RANK']}").write_text(str(error))
         sys.exit(1)

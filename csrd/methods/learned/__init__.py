@@ -1,0 +1,221 @@
+"""A network that is trained on pairs of low and normal dose: its settings, calibration, weights and card."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+from pydantic import ValidationError
+
+from csrd.config.messages import sentence
+from csrd.config.methods import LearnedSettings
+from csrd.config.sections import Section
+from csrd.errors import InputError
+from csrd.methods.base import MODEL_FILE, FitContext, Method, TrainingPair
+from csrd.methods.learned.scaling import Head, mr_channel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from torch import Tensor, nn
+
+    from csrd.config.sections import Metrics
+    from csrd.io.volume import Volume
+    from csrd.train.patches import Batch, Patches, Scan
+
+WEIGHTS_FILE, HISTORY_FILE = "weights.safetensors", "history.jsonl"
+
+
+class Calibration(Section):
+    """What is measured on the training pairs before any weight is trained."""
+
+    voxel_mm: tuple[float, float, float] | None = None
+    """The voxel's edges, in mm of an upright volume."""
+
+
+class Learned(Method):
+    """A network with the settings it is trained by and its calibration.
+
+    A subclass defines the network, its residual's unit, its loss and its patches. The card, ``model.json``,
+    holds the settings that a fitted model needs, by part: those in `preprocessing` and `inference`, and as
+    its architecture all others but those in `training_only`.
+    """
+
+    trained = True
+    wants_mr = True
+    Calibration: ClassVar[type[Calibration]] = Calibration
+    preprocessing: ClassVar[tuple[str, ...]] = ()
+    inference: ClassVar[tuple[str, ...]] = ("mirror", "shift")
+    training_only: ClassVar[tuple[str, ...]] = ("mixed", "training")
+    after_training: ClassVar[tuple[str, ...]] = ()
+    """Settings that no weight depends on: changing them does not train again."""
+
+    def __init__(
+        self,
+        settings: LearnedSettings,
+        calibration: Calibration | None = None,
+        seed: int = 0,
+        *,
+        network: nn.Module | None = None,
+        card: dict[str, Any] | None = None,
+    ) -> None:
+        """Hold settings and calibration; `network` where there are weights, with the `card` beside them."""
+        from csrd.train.device import pick_device
+
+        self.settings, self.calibration, self.seed = settings, calibration or Calibration(), seed
+        self.card, self.device = card or {}, pick_device()
+        self.network = network if network is None else network.to(self.device).eval()
+
+    @classmethod
+    def calibrated(cls, pairs: list[TrainingPair], settings: LearnedSettings) -> Calibration:
+        """Return what is measured on the training pairs."""
+        return Calibration(voxel_mm=pairs[0].low.voxel_mm.tolist())
+
+    @abstractmethod
+    def build(self) -> nn.Module:
+        """Return the network, with its initial weights."""
+
+    @abstractmethod
+    def residual_unit(self, low: Volume, head: Head, drf: float) -> float:
+        """Return how much of the PET's unit one unit of the network's residual is."""
+
+    @abstractmethod
+    def losses(self, batch: Batch) -> Tensor:
+        """Return the loss of each patch, (B,)."""
+
+    @abstractmethod
+    def patches(self, scans: list[Scan]) -> Patches:
+        """Return the source of training patches."""
+
+    def estimator(self, pair: TrainingPair) -> Callable[[], np.ndarray]:
+        """Return a function that denoises an upright pair by the weights at the time of the call."""
+        return lambda: self.apply(pair.low, pair.mr, pair.drf).array
+
+    def smallest_edge(self) -> int:
+        """Return the edge in voxels of the smallest feature maps in training (see `precision`)."""
+        from csrd.train.device import EDGE
+
+        return EDGE
+
+    def select(self, validation: list[TrainingPair], metrics: Metrics) -> dict[str, Any]:
+        """Return what is selected on the validation pairs once the weights are final, for the card."""
+        return {}
+
+    def trained_by(self) -> dict[str, Any]:
+        """Return the settings that the weights depend on."""
+        return self.settings.model_dump(mode="json", exclude=set(self.after_training))
+
+    def inputs(self, low: Volume, mr: Volume | None, head: Head) -> np.ndarray:
+        """Return the network's input of a scan, in units that do not depend on the scanner: (C, X, Y, Z).
+
+        Raises InputError for a method that needs an MR where there is none.
+        """
+        channels = [low.array / np.float32(head.scale)]
+        if self.wants_mr:
+            if mr is None:
+                raise InputError(f"{self.key} needs the MR; give it with --mr, or use a method without MR")
+            channels.append(mr_channel(mr, low, head))
+        return np.stack(channels).astype(np.float32)
+
+    def scan(self, pair: TrainingPair) -> Scan:
+        """Return a training pair in the network's units."""
+        import torch
+
+        from csrd.train.patches import Scan
+
+        head = Head.of(pair.low)
+        unit = self.residual_unit(pair.low, head, pair.drf)
+        target = ((pair.low.array - pair.normal.array) / np.float32(unit)).astype(np.float32)[None]
+        return Scan(
+            torch.from_numpy(self.inputs(pair.low, pair.mr, head)),
+            torch.from_numpy(target),
+            float(np.log(pair.drf)),
+            unit / head.scale,
+            subject=pair.subject,
+        )
+
+    @classmethod
+    def fit(
+        cls, pairs: list[TrainingPair], settings: LearnedSettings, out_dir: Path, context: FitContext
+    ) -> None:
+        """Train on the pairs of split "train", select on those of "validation", write weights and card.
+
+        An interrupted fit goes on from its state folder beside `out_dir`; a finished one is not repeated.
+        Raises InputError where there is no training pair, or voxels of different sizes.
+        """
+        from csrd.methods.learned.fitting import fit
+
+        fit(cls, pairs, settings, out_dir, context)
+
+    @classmethod
+    def load(cls, model_dir: Path) -> Self:
+        """Return the method with the weights in `model_dir`.
+
+        Raises InputError where they are missing, damaged, or of another network than ``model.json`` says.
+        """
+        from csrd.train.checkpoint import load_weights
+
+        card = cls.read_model(model_dir)
+        loaded = cls(*cls._read(card, model_dir / MODEL_FILE), card=card)
+        network = loaded.build()
+        load_weights(model_dir / WEIGHTS_FILE, network)
+        loaded.network = network.to(loaded.device).eval()
+        return loaded
+
+    def card_of(self, facts: dict[str, Any]) -> dict[str, Any]:
+        """Return the content of ``model.json``: the settings that a fitted model needs, and `facts`."""
+        values = self.settings.model_dump(mode="json", exclude=set(self.training_only))
+        parts = {"preprocessing": self.preprocessing, "inference": self.inference}
+        named = {name for names in parts.values() for name in names}
+        parts = {"architecture": tuple(name for name in values if name not in named)} | parts
+        return {
+            **{part: {name: values[name] for name in names} for part, names in parts.items()},
+            "calibration": self.calibration.model_dump(mode="json"),
+            "seed": self.seed,
+            **facts,
+        }
+
+    @classmethod
+    def _read(cls, card: dict[str, Any], path: Path) -> tuple[LearnedSettings, Calibration, int]:
+        """Return settings, calibration and seed of a card; a setting that it lacks has its default.
+
+        Raises InputError where the card is incomplete, or has a setting that this version does not have.
+        """
+        parts = [card.get(part) for part in ("architecture", "preprocessing", "inference", "calibration")]
+        if not all(isinstance(part, dict) for part in parts) or not isinstance(card.get("seed"), int):
+            raise InputError(f"{path} is no complete model card; fit the method again")
+        values = {name: value for part in parts[:3] for name, value in part.items()}
+        if unknown := sorted(values.keys() - cls.Settings.model_fields):
+            raise InputError(
+                f"{path} has the setting {unknown[0]}, which this version of csrd does not have: it was "
+                f"fitted by version {card.get('version')}; update csrd, or fit the method again"
+            )
+        try:
+            return cls.Settings(**values), cls.Calibration(**parts[3]), card["seed"]
+        except ValidationError as error:
+            kind = cls.Settings if error.title == cls.Settings.__name__ else cls.Calibration
+            raise InputError(f"{path}: {sentence(error, kind)}; fit the method again") from None
+
+    @property
+    def translations(self) -> tuple[int, ...]:
+        """Return by how many voxels the scan is translated in the views of which the image is the mean."""
+        return (0, 1) if self.settings.shift else (0,)
+
+    @property
+    def voxel_mm(self) -> np.ndarray | None:
+        edges = self.calibration.voxel_mm
+        return None if edges is None else np.array(edges)
+
+    def move(self, device: str) -> None:
+        from csrd.train.device import pick_device
+
+        try:
+            self.device = pick_device(device)
+        except RuntimeError as error:
+            raise InputError(str(error)) from None
+        self.network = self.network.to(self.device)
+
+    def facts(self) -> dict:
+        return {"WeightsSha256": self.card.get("weights_sha256"), "Seed": self.seed}

@@ -1,0 +1,77 @@
+"""Fitting of one method on aligned subjects, or import of one that was fitted before."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from csrd.config.methods import MethodSettings
+from csrd.config.sections import Metrics
+from csrd.io.bids import dose_of, find_aligned, subject_of
+from csrd.io.files import whole_file
+from csrd.methods import method as method_of
+from csrd.methods.base import MODEL_FILE, FitContext, TrainingPair
+from csrd.methods.train import train
+
+Paths = Sequence[str | Path]
+
+
+def fit(
+    method: str,
+    lows: Paths,
+    normals: Paths,
+    mrs: Paths,
+    masks: Paths,
+    *,
+    model: str | Path,
+    splits: Mapping[str, str],
+    settings: MethodSettings | Mapping[str, Any],
+    seed: int,
+    metrics: Metrics,
+    threads: int = 1,
+    processes: int = 1,
+) -> None:
+    """Fit a method and write it into a folder, ``model.json`` last; `model` is that file or the folder.
+
+    `splits` gives for each subject whether to train or to validate on it. `lows` are the low doses of all
+    subjects, the other images one a subject, in the order of `splits`. `settings` is the method's block of
+    the configuration; `metrics` are those to select by on validation subjects.
+    """
+    pairs = _pairs(splits, lows, normals, mrs, masks)
+    block = (method_of(method).Settings or MethodSettings).model_validate(settings)
+    context = FitContext(seed, metrics, threads)
+    train(method, pairs, block, model_folder(model), context, processes=processes)
+
+
+def aligned_pairs(root: Path, splits: Mapping[str, str], drfs: Iterable[int]) -> list[TrainingPair]:
+    """Return the pairs of subjects by split, found by their names in a folder of derivatives."""
+    return _pairs(splits, **find_aligned(root, splits, drfs))
+
+
+def import_model(method: str, model: str | Path, model_out: str | Path) -> None:
+    """Copy a fitted method, ``model.json`` last; `model` and `model_out` are that file or its folder.
+
+    Raises InputError where `model` is no complete model of the method.
+    """
+    source, target = model_folder(model), model_folder(model_out)
+    method_of(method).load(source)
+    files = sorted(path for path in source.iterdir() if path.is_file())
+    for path in sorted(files, key=lambda path: path.name == MODEL_FILE):
+        with whole_file(target / path.name) as temporary:
+            temporary.write_bytes(path.read_bytes())
+
+
+def model_folder(model: str | Path) -> Path:
+    """Return the folder of a fitted method, given by itself or by its ``model.json``."""
+    return Path(model).parent if Path(model).name == MODEL_FILE else Path(model)
+
+
+def _pairs(
+    splits: Mapping[str, str], lows: Paths, normals: Paths, mrs: Paths, masks: Paths
+) -> list[TrainingPair]:
+    """Return a pair for each low dose, by the subject and the dose in its file's name."""
+    images = dict(zip(splits, zip(normals, mrs, masks, strict=True), strict=True))
+    return [
+        TrainingPair(name, dose_of(low), low, *images[name], splits[name])
+        for low in lows
+        for name in [subject_of(low)]
+    ]

@@ -1,0 +1,121 @@
+"""Import of a user's subject: each file is opened and validated before anything is computed."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from csrd.errors import InputError
+from csrd.io.bids import inherited, save_with_sidecar
+from csrd.io.files import checksums, header_path, whole_file, write_json
+from csrd.io.volume import Volume
+from csrd.listmode import InterfileHeader, open_listmode
+from csrd.scanner.normalisation import read_efficiencies
+from csrd.scanner.petsird import scanner_in
+from csrd.units import pet_unit
+
+SUM_TOLERANCE = 2.0  # noise changes a low dose's sum by a few percent, a forgotten dose factor by 4 or more
+MU_LIMIT = 0.5  # 1/cm; bone has 0.17, so more is no μ-map at 511 keV in 1/cm
+MU_HEAD = 0.05  # 1/cm; water has 0.096, so a map that stays below it is in 1/mm or empty
+
+
+def import_listmode(listmode: str | Path, listmode_out: str | Path, header: str | Path | None = None) -> None:
+    """Make `listmode_out` a link to the list-mode file, and copy its header beside it, where it has one.
+
+    Raises InputError where they are no list-mode.
+    """
+    target = Path(listmode_out)
+    if header:
+        content = InterfileHeader.read(header).encode()
+        with whole_file(header_path(target)) as temporary:
+            temporary.write_bytes(content)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    target.symlink_to(Path(listmode).absolute())
+    open_listmode(target)
+
+
+def import_corrections(
+    mumap: str | Path,
+    *,
+    mumap_out: str | Path,
+    normalisation_out: str | Path,
+    normalisation: str | Path | None = None,
+    listmode: str | Path | None = None,
+) -> None:
+    """Write the μ-map in 1/cm and the crystal efficiencies of a scan.
+
+    `listmode` is the scan where its scanner is not the HRRT. Without a `normalisation` the efficiencies are
+    the scan's own, or all 1.
+    Raises InputError for values that cannot be attenuation at 511 keV in 1/cm, and where the efficiencies
+    are not one number of at least 0 for each crystal.
+    """
+    volume = Volume.load(mumap, unit="1/cm")
+    low, high = float(volume.array.min()), float(volume.array.max())
+    if low < 0 or not MU_HEAD < high < MU_LIMIT:
+        raise InputError(f"{mumap} has values from {low:g} to {high:g}; convert it to 1/cm, 0.096 in water")
+    volume.save(mumap_out)
+    efficiencies = read_efficiencies(Path(normalisation) if normalisation else None, scanner_in(listmode))
+    with whole_file(normalisation_out) as temporary:
+        np.save(temporary, efficiencies)
+
+
+def import_t1w(
+    t1w: str | Path, facts: Mapping[str, object], *, t1w_out: str | Path, facts_out: str | Path
+) -> None:
+    """Write the T1w image, and `facts` (tracer, weight, injected activity) of its subject as JSON.
+
+    Raises InputError where the image is not one finite 3D image that shows something.
+    """
+    volume = Volume.load(t1w, unit="arbitrary")
+    if np.ptp(volume.array) == 0:
+        raise InputError(f"{t1w} is {volume.array.flat[0]:g} everywhere; give the T1w image of the head")
+    volume.save(t1w_out)
+    write_json(facts_out, {**facts, "activity_MBq": facts["injected_MBq"]})
+
+
+def import_images(
+    lows: Sequence[str | Path],
+    images: Sequence[str | Path],
+    *,
+    drfs: Sequence[int],
+    unit: str | None,
+    normal: str | Path | None = None,
+) -> None:
+    """Write PET images in Bq/mL or SUV: the normal dose, where there is one, and low ones of `drfs`.
+
+    `images` are the files that are written, in this order. Sidecars keep the keys of the input's; `unit` is
+    that of images whose sidecar does not name one. Voxels below zero stay.
+    Raises InputError for an image without uptake, in an unknown unit, or of a low dose that is not scaled to
+    the normal one.
+    """
+    sources = [normal, *lows] if normal else list(lows)
+    volumes = [_pet(path, unit) for path in sources]
+    for path, volume in zip(sources[1:], volumes[1:], strict=True) if normal else ():
+        ratio = float(volume.array.sum(dtype=float) / volumes[0].array.sum(dtype=float))
+        if not 1 / SUM_TOLERANCE < ratio < SUM_TOLERANCE:
+            raise InputError(
+                f"{path} sums to {ratio:.2g} of {normal}; scale low doses to the normal one, "
+                "by their dose reduction factor once"
+            )
+    doses = [1, *drfs] if normal else drfs
+    for path, volume, drf, image in zip(sources, volumes, doses, images, strict=True):
+        unit_key = {"Units": volume.unit} if volume.unit else {}
+        save_with_sidecar(volume, image, {**inherited(path), **unit_key, "DoseReductionFactor": drf})
+
+
+def hash_inputs(files: Iterable[str | Path], record: str | Path) -> None:
+    """Write size and SHA-256 of the files that a subject comes with."""
+    write_json(record, checksums(files))
+
+
+def _pet(path: str | Path, unit: str | None) -> Volume:
+    """Return a PET image in Bq/mL or SUV, or as it is where its unit is not known."""
+    named = inherited(path).get("Units", unit)
+    volume = Volume.load(path)
+    if not volume.array.sum(dtype=float) > 0:
+        raise InputError(f"{path} has no uptake: its voxels sum to zero or less; give the PET image there")
+    if named is None:
+        return volume
+    known, factor = pet_unit(str(named))
+    return volume.like(volume.array * np.float32(factor), known)

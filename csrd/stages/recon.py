@@ -1,0 +1,195 @@
+"""Reconstruction of one scan, by the embedded engine with its sensitivities or by an outside command."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numba
+import numpy as np
+
+from csrd.config.sections import PLACEHOLDERS, Recon
+from csrd.errors import InputError
+from csrd.io.bids import save_with_sidecar
+from csrd.io.files import header_beside
+from csrd.io.volume import Volume
+from csrd.listmode import ListMode, open_listmode
+from csrd.listmode.thin import drf_of
+from csrd.recon import embedded
+from csrd.recon import sensitivity as library
+from csrd.recon.command import run_command_engine
+from csrd.resample import resample
+from csrd.scanner.normalisation import read_efficiencies
+from csrd.scanner.petsird import scanner_in, scanner_of_scan
+
+
+@dataclass(frozen=True)
+class ScanFiles:
+    """The files of one scan; what an engine does not need may be None.
+
+    `normalisation` holds crystal efficiencies (C,) for the embedded engine and whatever the command
+    takes for the other; `sensitivity` is the subject's, computed from the rest where it is None.
+    `attenuation` False says that the body's attenuation is left uncorrected, on purpose.
+    """
+
+    listmode: Path
+    header: Path | None = None
+    mumap: Path | None = None
+    normalisation: Path | None = None
+    sensitivity: Path | None = None
+    attenuation: bool = True
+
+
+def geometric_sensitivity(
+    sensitivity: str | Path,
+    *,
+    shape: Sequence[int],
+    voxel_mm: float,
+    threads: int,
+    listmode: str | Path | None = None,
+) -> None:
+    """Write the sensitivity of a scanner without a subject in it, in mm³ (see `csrd.recon.sensitivity`).
+
+    The scanner is that of the `listmode` file, without one the HRRT.
+    """
+    _use(threads)
+    scanner = scanner_in(listmode)
+    library.geometric_sensitivity(scanner, tuple(shape), voxel_mm).save(sensitivity)
+
+
+def subject_sensitivity(
+    geometric: str | Path,
+    mumap: str | Path,
+    normalisation: str | Path,
+    sensitivity: str | Path,
+    *,
+    lines: int,
+    seed: int,
+    subject: str,
+    threads: int,
+    listmode: str | Path | None = None,
+) -> None:
+    """Write the sensitivity with the subject in the scanner, in mm³, on the grid of `geometric`."""
+    _use(threads)
+    scanner, grid = scanner_in(listmode), Volume.load(geometric)
+    efficiencies = read_efficiencies(Path(normalisation), scanner)
+    arrays = grid, _mumap_on(grid, mumap), efficiencies
+    library.subject_sensitivity(scanner, *arrays, lines, seed, subject).save(sensitivity)
+
+
+def reconstruct(
+    listmode: str | Path,
+    pet: str | Path,
+    *,
+    recon: Recon,
+    seed: int,
+    subject: str,
+    threads: int,
+    log: str | Path,
+    drf: float | None = None,
+    header: str | Path | None = None,
+    mumap: str | Path | None = None,
+    normalisation: str | Path | None = None,
+    sensitivity: str | Path | None = None,
+    attenuation: bool = True,
+) -> None:
+    """Write the image of one scan, in Bq/mL and scaled to the normal dose, and its sidecar.
+
+    The parameters are those of `ScanFiles` and of `image_of`.
+    """
+    files = (file and Path(file) for file in (listmode, header, mumap, normalisation, sensitivity))
+    scan = ScanFiles(*files, attenuation=attenuation)
+    image, sidecar = image_of(scan, recon, drf, seed, subject, threads, log)
+    save_with_sidecar(image, pet, sidecar)
+
+
+def image_of(
+    files: ScanFiles,
+    recon: Recon,
+    drf: float | None,
+    seed: int,
+    subject: str,
+    threads: int,
+    log: str | Path,
+) -> tuple[Volume, dict]:
+    """Return the image, scaled for `drf` exactly once, and its sidecar, by the engine of the settings.
+
+    `drf` is the header's where it is None. `log` takes what an outside command prints. Raises InputError
+    where a file is missing or unusable, or where the command fails.
+    """
+    if recon.engine == "embedded":
+        _use(threads)
+        return _embedded(files, recon, drf, seed, subject)
+    listmode = open_listmode(files.listmode)
+    drf = _dose(drf, listmode)
+    inputs = {name: path for name, path in asdict(files).items() if name in PLACEHOLDERS}
+    inputs |= {"listmode": listmode.path, "header": files.header or _header(files.listmode, listmode.path)}
+    pet = run_command_engine(recon.command, inputs, recon.matrix, recon.voxel_mm, drf, threads, Path(log))
+    scaled = "the command" if recon.command.scales_dose == "engine" else "CSR-D, once, after the command"
+    return pet, {
+        "Units": "Bq/mL",
+        "ReconMethodName": recon.command.run,
+        "DoseReductionFactor": drf,
+        "DoseScaling": f"scaled to the normal dose by {scaled}",
+    }
+
+
+def _embedded(
+    files: ScanFiles, recon: Recon, drf: float | None, seed: int, subject: str
+) -> tuple[Volume, dict]:
+    listmode = open_listmode(files.listmode)
+    drf = _dose(drf, listmode)
+    embedded.check_header(listmode, drf)  # before a minute goes into sensitivities
+    if files.attenuation and files.mumap is None:
+        raise InputError(
+            "the embedded engine corrects for attenuation; give a μ-map (1/cm), or say --no-attenuation"
+        )
+    scanner = scanner_of_scan(listmode)
+    efficiencies = read_efficiencies(files.normalisation, scanner)
+    mumap = files.mumap if files.attenuation else None
+    if files.sensitivity is not None:
+        grid = Volume.load(files.sensitivity)
+    else:
+        grid = _as_saved(library.geometric_sensitivity(scanner, recon.matrix, recon.voxel_mm))
+        of_subject = _mumap_on(grid, mumap), efficiencies, recon.subject_lines, seed, subject
+        grid = _as_saved(library.subject_sensitivity(scanner, grid, *of_subject))
+    arrays = _mumap_on(grid, mumap), efficiencies, grid, scanner
+    pet, sidecar = embedded.reconstruct(listmode, *arrays, recon, drf, seed, subject)
+    if not files.attenuation:
+        sidecar["AttenuationCorrection"] = "none: no μ-map, so the middle of the body is too low"
+    if files.normalisation is None and scanner.efficiencies is not None:
+        lines = "" if scanner.measured_factors is None else " and of pairs of modules"
+        sidecar["NormalisationCorrection"] = f"efficiencies of crystals{lines} in the list-mode file"
+    elif files.normalisation is None:
+        sidecar["NormalisationCorrection"] = "none: all crystals taken as perfect, so the scale is relative"
+    return pet, sidecar
+
+
+def _header(given: Path, data: Path) -> Path | None:
+    """Return the header of list-mode that was given by its header's path or its data's, if it has one."""
+    return header_beside(data) or (given if given != data else None)
+
+
+def _dose(drf: float | None, listmode: ListMode) -> float:
+    """Return the dose reduction factor that is given, else the header's; a whole one as int."""
+    drf = float(drf or drf_of(listmode))
+    return int(drf) if drf.is_integer() else drf
+
+
+def _mumap_on(grid: Volume, path: str | Path | None) -> Volume:
+    """Return the μ-map in 1/cm on a grid; without one 0 everywhere."""
+    if path:
+        return resample(Volume.load(path, unit="1/cm"), grid)
+    return grid.like(np.zeros(grid.shape, np.float32), "1/cm")
+
+
+def _as_saved(volume: Volume) -> Volume:
+    """Return a volume as it comes back from its file: what is computed at once equals what stages pass on."""
+    with TemporaryDirectory(prefix="csrd-") as folder:
+        volume.save(Path(folder, "volume.nii.gz"))
+        return Volume.load(Path(folder, "volume.nii.gz"))
+
+
+def _use(threads: int) -> None:
+    """Have numba compute in so many threads, or in as many as there are cores."""
+    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))

@@ -1,0 +1,130 @@
+"""Simulation of a virtual subject: its anatomy, MR and uptake, and its scan by the virtual scanner."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from csrd.errors import naming
+from csrd.io.files import whole_file, write_json
+from csrd.io.volume import Volume
+from csrd.listmode import WRITERS, ListMode
+from csrd.listmode.hrrt import Segment
+from csrd.scanner.geometry import Scanner, hrrt
+from csrd.virtual import tracer as tracers
+from csrd.virtual.acquire import Acquisition, acquire, crystal_efficiencies
+from csrd.virtual.anatomy import make_anatomy
+from csrd.virtual.mr import simulate_mr
+from csrd.virtual.tracer import read_tracer
+
+Writer = Callable[[str | Path, Iterator[Segment]], None]
+
+
+def simulate_anatomy(
+    tracer: str | Path,
+    facts: Mapping[str, float | str],
+    *,
+    mr: str | Path,
+    mumap: str | Path,
+    facts_out: str | Path,
+    activity: str | Path,
+    labels: str | Path,
+    brainmask: str | Path,
+    mr_to_pet: str | Path,
+    start_s: float,
+    voxel_mm: float,
+    seed: int,
+    subject: str,
+    t1w: str | Path | None = None,
+) -> None:
+    """Write one subject's images as a study would have them, and the ground truth.
+
+    `tracer` is the table of uptake by region, `facts` are tracer, weight and injected activity; with a `t1w`
+    the brain is the one in that skull-stripped image. `start_s` is the scan's start after the injection.
+    Raises InputError for an unusable `tracer` or `t1w`.
+    """
+    brain = Volume.load(t1w, unit="arbitrary") if t1w else None
+    with naming(t1w or "the packaged template"):
+        anatomy = make_anatomy(seed, subject, voxel_mm, t1w=brain)
+    image, matrix = simulate_mr(anatomy, seed, subject)
+    uptake = read_tracer(tracer)
+    person = facts["injected_MBq"], facts["weight_kg"], start_s
+    pet, spots = tracers.activity(anatomy, uptake, seed, subject, *person)
+
+    image.save(mr)
+    anatomy.mumap.save(mumap)
+    pet.save(activity)
+    anatomy.labels.save(labels)
+    anatomy.brain.save(brainmask)
+    write_json(mr_to_pet, {"matrix": matrix.tolist(), "spots": [asdict(spot) for spot in spots]})
+    decay = 2 ** (-start_s / uptake.half_life_s)
+    write_json(facts_out, {**facts, "activity_MBq": facts["injected_MBq"] * decay})
+
+
+def simulate_scan(
+    tracer: str | Path,
+    activity: str | Path,
+    mumap: str | Path,
+    *,
+    listmode: str | Path,
+    normalisation: str | Path,
+    duration_s: float,
+    randoms_fraction: float,
+    seed: int,
+    subject: str,
+    threads: int = 1,
+) -> dict[str, int]:
+    """Write the list-mode of a scan by the virtual HRRT, and its crystal efficiencies; return the counts.
+
+    `activity` is in Bq/mL at the scan's start, `mumap` in 1/cm. The files are the same for any number of
+    threads.
+    """
+    isotope, scanner = read_tracer(tracer), hrrt()
+    efficiencies = crystal_efficiencies(scanner, seed, subject)
+    acquisition = Acquisition(duration_s, isotope.half_life_s, isotope.branching, randoms_fraction)
+    images = Volume.load(activity), Volume.load(mumap)
+    counts = write_scan(listmode, *images, efficiencies, scanner, acquisition, seed, subject, threads)
+    with whole_file(normalisation) as temporary:
+        np.save(temporary, efficiencies)
+    return counts
+
+
+def write_scan(
+    path: str | Path,
+    activity: Volume,
+    mumap: Volume,
+    efficiencies: np.ndarray,
+    scanner: Scanner,
+    acquisition: Acquisition,
+    seed: int,
+    subject: str,
+    threads: int = 1,
+    header: Mapping[str, str] | None = None,
+    write: Writer | None = None,
+) -> dict[str, int]:
+    """Write the list-mode of a virtual scan (see `csrd.virtual.acquire.acquire`); return the counts.
+
+    The format is the one of the scanner's name, unless `write` writes the segments; `header` adds or replaces
+    keys of its header.
+    """
+    counts: Counter[str] = Counter(trues=0, random_prompts=0, delayeds=0)
+    segments = acquire(activity, mumap, efficiencies, scanner, acquisition, seed, subject, threads, counts)
+    if write is not None:
+        write(path, segments)
+    else:
+        listmode, write_format = WRITERS[scanner.name]
+        write_format(path, segments, _header(acquisition, listmode) | dict(header or {}))
+    return {**counts, "prompts": counts["trues"] + counts["random_prompts"]}
+
+
+def _header(acquisition: Acquisition, listmode: type[ListMode]) -> dict[str, str]:
+    """Return the timing under the keys of a format's header."""
+    keys = listmode.timing_keys
+    return {
+        keys.duration_s: f"{acquisition.duration_s:.12g}",
+        keys.half_life_s: f"{acquisition.half_life_s:g}",
+        keys.branching: f"{acquisition.branching:g}",
+        keys.dead_time: "1.0",
+    }

@@ -2,11 +2,12 @@
 
     python benchmarks/gpu OUT [--phases right fast useful] [--minutes 8] [--device cpu --tiny]
 
-The machine may be bare: torch, triton, numpy, scipy, safetensors, numba and numba-cuda are enough, and nothing
-is downloaded. OUT/gpu.json holds the card, the commit, the date and each phase's figures; OUT/weights-*.safetensors
-and OUT/history.jsonl are what a training leaves. A phase that reaches its time limit is ended, and what it had
-measured stands in the JSON; a second call adds to it. `--device cpu --tiny` does the same on a CPU at sizes that
-take seconds, with CUDA kernels in numba's simulator. numba-cuda of some machines needs numpy < 2.5: bring a wheel.
+The machine may be bare: torch, triton, numpy, scipy, safetensors, numba and numba-cuda are enough, and
+nothing is downloaded. OUT/gpu.json holds the card, the commit, the date and each phase's figures;
+OUT/weights-*.safetensors and OUT/history.jsonl are what a training leaves (see home.py). A phase that
+reaches its limit is ended, and what it had measured stands in the JSON; a second call adds to it. With
+`--device cpu --tiny` the same runs on a CPU at sizes that take seconds, CUDA kernels in numba's simulator.
+Some versions of numba-cuda need numpy < 2.5: bring a wheel.
 """
 
 import argparse

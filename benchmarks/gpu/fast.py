@@ -98,7 +98,7 @@ def projectors(shape: tuple, voxel_mm: float, lines: int, device: str) -> dict:
 
 
 def passes(shape: tuple, voxel_mm: float, events: int, device: str) -> dict:
-    """Return million event passes a second: OSEM with its blur on the card, its kernel there and on the CPU."""
+    """Return million event passes a second: OSEM with its blur, its kernel on the card and on the CPU."""
     scanner, rng = hrrt(), np.random.default_rng(0)
     crystals = random_lines(rng, events, scanner).astype(np.uint32)
     crystals = crystals[scanner.neighbours_first(crystals)]

@@ -1,11 +1,5 @@
-"""Scans in a network's units, in one compressed file that travels to a machine which lacks the project's packages.
+"""Scans in a network's units, in one compressed file: it travels to a machine that cannot read images."""
 
-    python benchmarks/gpu/pack.py OUT.npz [--config config/config.yaml]
-
-Packs the aligned training and validation pairs of a finished (or aligned) cohort for the preset `default`.
-"""
-
-import argparse
 import json
 from pathlib import Path
 
@@ -16,13 +10,25 @@ from csrd.train.patches import Scan
 
 
 def write_pack(path: Path, scans: list[tuple[Scan, np.ndarray, str]]) -> None:
-    """Write scans, each with its head mask (X, Y, Z) and its split, in half precision."""
+    """Write scans, each with its head mask (X, Y, Z) and its split, in half precision.
+
+    The doses of a subject share the normal dose, the other inputs and the mask, which are written once.
+    """
     content, facts = {}, []
     for i, (scan, mask, split) in enumerate(scans):
-        content[f"inputs{i}"] = scan.inputs.numpy().astype(np.float16)
-        content[f"target{i}"] = scan.target.numpy().astype(np.float16)
-        content[f"mask{i}"] = np.packbits(mask)
-        facts.append({"dose": scan.dose, "unit": scan.unit, "subject": scan.subject, "split": split})
+        low, *others = scan.inputs
+        content[f"low{i}"] = low.numpy().astype(np.float16)
+        shared = len(facts)  # the number of the scan whose shared parts are this one's too
+        for j, other in enumerate(facts):
+            if other["subject"] == scan.subject and other["shared"] == j:
+                shared = j
+        if shared == i:
+            normal = low - scan.unit * scan.target[0]
+            content[f"normal{i}"] = normal.numpy().astype(np.float16)
+            content[f"others{i}"] = np.stack([other.numpy() for other in others]).astype(np.float16)
+            content[f"mask{i}"] = np.packbits(mask)
+        named = {name: getattr(scan, name) for name in ("dose", "unit", "subject")}
+        facts.append({**named, "split": split, "shared": shared})
     np.savez_compressed(path, facts=json.dumps(facts), **content)
 
 
@@ -31,26 +37,12 @@ def read_pack(path: Path, device: torch.device) -> list[tuple[Scan, torch.Tensor
     with np.load(path) as content:
         found = []
         for i, facts in enumerate(json.loads(str(content["facts"]))):
-            inputs, target = (
-                torch.from_numpy(content[f"{name}{i}"]).float() for name in ("inputs", "target")
+            split, shared = facts.pop("split"), facts.pop("shared")
+            low, normal, others = (
+                torch.from_numpy(content[name]).float()
+                for name in (f"low{i}", f"normal{shared}", f"others{shared}")
             )
-            mask = np.unpackbits(content[f"mask{i}"], count=target.numel()).reshape(target.shape[1:])
-            split = facts.pop("split")
-            scan = Scan(inputs, target, **facts).to(device)
-            found.append((scan, torch.from_numpy(mask.astype(bool)).to(device), split))
+            mask = np.unpackbits(content[f"mask{shared}"], count=low.numel()).reshape(low.shape).astype(bool)
+            inputs, target = torch.cat([low[None], others]), ((low - normal) / facts["unit"])[None]
+            found.append((Scan(inputs, target, **facts).to(device), torch.from_numpy(mask).to(device), split))
     return found
-
-
-def main() -> None:
-
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--config", type=Path, default=Path("config/config.yaml"))
-    given = parser.parse_args()
-    raise NotImplementedError
-
-
-if __name__ == "__main__":
-    main()

@@ -123,8 +123,9 @@ def steps_in(given, started: float, task: "Task", patches, preset, context) -> d
     with tempfile.TemporaryDirectory() as folder:
         for steps in (WARM, TIMED):
             begun = time.monotonic()
-            (Path(folder) / str(steps)).mkdir()
-            train(timed, patches, preset.plan(steps), StateFolder(Path(folder) / str(steps)), precision=context,
+            state = StateFolder(Path(folder) / str(steps))
+            state.path.mkdir()
+            train(timed, patches, preset.plan(steps), state, precision=context,
                   progress=lambda steps: steps, save_every_s=1e9)  # fmt: skip
             per_step = (time.monotonic() - begun) / steps
     task.network.load_state_dict(before)

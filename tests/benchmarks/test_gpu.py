@@ -90,7 +90,7 @@ def test_a_phase_ends_at_its_limit_and_keeps_what_it_measured(tmp_path, bare):
 
 def test_a_training_leaves_weights_that_load(tmp_path, bare, modules):
     from networks import PRESETS
-    from pack import write_pack
+    from pack import read_pack, write_pack
     from safetensors.torch import load_file
 
     rng = torch.Generator().manual_seed(0)
@@ -100,6 +100,12 @@ def test_a_training_leaves_weights_that_load(tmp_path, bare, modules):
         for i, split in enumerate(("train", "validation"))
     ]  # fmt: skip
     write_pack(tmp_path / "pack.npz", scans)
+    for (scan, mask, split), (again, kept, same) in zip(
+        scans, read_pack(tmp_path / "pack.npz", torch.device("cpu")), strict=True
+    ):
+        assert torch.allclose(again.inputs, scan.inputs, atol=1e-3)
+        assert torch.allclose(again.target, scan.target, atol=2e-2)  # half precision over the unit
+        assert (kept.numpy() == mask).all() and split == same
     found = run(tmp_path, bare, "--phases", "useful", "--pack", tmp_path / "pack.npz", "--preset", "default")
     assert found.returncode == 0, found.stderr + found.stdout
     card = json.loads((tmp_path / "gpu.json").read_text())["useful"]["training"]
@@ -109,6 +115,33 @@ def test_a_training_leaves_weights_that_load(tmp_path, bare, modules):
     for file in card["files"]:
         weights |= load_file(tmp_path / file)
     network.load_state_dict(weights)
+
+
+def test_what_comes_back_is_a_model(tmp_path, modules):
+    import home
+    import useful
+    from networks import PRESETS
+
+    from csrd.methods import method
+
+    settings = load({}).csrd
+    calibration = {"residual_sd": {"intercept": -2.0, "slope": 0.5},
+                   "dose_from_noise": {"intercept": 5.0, "slope": 2.0}}  # fmt: skip
+    facts = {
+        "method": "csrd",
+        "seed": 1,
+        "settings": settings.model_dump(mode="json"),
+        "calibration": calibration,
+    }
+    (tmp_path / "pack.json").write_text(json.dumps(facts))
+    network = PRESETS["default"].build()
+    files = useful.write_parts(tmp_path, network.state_dict())
+    trained = {"files": files, "parameters": 1, "counters": {}, "ema_std": 0.1, "validation": {}, "steps": 7}
+    (tmp_path / "gpu.json").write_text(json.dumps({"commit": "abc", "useful": {"training": trained}}))
+    (tmp_path / "history.jsonl").write_text("")
+    home.unpack(tmp_path, tmp_path / "model", tmp_path / "pack.npz")
+    loaded = method("csrd").load(tmp_path / "model")
+    assert (loaded.network.conv_in.weight == network.conv_in.weight).all()
 
 
 def test_weights_larger_than_a_file_are_split_and_lose_nothing(tmp_path, modules, monkeypatch):

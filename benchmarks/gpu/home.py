@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def pack(results: Path, out: Path, config: Path, key: str) -> None:
-    """Write the aligned pairs in a method's units to `out`, its settings and calibration beside it as JSON."""
+    """Write the aligned pairs in a method's units; its settings and calibration beside them as JSON."""
     settings = load(yaml.safe_load(config.read_text()))
     splits = {one.id: one.split for one in cohort.subjects(settings) if one.split in SPLITS}
     found = aligned_pairs(results / "derivatives" / "csrd", splits, settings.train_drfs)

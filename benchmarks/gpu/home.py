@@ -20,6 +20,7 @@ from csrd.io.files import read_json, sha256, write_json
 from csrd.methods import method as method_of
 from csrd.methods.base import MODEL_FILE
 from csrd.methods.learned import HISTORY_FILE, WEIGHTS_FILE
+from csrd.methods.learned.fitting import canonical
 from csrd.stages.fit import aligned_pairs
 from csrd.train.checkpoint import load_weights, save_weights
 
@@ -52,7 +53,7 @@ def pack(results: Path, out: Path, config: Path, key: str) -> None:
     settings = load(yaml.safe_load(config.read_text()))
     splits = {one.id: one.split for one in cohort.subjects(settings) if one.split in SPLITS}
     found = aligned_pairs(results / "derivatives" / "csrd", splits, settings.train_drfs)
-    pairs = [pair.load() for pair in found]
+    pairs = [canonical(pair.load()) for pair in found]
     kind, block = method_of(key), settings.of_method(key)
     calibration = kind.calibrated([pair for pair in pairs if pair.split == "train"], block)
     method = kind(block, calibration, settings.seed)

@@ -43,7 +43,7 @@ def fit(
     Raises InputError where there is no training pair, or voxels of different sizes.
     """
     torch.set_num_threads(context.threads)
-    pairs = [_canonical(pair.load()) for pair in pairs]
+    pairs = [canonical(pair.load()) for pair in pairs]
     training, validation = ([p for p in pairs if p.split == split] for split in ("train", "validation"))
     if not training:
         raise InputError(f"there is no training subject to fit {kind.key} on; set cohort.train to 1 or more")
@@ -169,7 +169,7 @@ def _fill(parameters: dict[str, nn.Parameter], weights: dict[str, Tensor]) -> No
         parameter.copy_(weights[name])
 
 
-def _canonical(pair: TrainingPair) -> TrainingPair:
+def canonical(pair: TrainingPair) -> TrainingPair:
     """Return a pair whose axes run to right, anterior, superior, as networks and their mirrors need them."""
     mr = None if pair.mr is None else pair.mr.canonical()
     low, normal, mask = (image.canonical() for image in (pair.low, pair.normal, pair.mask))

@@ -1,16 +1,5 @@
-"""Show the size of the errors on one subject beside the spread that each method gave."""
+"""Draw the errors' size on one subject beside the predicted standard deviations."""
 
-from csrd.errors import plain_errors
+from csrd.jobs.rule import run
 
-with plain_errors(snakemake.log[0]):
-    from csrd.report.figures import uncertainty
-
-    given, methods = snakemake.input, snakemake.params.methods
-    uncertainty(
-        snakemake.output.figure,
-        given.reference,
-        given.mask,
-        dict(zip(methods, given.images, strict=True)),
-        dict(zip(methods, given.spreads, strict=True)),
-        drf=int(snakemake.wildcards.drf),
-    )
+run(snakemake, "csrd.stages.report.errors")

@@ -66,6 +66,8 @@ def test_thin_equals_the_library(listmode, tmp_path):
             ["recon", "none.l64", "x.nii.gz"],
             "csrd: none.l64 does not exist",
         ),
+        (["recon", "none.l64", "."], "csrd: the output is .; name it with .nii.gz or .nii"),
+        (["info", "."], "csrd: . is not a file; give the list-mode file or its header"),
         (["align", "none.nii.gz", "x", "--low", "four"], "csrd: --low is 'four'"),
         (["train", "tvv", "x", "y", "--subject", "sub-01"], "csrd: tvv is no method (did you mean tv?)"),
         (["train", "tv", "x", "y", "--subject", "sub-01"], "csrd: x/sub-01/pet has 0 files"),

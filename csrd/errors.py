@@ -17,7 +17,7 @@ class InputError(ValueError):
 
 
 def notice(text: str) -> str:
-    """Warn of what was settled about an input by the logger ``csrd``; return the text, for the sidecar.
+    """Warn of an assumption about an input by the logger ``csrd``; return the text, for the sidecar.
 
     Without a handler of the application's it goes to stderr as it is.
     """

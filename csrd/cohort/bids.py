@@ -107,18 +107,18 @@ def _dose(path: Path) -> int:
 
     Raises InputError where they differ, or where the sidecar's is no whole number of 1 or more.
     """
-    said, named = inherited(path).get("DoseReductionFactor"), dose_of(path)
-    if said is None:
+    stated, named = inherited(path).get("DoseReductionFactor"), dose_of(path)
+    if stated is None:
         return named or 1
-    if isinstance(said, bool) or said not in range(1, 10_000):
+    if isinstance(stated, bool) or stated not in range(1, 10_000):
         raise InputError(
-            f"{path} has DoseReductionFactor {said!r} in its sidecar; write a whole number from 1 on"
+            f"{path} has DoseReductionFactor {stated!r} in its sidecar; write a whole number from 1 on"
         )
-    if named not in (None, said):
+    if named not in (None, stated):
         raise InputError(
-            f"{path} has DoseReductionFactor {said} in its sidecar, but {named} in its name; correct one"
+            f"{path} has DoseReductionFactor {stated} in its sidecar, but {named} in its name; correct one"
         )
-    return int(said)
+    return int(stated)
 
 
 def _tracer(found: dict[str, list[Path]], sidecar: dict) -> str:

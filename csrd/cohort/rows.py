@@ -149,12 +149,12 @@ def _wrong_doses(row: Row, folder: Path) -> Iterator[str]:
     """Yield which images have another dose reduction factor by their sidecar than by their column."""
     for column, path in _images(row).items():
         try:
-            said = inherited(folder / path).get("DoseReductionFactor")
+            stated = inherited(folder / path).get("DoseReductionFactor")
         except InputError:
-            continue  # told with the units
+            continue  # reported with the units
         drf = int(match[1]) if (match := LOW_DOSE.fullmatch(column)) else 1
-        if said not in (None, drf):
-            yield f"{column} has DoseReductionFactor {said!r} in its sidecar; correct the one that is wrong"
+        if stated not in (None, drf):
+            yield f"{column} has DoseReductionFactor {stated!r} in its sidecar; correct the one that is wrong"
 
 
 def _unreadable(row: Row, folder: Path) -> Iterator[str]:

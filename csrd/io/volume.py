@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 UNIT_PREFIX = "unit: "
 NOTES_KEY = "InputNotes"
-"""Of sidecars: what was settled about an input that its file leaves open or contradicts."""
+"""Key of sidecars: assumptions about an input whose file leaves something open or contradicts itself."""
 MAX_VOXELS = 2**29
 """Of an image in a file: a whole head at 0.35 mm. A compressed file of a few kB could promise terabytes."""
 
@@ -106,7 +106,7 @@ class Volume:
         """Return the image in a NIfTI file as float32 (labels and masks as stored), scaled by its slope.
 
         Takes 3D, and 4D with one frame. The unit is `unit`, else what `save` noted in the header. What the
-        header leaves open is settled as `places.place_of` says, with a notice.
+        header leaves open is assumed as in `places.place_of`, with a warning.
         Raises InputError for a missing or damaged file, several frames, non-finite voxels, colours, complex
         numbers, a scale that is no number, or a place or unit that contradict themselves; MemoryError for an
         image that the memory cannot hold.

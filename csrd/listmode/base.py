@@ -34,7 +34,7 @@ class Survey:
     """What one pass over a file finds: counts (KINDS,) int64 by kind, and the seconds that the data cover.
 
     Time tags are `interval_ms` apart by header or format, `step_ms` by their own clock (None: not known).
-    `notes` say where the data are less than the file promises.
+    `notes` are where the data are less than the header describes.
     """
 
     counts: np.ndarray

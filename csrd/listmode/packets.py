@@ -18,7 +18,7 @@ from csrd.listmode.words import CHUNK_WORDS, WORD_BYTES, chunk_count, whole_word
 from csrd.progress import progress
 
 SHOW_PROGRESS_WORDS = 1 << 26  # 256 MiB: below it one is done before a bar is read
-FEWEST_STEPS = 8  # between time tags, for their median to be told from damage
+FEWEST_STEPS = 8  # between time tags, for a median that damage does not change
 END_WORDS = 1 << 14  # at a file's ends, in which its first and last time tags are looked for
 
 
@@ -89,7 +89,7 @@ class PacketListMode(ListMode):
         return seen.survey()
 
     def notes(self, counts: np.ndarray) -> Iterator[str]:
-        """Yield where the file holds less than it promises."""
+        """Yield a note on each way in which the file holds less than its header describes."""
         if counts[SKIPPED] > AGREE * (words := whole_words(self.path)):
             part = counts[SKIPPED] / words
             yield f"{self.path} has {part:.0%} of its words in no valid packet: they are left out"

@@ -167,7 +167,7 @@ class PetlinkListMode(PacketListMode):
         return (words[words >> 29 == TIME_KIND >> 29] & MS_MASK).astype(np.int64)
 
     def notes(self, counts: np.ndarray) -> Iterator[str]:
-        """Yield where the file holds less than it promises: its header may count its words."""
+        """Yield the notes of `PacketListMode.notes`, and one where the header counts other words."""
         yield from super().notes(counts)
         said, words = self.header.get("total listmode word counts", "").strip(), int(counts.sum())
         if said.isdigit() and int(said) != words:

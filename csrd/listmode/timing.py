@@ -1,4 +1,4 @@
-"""How long a scan lasted and how its nuclide decays: what header and data say, held against each other."""
+"""How long a scan lasted and how its nuclide decays: header and data compared."""
 
 import math
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ NUCLIDE_KEYS = ("isotope name", "isotope", "radionuclide", "Dose type")
 class Timing:
     """What turns decays at the scan's start into counts: times in s, branching ratio, live fraction.
 
-    `notes` say what was settled where header and data differ, or are silent.
+    `notes` are the assumptions where header and data differ, or are silent.
     """
 
     duration_s: float
@@ -33,9 +33,9 @@ class Timing:
 
         Raises InputError for a number that is missing or not positive, or a nuclide with another's half-life.
         """
-        keys, said_s = listmode.timing_keys, _said_duration(listmode)
+        keys, header_s = listmode.timing_keys, _header_duration(listmode)
         half_life_s, branching = _positive(listmode, keys.half_life_s), _positive(listmode, keys.branching)
-        notes = _held_against_nuclide(listmode, half_life_s, branching)
+        notes = _check_nuclide(listmode, half_life_s, branching)
         dead_time = _positive(listmode, keys.dead_time, default="1")
         if dead_time < 1:
             raise InputError(
@@ -44,17 +44,17 @@ class Timing:
             )
         if keys.dead_time not in listmode.header:
             notes.append(f"{listmode.path} has no dead time correction factor: it is taken as 1")
-        duration_s = math.nan if said_s is None else said_s
+        duration_s = math.nan if header_s is None else header_s
         return cls(duration_s, half_life_s, branching, 1 / dead_time, tuple(notes))
 
     def over(self, survey: "Survey", listmode: "ListMode") -> "Timing":
-        """Return the timing of a file whose data are those of a survey; there is a notice of each note.
+        """Return the timing of a file whose data are those of a survey; each note is a warning.
 
         Raises InputError where the data last no time, or at another interval of time tags than the header's.
         """
         duration_s, notes = duration_of(listmode, survey)
-        told = tuple(notice(note) for note in (*notes, *self.notes))
-        return replace(self, duration_s=duration_s, notes=told)
+        warned = tuple(notice(note) for note in (*notes, *self.notes))
+        return replace(self, duration_s=duration_s, notes=warned)
 
     @property
     def effective_s(self) -> float:
@@ -64,34 +64,34 @@ class Timing:
 
 
 def duration_of(listmode: "ListMode", survey: "Survey") -> tuple[float, list[str]]:
-    """Return the seconds that a file's events were measured in, and notes on what was settled.
+    """Return the seconds that a file's events were measured in, and notes on assumptions.
 
     They are those that its time tags or time blocks cover, whatever the header says.
     Raises InputError where there are none, or where the tags' own clock contradicts their interval.
     """
     path, covered_s, notes = listmode.path, survey.covered_s, list(survey.notes)
-    said_s = _said_duration(listmode)
+    header_s = _header_duration(listmode)
     if survey.step_ms and abs(survey.step_ms / survey.interval_ms - 1) > AGREE:
         raise InputError(
             f"the time tags of {path} are {survey.step_ms:g} ms apart by their own clock, but "
             f"{survey.interval_ms:g} ms by its header or format; correct the interval there"
         )
     if not 0 < covered_s < math.inf:
-        if said_s is None:
+        if header_s is None:
             raise InputError(f"{path} has no events that last; check that the scan was run")
-        return said_s, [*notes, f"{path} has no time tags: the {said_s:g} s of its header are taken"]
-    if said_s is not None and abs(covered_s / said_s - 1) <= AGREE:
-        return said_s, notes
-    if said_s is not None:
-        text = f"the header of {path} says {said_s:g} s, but its time tags cover {covered_s:g} s"
+        return header_s, [*notes, f"{path} has no time tags: the {header_s:g} s of its header are taken"]
+    if header_s is not None and abs(covered_s / header_s - 1) <= AGREE:
+        return header_s, notes
+    if header_s is not None:
+        text = f"the header of {path} says {header_s:g} s, but its time tags cover {covered_s:g} s"
         notes.append(f"{text}: the tags are taken")
     elif listmode.timing_keys.duration_s:
         notes.append(f"the header of {path} says no duration: the {covered_s:g} s of its time tags are taken")
     return covered_s, notes
 
 
-def _said_duration(listmode: "ListMode") -> float | None:
-    """Return the duration in the header, the sum of its frames' where it is given by frame; None: none is."""
+def _header_duration(listmode: "ListMode") -> float | None:
+    """Return the duration in the header, the sum of its frames' where it is there by frame; None: none is."""
     key = listmode.timing_keys.duration_s
     if key is None:
         return None
@@ -103,7 +103,7 @@ def _said_duration(listmode: "ListMode") -> float | None:
     return total_s or None
 
 
-def _held_against_nuclide(listmode: "ListMode", half_life_s: float, branching: float) -> list[str]:
+def _check_nuclide(listmode: "ListMode", half_life_s: float, branching: float) -> list[str]:
     """Return a note where the branching is not that of the named nuclide; refuse another half-life."""
     texts = (listmode.header.get(key, "") for key in NUCLIDE_KEYS)
     name = next((name for text in texts if (name := nuclide_named(text))), None)

@@ -146,7 +146,7 @@ def _known(facts: Mapping[str, object]) -> dict[str, object]:
 
 
 def _noted(volume: Volume) -> dict[str, object]:
-    """Return the sidecar key of what was settled when a volume was read."""
+    """Return the sidecar key of the assumptions about a volume that was read."""
     return {NOTES_KEY: list(volume.notes)} if volume.notes else {}
 
 

@@ -106,12 +106,12 @@ def import_images(
 
 
 def _noted(volume: Volume) -> dict[str, object]:
-    """Return the sidecar key of what was settled when a volume was read."""
+    """Return the sidecar key of the assumptions about a volume that was read."""
     return {NOTES_KEY: list(volume.notes)} if volume.notes else {}
 
 
 def _save(volume: Volume, path: str | Path) -> None:
-    """Write an image, and beside it what was settled when it was read, if anything."""
+    """Write an image, and beside it the assumptions about its source, if any."""
     if volume.notes:
         save_with_sidecar(volume, path, _noted(volume))
     else:

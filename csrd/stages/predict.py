@@ -187,20 +187,20 @@ def _opened_mr(mr: Source | None) -> Image | None:
 
 
 def _dose_of(pet: Image, drf: float | None) -> tuple[float | None, list[str]]:
-    """Return the dose reduction factor that is given, else the sidecar's or the name's, and a note.
+    """Return the dose reduction factor that is requested, else the sidecar's or the name's, and a note.
 
     Raises InputError where sidecar and name differ.
     """
-    said, named = pet.sidecar.get("DoseReductionFactor"), pet.path and dose_of(pet.path)
-    if drf is None and None not in (said, named) and said != named:
+    stated, named = pet.sidecar.get("DoseReductionFactor"), pet.path and dose_of(pet.path)
+    if drf is None and None not in (stated, named) and stated != named:
         raise InputError(
-            f"{pet.name} has the dose reduction factor {said} in its sidecar, but {named} in its name; "
+            f"{pet.name} has the dose reduction factor {stated} in its sidecar, but {named} in its name; "
             "correct one, or give --drf"
         )
-    known = named if said is None else said
+    known = named if stated is None else stated
     if drf is None or known in (None, drf):
         return (known if drf is None else drf), []
-    where = "name" if said is None else "sidecar"
+    where = "name" if stated is None else "sidecar"
     return drf, [
         notice(f"{pet.name} has a dose reduction factor of {known} by its {where}: {drf:g} is taken")
     ]

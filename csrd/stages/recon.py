@@ -191,7 +191,7 @@ def _mumap_on(grid: Volume, path: str | Path | None) -> Volume:
 
 
 def _notes_on(path: Path | None) -> list[str]:
-    """Return what was settled about an image that was read, or about the one that it was made of."""
+    """Return the assumptions about an image, and about the one that it was made of."""
     if path is None:
         return []
     return [*inherited(path).get(NOTES_KEY, ()), *Volume.grid_of(path).notes]

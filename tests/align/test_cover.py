@@ -1,4 +1,4 @@
-"""An MR of a part of the head is said or refused, by the fraction of the PET's head mask inside it."""
+"""An MR of a part of the head is refused or warned of, by the fraction of the PET's head mask inside it."""
 
 import numpy as np
 import pytest

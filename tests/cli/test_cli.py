@@ -67,6 +67,7 @@ def test_thin_equals_the_library(listmode, tmp_path):
             "csrd: none.l64 does not exist",
         ),
         (["recon", "none.l64", "."], "csrd: the output is .; name it with .nii.gz or .nii"),
+        (["evaluate", ".", ".", "--mask", "."], "csrd: . is a folder; give a NIfTI file"),
         (["info", "."], "csrd: . is not a file; give the list-mode file or its header"),
         (["align", "none.nii.gz", "x", "--low", "four"], "csrd: --low is 'four'"),
         (["train", "tvv", "x", "y", "--subject", "sub-01"], "csrd: tvv is no method (did you mean tv?)"),

@@ -101,7 +101,7 @@ def test_images_are_kept_with_what_is_known_of_them(study, tmp_path):
     assert read_json(tmp_path / "recon" / "4.json") == {"DoseReductionFactor": 4}, "no unit is made up"
 
 
-def test_what_was_settled_is_kept_beside_the_image(study, tmp_path):
+def test_assumptions_are_kept_beside_the_image(study, tmp_path):
     for name in ("pet", "t1w", "mumap"):
         image = nib.load(study / f"{name}.nii.gz")
         shifted = np.eye(4)

@@ -1,4 +1,4 @@
-"""What the headers of a DICOM series leave open, contradict or lack: read, settled aloud, or refused."""
+"""Headers of DICOM series that are incomplete or contradictory: read, assumed with a warning, or refused."""
 
 import io
 import logging
@@ -114,7 +114,7 @@ def test_every_second_slice_missing_is_told_from_the_thickness_too(tmp_path):
     assert read_series(tmp_path / "mr").volume.voxel_mm[2] == 6, "an MR may have gaps"
 
 
-def test_a_series_that_does_not_say_its_length_is_taken_aloud(tmp_path, caplog):
+def test_a_series_that_does_not_say_its_length_is_taken_with_a_warning(tmp_path, caplog):
     write_pet(tmp_path / "pet", edit=removed("NumberOfSlices"))
     assert len(read_series(tmp_path / "pet").headers) == 4
     assert "does not say how many slices it has" in caplog.text and caplog.records[0].name == "csrd"
@@ -237,7 +237,7 @@ def test_units_that_a_header_does_not_name_are_the_users(tmp_path, units, factor
         read_series(tmp_path / "pet")
     source, result = derived(tmp_path / "pet", tmp_path / "out", units=units)
     np.testing.assert_allclose(source.volume.array, values * factor, rtol=1e-6)
-    assert f"it is taken as {units}, as was said" in source.notes[0]
+    assert f"it is taken as {units}, by --units" in source.notes[0]
     assert source.facts["Units"] == source.volume.unit == result.volume.unit
     assert {header.Units for header in result.headers} == {name}
 

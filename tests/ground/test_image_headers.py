@@ -58,7 +58,7 @@ def test_sform_and_qform_that_mirror_each_other_are_refused(tmp_path):
     assert not Volume.load(path).notes, "a qform of code 0 says nothing"
 
 
-def test_sform_and_qform_that_differ_otherwise_are_settled_aloud(tmp_path, caplog):
+def test_sform_and_qform_that_differ_otherwise_are_assumed_with_a_warning(tmp_path, caplog):
     moved = AFFINE.copy()
     moved[0, 3] += 12
     volume = Volume.load(saved(tmp_path / "a.nii", qform=moved))
@@ -66,7 +66,7 @@ def test_sform_and_qform_that_differ_otherwise_are_settled_aloud(tmp_path, caplo
     assert "place its corners 5 voxels apart: the sform is taken" in volume.notes[0] == caplog.messages[0]
 
 
-def test_no_orientation_is_settled_aloud_and_analyze_refused(tmp_path):
+def test_no_orientation_is_assumed_with_a_warning_and_analyze_refused(tmp_path):
     volume = Volume.load(saved(tmp_path / "a.nii", codes=(0, 0)))
     assert (
         "has neither sform nor qform: the first axis is taken to run to the patient's left" in volume.notes[0]
@@ -171,7 +171,7 @@ def test_a_sidecar_with_a_mark_of_unicode_is_read(tmp_path):
         assert read_json(tmp_path / "a.json") == {"Units": "Bq/mL", "TracerName": "µ"}
 
 
-def test_what_was_settled_stands_in_the_sidecar(tmp_path, caplog):
+def test_assumptions_are_in_the_sidecar(tmp_path, caplog):
     low = saved(tmp_path / "low.nii.gz", sform=np.diag([1e-3, 1e-3, 1e-3, 1]) @ AFFINE, units="meter")
     write_json(tmp_path / "low.json", {"DoseReductionFactor": 6})
     write_json(tmp_path / "model" / "model.json", {"method": "lowdose"})

@@ -1,4 +1,4 @@
-"""Durations, intervals, nuclides and sizes that header and data say: agreed, settled aloud, or refused."""
+"""Durations, intervals, nuclides and sizes in header and data: equal, assumed with a warning, or refused."""
 
 import codecs
 import math
@@ -95,7 +95,7 @@ def test_no_time_tags(scan):
     assert timing.duration_s == 2 and "has no time tags: the 2 s of its header" in timing.notes[1]
 
 
-def test_an_interval_that_the_tags_own_clock_denies_is_refused(scan):
+def test_an_interval_that_the_tags_own_clock_contradicts_is_refused(scan):
     listmode = scan({"timing tagwords interval (msec)": "4", "image duration (sec)": "8"})
     with pytest.raises(InputError, match="are 1 ms apart by their own clock, but 4 ms by its header"):
         timed(listmode)

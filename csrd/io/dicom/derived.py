@@ -28,7 +28,7 @@ MAX_TEXT = 1024  # of DerivationDescription
 def check_writable(folder: str | Path, source: Series) -> None:
     """Raise InputError where a series derived from `source` cannot be written into a folder.
 
-    To be asked before anything is computed: every header is encoded, and the folder must be new or empty.
+    To be called before anything is computed: every header is encoded, and the folder must be new or empty.
     """
     folder = Path(folder)
     _refuse_full(folder)
@@ -95,8 +95,8 @@ def _derived(source: Series, volume: Volume, index: int, series_uid: str, descri
     image.SeriesInstanceUID, image.SeriesNumber = series_uid, int(header.get("SeriesNumber") or 0) + 1000
     former = str(header.get("SeriesDescription", ""))
     image.SeriesDescription = f"{former[: 63 - len(description)]} {description}".strip()[:64]
-    said = "; ".join([description, *(f"the source {note}" for note in source.notes)])
-    image.DerivationDescription = said.encode("ascii", "replace").decode()[:MAX_TEXT]
+    text = "; ".join([description, *(f"the source {note}" for note in source.notes)])
+    image.DerivationDescription = text.encode("ascii", "replace").decode()[:MAX_TEXT]
     _number(image, source, index)
     _name_unit(image, volume.unit)
     _store(image, volume.array[..., index])
@@ -107,7 +107,7 @@ def _little_endian(header: Dataset) -> Dataset:
     """Return a copy of a header, without its pixels, that can be encoded in explicit VR little endian."""
     decoded, swap = copy.deepcopy(header), not header.original_encoding[1]
 
-    def settle(dataset: Dataset, element: DataElement) -> None:  # that it is looked at decodes an element
+    def convert(dataset: Dataset, element: DataElement) -> None:  # `walk` decodes each element
         if swap and element.VR in WORD_BYTES and isinstance(element.value, bytes):
             element.value = np.frombuffer(element.value, f">u{WORD_BYTES[element.VR]}").byteswap().tobytes()
         elif swap and element.VR == "UN":
@@ -115,7 +115,7 @@ def _little_endian(header: Dataset) -> Dataset:
 
     if PIXEL_DATA in decoded:
         del decoded[PIXEL_DATA]
-    decoded.walk(settle)
+    decoded.walk(convert)
     image = Dataset()
     for element in decoded:
         image.add(element)

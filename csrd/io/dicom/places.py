@@ -10,9 +10,7 @@ from csrd.io.places import GRID_TOLERANCE
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 STRAIGHT = 1e-3  # by how much orientations may differ between slices
-UNEVEN = (
-    0.1  # of a voxel: slices further from their even places are no grid; from GRID_TOLERANCE on it is said
-)
+UNEVEN = 0.1  # of a voxel: slices further off their even places are no grid
 TILT = 0.02  # by how much of their distance slices may be shifted against each other
 GAP = 1.5  # distances, against the usual one, from which on a slice is missing between two
 
@@ -83,11 +81,13 @@ def _line(
 
 def _missing(folder: Path, slices: list[Dataset], step_mm: float, allow_incomplete: bool) -> list[str]:
     """Return a note where slices are missing, or may be; raise InputError where they may not."""
-    said = {int(count) for header in slices if (count := header.get("NumberOfSlices"))}
+    stated = {int(count) for header in slices if (count := header.get("NumberOfSlices"))}
     thick_mm = _thickness(slices[0])
     wrong = []
-    if said and said != {len(slices)}:
-        wrong.append(f"has {len(slices)} slices, but its headers say {' and '.join(map(str, sorted(said)))}")
+    if stated and stated != {len(slices)}:
+        wrong.append(
+            f"has {len(slices)} slices, but its headers say {' and '.join(map(str, sorted(stated)))}"
+        )
     if thick_mm and step_mm >= GAP * thick_mm:
         wrong.append(f"has slices {step_mm:g} mm apart, but its headers say {thick_mm:g} mm")
     if wrong and not allow_incomplete:
@@ -96,15 +96,15 @@ def _missing(folder: Path, slices: list[Dataset], step_mm: float, allow_incomple
         )
     if wrong:
         return [f"{text}: it is taken as it is" for text in wrong]
-    if not said and slices[0].Modality == "PT":
+    if not stated and slices[0].Modality == "PT":
         return ["does not say how many slices it has (NumberOfSlices): it is taken as complete"]
     return []
 
 
 def _thickness(header: Dataset) -> float | None:
-    """Return by how much slices are said to lie apart in mm, where it is said.
+    """Return the distance between slices in the header, in mm, where it has one.
 
-    Of MR the thickness alone does not say it: there may be gaps on purpose.
+    Of MR the thickness alone is no distance: there may be gaps on purpose.
     """
     spacing, thickness = (
         abs(float(header.get(name) or 0)) for name in ("SpacingBetweenSlices", "SliceThickness")

@@ -1,4 +1,4 @@
-"""A folder's series of single-frame images: its files, its volume, and what was settled about it."""
+"""A folder's series of single-frame images: its files, its volume, and the assumptions about it."""
 
 import struct
 import warnings
@@ -37,7 +37,7 @@ SYNTAXES = {  # of a file that does not say: by (implicit VR, little endian)
 class Series:
     """A series: its volume (columns, rows, slices), the slices' headers in the volume's order, its facts.
 
-    `notes` say what was settled about it, as the volume's do, but without the folder's name.
+    `notes` are the assumptions about it, as the volume's, but without the folder's name.
     """
 
     volume: Volume
@@ -85,8 +85,8 @@ def _series(folder: Path, slices: list[Dataset], units: str | None, allow_incomp
         raise InputError(f"{folder} has voxels that are not finite; check its rescale slopes")
     facts, more = facts_of(slices, scale.unit)
     notes = (*notes, *scale.notes, *more)
-    told = tuple(notice(f"{folder} {note}") for note in notes)
-    return Series(Volume(array, affine, scale.unit, told), tuple(slices), facts, notes)
+    warned = tuple(notice(f"{folder} {note}") for note in notes)
+    return Series(Volume(array, affine, scale.unit, warned), tuple(slices), facts, notes)
 
 
 def _slices(folder: Path) -> list[Dataset]:

@@ -18,7 +18,7 @@ PHILIPS_FACTORS = {"Bq/mL": 0x09, "SUV": 0x00}  # to it from counts: the element
 
 @dataclass(frozen=True)
 class Scale:
-    """The unit of a series, the factor of each slice to it beyond its slope, and what was settled."""
+    """The unit of a series, the factor of each slice to it beyond its slope, and the assumptions."""
 
     unit: str
     factors: tuple[float, ...]
@@ -37,20 +37,18 @@ def scale_of(folder: Path, slices: list[Dataset], units: str | None) -> Scale:
     notes = lossy if any(header.get("LossyImageCompression") == "01" for header in slices) else ()
     if slices[0].Modality != "PT":
         return Scale("arbitrary", plain, notes)
-    said = {str(header.get("Units") or "") for header in slices}
-    if len(said) > 1:
+    stated = {str(header.get("Units") or "") for header in slices}
+    if len(stated) > 1:
         raise InputError(
-            f"{folder} has slices in different units ({', '.join(sorted(said))}); give one series"
+            f"{folder} has slices in different units ({', '.join(sorted(stated))}); give one series"
         )
-    named, wanted = said.pop(), pet_unit(units) if units else None
+    named, wanted = stated.pop(), pet_unit(units) if units else None
     if named in UNITS:
         found = Scale(UNITS[named], plain, notes)
     elif named == "CNTS" and (philips := _philips(slices, wanted and wanted[0])):
         found = Scale(philips.unit, philips.factors, (*notes, *philips.notes))
     elif wanted:
-        text = (
-            f"has PET in {f'the unit {named}' if named else 'no unit'}: it is taken as {units}, as was said"
-        )
+        text = f"has PET in {f'the unit {named}' if named else 'no unit'}: it is taken as {units}, by --units"
         return Scale(wanted[0], (wanted[1],) * len(slices), (*notes, text))
     else:
         what = f"has PET in units {named!r}" if named else "has PET without Units"

@@ -225,17 +225,19 @@ def denoise(
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="csrd: steps of the sampler.")] = None,
     device: Annotated[Device, typer.Option(help="Where networks run.")] = Device.auto,
+    units: Annotated[
+        str | None, typer.Option(help="What the PET is in where its file does not say: Bq/mL, kBq/mL or SUV.")
+    ] = None,
+    allow_incomplete: Annotated[
+        bool, typer.Option("--allow-incomplete", help="Take a DICOM series that lacks slices.")
+    ] = False,
 ) -> None:
     """Denoise one image with a fitted method; without --model by CSR-D as it comes with the package."""
-    if not low.exists():
-        raise InputError(f"{low} does not exist; check the path")
-    from csrd.io.dicom import as_nifti
     from csrd.stages.predict import predict
 
     choices = {"product": product, "samples": samples, "steps": steps}
-    with as_nifti([low, mr], target) as ((low, mr), target):
-        stds = [std] if std else None
-        predict([low], [target], mr=mr, stds=stds, model=model, drf=drf, device=device.value, **choices)
+    choices |= {"units": units, "allow_incomplete": allow_incomplete, "device": device.value}
+    predict([low], [target], mr=mr, stds=[std] if std else None, model=model, drf=drf, **choices)
 
 
 @app.command()

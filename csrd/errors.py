@@ -1,5 +1,6 @@
 """What is said to the user when an input cannot be used, and how it is said."""
 
+import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
@@ -13,6 +14,15 @@ NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")  # t
 
 class InputError(ValueError):
     """An input that cannot be used; its text is one sentence naming file, value and remedy."""
+
+
+def notice(text: str) -> str:
+    """Warn of an assumption about an input by the logger ``csrd``; return the text, for the sidecar.
+
+    Without a handler of the application's it goes to stderr as it is.
+    """
+    logging.getLogger("csrd").warning(text)
+    return text
 
 
 @contextmanager

@@ -24,6 +24,21 @@ def pet_unit(name: str) -> tuple[str, float]:
     return known
 
 
+def agreed_unit(claims: dict[str, str | None]) -> str | None:
+    """Return the unit that all claims name, by their source; None where there is none.
+
+    Raises InputError where two claims differ.
+    """
+    stated = {who: str(name) for who, name in claims.items() if name}
+    meant = {who: _NAMES.get(name.strip().lower(), name) for who, name in stated.items()}
+    if len(set(meant.values())) > 1:
+        text = ", ".join(
+            f"{name} by its {who}" if who[0] != "-" else f"{name} by {who}" for who, name in stated.items()
+        )
+        raise InputError(f"its unit is {text}; correct the one that is wrong")
+    return next(iter(stated.values()), None)
+
+
 def suv_per_bq_ml(weight_kg: float, activity_MBq: float) -> float:  # noqa: N803
     """Return the SUV of 1 Bq/mL: weight over activity, a gram of tissue taken as 1 mL.
 

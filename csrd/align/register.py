@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
-from csrd.errors import InputError
+from csrd.align.head import head_mask
+from csrd.errors import InputError, notice
 from csrd.io.volume import Volume
 from csrd.resample import resample
 
@@ -32,6 +33,9 @@ OPTIMISED_STARTS = 2
 FINE_RUNS = 3
 JUDGING_MM = 3.0
 SHEAR_TOLERANCE = 1e-3
+# Of the PET's head inside the MR. Mean errors with a head phantom's MR cut on all sides, by that fraction:
+# below 0.3 mm from 0.77 on, 0.3 to 0.8 mm from 0.61 to 0.75, and 0.9 to 9 mm at 0.51 and less.
+LEAST_COVERED, WELL_COVERED = 0.6, 0.75
 
 
 def register(moving: Volume, fixed: Volume, seed: int, threads: int) -> np.ndarray:
@@ -61,6 +65,25 @@ def register(moving: Volume, fixed: Volume, seed: int, threads: int) -> np.ndarr
         fine = {"iterations": (60, 60), "shrink": (3, 2), "smoothing": (1, 1), "sampling": 0.4}
         found.append(_optimise(*images, found[-1], seed + run, **fine))
     return _best_first(found, moving, fixed, threads, voxel_mm=JUDGING_MM)[0]
+
+
+def check_cover(mr: Volume, pet: Volume, matrix: np.ndarray) -> float:
+    """Return the fraction of the PET's head mask that lies in the field of view of a registered MR.
+
+    Below `WELL_COVERED` there is a notice. Raises InputError below `LEAST_COVERED`.
+    """
+    head = np.argwhere(head_mask(pet))
+    lookup = np.linalg.inv(mr.affine) @ matrix @ pet.affine
+    index = head @ lookup[:3, :3].T + lookup[:3, 3]
+    covered = float(((index > -0.5) & (index < np.array(mr.shape) - 0.5)).all(axis=1).mean())
+    if covered < LEAST_COVERED:
+        raise InputError(
+            f"the MR covers {covered:.0%} of the PET's head, too little to be registered; "
+            "leave it out, or give one of the whole head"
+        )
+    if covered < WELL_COVERED:
+        notice(f"the MR covers {covered:.0%} of the PET's head: its registration may be off by a millimetre")
+    return covered
 
 
 def crop(volume: Volume, shape: tuple[int, int, int], centre_mm: np.ndarray) -> Volume:

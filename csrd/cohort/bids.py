@@ -39,9 +39,12 @@ def read_bids(root: Path, config: Config) -> tuple[Subject, ...]:
         raise InputError(f"{table} has no column participant_id; add it")
     rows, wrong = [], []
     for line, participant in listed.rows:
-        row, doubles = _row(root, participant, "split" in listed.columns)
-        rows.append((line, row))
-        wrong += [f"line {line}: {text}" for text in doubles]
+        try:
+            row, problems = _row(root, participant, "split" in listed.columns)
+            rows.append((line, row))
+        except InputError as error:
+            problems = [str(error)]
+        wrong += [f"line {line}: {text}" for text in problems]
     if wrong:
         raise InputError(f"{root} has mistakes:\n  " + "\n  ".join(wrong))
     return tuple(subjects_of(table, rows, root, config))
@@ -100,10 +103,22 @@ def _files(folder: Path, pattern: str) -> list[Path]:
 
 
 def _dose(path: Path) -> int:
-    drf = inherited(path).get("DoseReductionFactor")
-    if isinstance(drf, int | float) and drf >= 1:
-        return round(drf)
-    return dose_of(path) or 1
+    """Return the dose reduction factor by an image's sidecar and name, 1 where neither says one.
+
+    Raises InputError where they differ, or where the sidecar's is no whole number of 1 or more.
+    """
+    stated, named = inherited(path).get("DoseReductionFactor"), dose_of(path)
+    if stated is None:
+        return named or 1
+    if isinstance(stated, bool) or stated not in range(1, 10_000):
+        raise InputError(
+            f"{path} has DoseReductionFactor {stated!r} in its sidecar; write a whole number from 1 on"
+        )
+    if named not in (None, stated):
+        raise InputError(
+            f"{path} has DoseReductionFactor {stated} in its sidecar, but {named} in its name; correct one"
+        )
+    return int(stated)
 
 
 def _tracer(found: dict[str, list[Path]], sidecar: dict) -> str:

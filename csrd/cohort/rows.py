@@ -75,6 +75,7 @@ def _problems(row: Row, folder: Path, config: Config) -> Iterator[str]:
         yield from _wrong_lone_image(row, config)
     else:
         yield "listmode is n/a, and so is pet; name what the scan is to start from"
+    yield from _wrong_doses(row, folder)
     yield from _unreadable(row, folder)
 
 
@@ -144,6 +145,18 @@ def _wrong_lone_image(row: Row, config: Config) -> Iterator[str]:
         yield f"t1w is n/a, and no method in use ({methods}) does without; add csrdnomr to methods"
 
 
+def _wrong_doses(row: Row, folder: Path) -> Iterator[str]:
+    """Yield which images have another dose reduction factor by their sidecar than by their column."""
+    for column, path in _images(row).items():
+        try:
+            stated = inherited(folder / path).get("DoseReductionFactor")
+        except InputError:
+            continue  # reported with the units
+        drf = int(match[1]) if (match := LOW_DOSE.fullmatch(column)) else 1
+        if stated not in (None, drf):
+            yield f"{column} has DoseReductionFactor {stated!r} in its sidecar; correct the one that is wrong"
+
+
 def _unreadable(row: Row, folder: Path) -> Iterator[str]:
     """Yield which images cannot be read, and which are not on the grid of `pet`."""
     from csrd.io.volume import Volume  # nibabel takes a while, and a virtual cohort has no images
@@ -157,8 +170,11 @@ def _unreadable(row: Row, folder: Path) -> Iterator[str]:
                 yield f"{column}: {error}"
     normal = grids.pop("pet", None)
     for column, grid in grids.items():
-        if column.startswith("pet") and normal is not None and not grid.same_grid(normal):
-            yield f"{column} is not on the grid of pet; reconstruct both with the same matrix and voxel"
+        if column.startswith("pet") and normal is not None and (difference := grid.grid_difference(normal)):
+            yield (
+                f"{column} is not on the grid of pet ({difference}); "
+                "reconstruct both with the same matrix and voxel"
+            )
 
 
 def _problems_between(rows: list[Row], folder: Path, config: Config) -> Iterator[str]:

@@ -175,7 +175,7 @@ def _stem(path: str | Path) -> str:
 def sidecar_path(path: str | Path) -> Path:
     """Return where the sidecar of a NIfTI file lies."""
     path = Path(path)
-    return path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
+    return path.parent / (path.name.removesuffix(".gz").removesuffix(".nii") + ".json")  # of . too
 
 
 def inherited(path: str | Path) -> dict:

@@ -107,7 +107,7 @@ def read_json(path: str | Path) -> dict:
     Raises InputError where the file is missing or is not a JSON object.
     """
     try:
-        content = json.loads(Path(path).read_text())
+        content = json.loads(Path(path).read_bytes())  # bytes: a mark of Unicode before them does no harm
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; check the path") from None
     except (ValueError, OSError) as error:

@@ -15,13 +15,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from csrd.errors import InputError
+from csrd.errors import InputError, notice
 from csrd.io.files import whole_file
+from csrd.io.places import GRID_TOLERANCE, place_of, voxels_apart
 
 if TYPE_CHECKING:
     from nibabel.spatialimages import SpatialImage
 
 UNIT_PREFIX = "unit: "
+NOTES_KEY = "InputNotes"
+"""Key of sidecars: assumptions about an input whose file leaves something open or contradicts itself."""
 MAX_VOXELS = 2**29
 """Of an image in a file: a whole head at 0.35 mm. A compressed file of a few kB could promise terabytes."""
 
@@ -31,11 +34,13 @@ class Volume:
     """A 3D image: `array` (X, Y, Z), `affine` (4, 4) from voxel index to RAS+ mm, and its `unit`.
 
     Units in use: "Bq/mL" or "SUV" (PET), "1/cm" (μ-map), "arbitrary" (MR), "label", "mask", "".
+    `notes` are sentences about what its file left open, for the sidecar of what is made of it.
     """
 
     array: np.ndarray
     affine: np.ndarray
     unit: str = ""
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         assert self.array.ndim == 3, f"a volume has three axes, not {self.array.shape}"
@@ -54,11 +59,18 @@ class Volume:
     def like(self, array: np.ndarray, unit: str | None = None) -> "Volume":
         """Return `array` on this volume's grid."""
         assert array.shape == self.shape, f"{array.shape} on a grid of {self.shape}"
-        return Volume(array, self.affine, self.unit if unit is None else unit)
+        return Volume(array, self.affine, self.unit if unit is None else unit, self.notes)
 
-    def same_grid(self, other: "Volume", tolerance_mm: float = 1e-3) -> bool:
-        """Return whether both volumes have the same voxels."""
-        return self.shape == other.shape and np.allclose(self.affine, other.affine, rtol=0, atol=tolerance_mm)
+    def same_grid(self, other: "Volume") -> bool:
+        """Return whether both volumes have the same voxels, to `GRID_TOLERANCE`."""
+        return not self.grid_difference(other)
+
+    def grid_difference(self, other: "Volume") -> str:
+        """Return in words how the voxels differ from those of another volume; "" where they are the same."""
+        if self.shape != other.shape:
+            return " against ".join("×".join(map(str, volume.shape)) + " voxels" for volume in (self, other))
+        apart = voxels_apart(self.shape, self.affine, other.affine)
+        return "" if apart <= GRID_TOLERANCE else f"their corners lie up to {apart:.2g} voxels apart"
 
     def canonical(self) -> "Volume":
         """Return the same voxels with axes that run nearest to right, anterior, superior."""
@@ -93,9 +105,11 @@ class Volume:
     def load(cls, path: str | Path, unit: str | None = None) -> "Volume":
         """Return the image in a NIfTI file as float32 (labels and masks as stored), scaled by its slope.
 
-        Takes 3D, and 4D with one frame. The unit is `unit`, else what `save` noted in the header.
-        Raises InputError for a missing or damaged file, several frames, or non-finite voxels; MemoryError for
-        an image that the memory cannot hold.
+        Takes 3D, and 4D with one frame. The unit is `unit`, else what `save` noted in the header. What the
+        header leaves open is assumed as in `places.place_of`, with a warning.
+        Raises InputError for a missing or damaged file, several frames, non-finite voxels, colours, complex
+        numbers, a scale that is no number, or a place or unit that contradict themselves; MemoryError for an
+        image that the memory cannot hold.
         """
         import nibabel as nib
 
@@ -103,8 +117,14 @@ class Volume:
         with _readable(path):
             image = nib.load(path)
             shape = _one_frame(path, image)
+            affine, notes = place_of(path, image)
+            notes += _scale_notes(path, image)
             array = np.asanyarray(image.dataobj).reshape(shape)
         noted = _noted_unit(image)
+        if noted and unit not in (None, noted, "label", "mask"):  # a mask's header is often its image's
+            raise InputError(
+                f"{path} says that its unit is {noted}, not {unit}; check that it is the right file"
+            )
         unit = noted if unit is None else unit
         if unit not in ("label", "mask"):
             array = np.asarray(array, dtype=np.float32)
@@ -113,7 +133,7 @@ class Volume:
                 f"{path} has {np.count_nonzero(~np.isfinite(array))} voxels that are not finite; "
                 "replace them, e.g. by 0"
             )
-        return cls(array, image.affine, unit)
+        return cls(array, affine, unit, tuple(notice(note) for note in notes))
 
     @classmethod
     def grid_of(cls, path: str | Path) -> "Volume":
@@ -127,7 +147,9 @@ class Volume:
         with _readable(path):
             image = nib.load(path)
             shape = _one_frame(path, image)
-        return cls(np.broadcast_to(np.float32(0), shape), image.affine, _noted_unit(image))
+            affine, notes = place_of(path, image)
+            _scale_notes(path, image)
+        return cls(np.broadcast_to(np.float32(0), shape), affine, _noted_unit(image), tuple(notes))
 
     def save(self, path: str | Path) -> None:
         """Write the volume as NIfTI-1 (float32; booleans as uint8), whole or not at all."""
@@ -150,6 +172,10 @@ class Volume:
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
     """Say in one sentence what hinders the block from reading the image in `path`."""
+    if path.is_dir():
+        raise InputError(
+            f"{path} is a folder; give a NIfTI file (DICOM goes to csrd denoise, or through dcm2niix)"
+        )
     try:
         yield
     except InputError:
@@ -159,6 +185,7 @@ def _readable(path: Path) -> Iterator[None]:
     except _unreadable() as error:
         if getattr(error, "errno", None) == errno.ENOMEM:
             raise MemoryError(f"{path} is larger than the memory") from None
+        refuse_dicom_file(path)
         raise InputError(
             f"{path} is not a readable NIfTI image ({error}); convert or copy it again"
         ) from None
@@ -180,6 +207,33 @@ def _unreadable() -> tuple[type[Exception], ...]:
     )
 
 
+def refuse_other_grid(image: Volume, grid: Volume, what: str | Path, of: str | Path, remedy: str) -> None:
+    """Raise InputError, naming `what` of which image, where its voxels are not those of `grid`."""
+    if difference := image.grid_difference(grid):
+        raise InputError(f"{what} is not on the grid of {of} ({difference}); {remedy}")
+
+
+def is_dicom(path: str | Path) -> bool:
+    """Return whether a file begins as DICOM does: with a preamble, or with a group of elements at once.
+
+    Raises InputError where it cannot be read.
+    """
+    try:
+        with open(path, "rb") as stream:
+            content = stream.read(132)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}; check its rights") from None
+    return content[128:] == b"DICM" or content[:2] in (b"\x02\x00", b"\x08\x00") and content[3:4] == b"\x00"
+
+
+def refuse_dicom_file(path: Path) -> None:
+    """Raise InputError for a file of DICOM: one slice is no image."""
+    if path.is_file() and is_dicom(path):
+        raise InputError(
+            f"{path} is one DICOM file; give the folder of its series to csrd denoise, or convert it to NIfTI"
+        )
+
+
 def _one_frame(path: Path, image: "SpatialImage") -> tuple[int, int, int]:
     """Return the shape of the only frame of an image that has a place in mm."""
     shape = tuple(image.shape)
@@ -192,6 +246,33 @@ def _one_frame(path: Path, image: "SpatialImage") -> tuple[int, int, int]:
     if not abs(np.linalg.det(image.affine[:3, :3])) > 0:  # NaN included
         raise InputError(f"{path} has an affine that says no place in mm; write its sform anew")
     return shape
+
+
+def _scale_notes(path: Path, image: "SpatialImage") -> list[str]:
+    """Return a note on an offset without a slope; raise InputError where voxels are no numbers of a scale."""
+    import nibabel as nib
+
+    kind = image.get_data_dtype().kind
+    if kind not in "iuf":
+        what, remedy = (
+            ("complex numbers", "save their magnitude") if kind == "c" else ("colours", "save grey values")
+        )
+        raise InputError(f"{path} holds {what}; {remedy}")
+    if not isinstance(image, nib.Nifti1Pair):
+        return []
+    # nibabel takes a slope that is no number for 1, and does not show it any more
+    with image.file_map["header" if "header" in image.file_map else "image"].get_prepare_fileobj() as stream:
+        stored = type(image.header).from_fileobj(stream, check=False)
+    slope, offset = float(stored["scl_slope"]), float(stored["scl_inter"])
+    if math.isnan(slope):
+        raise InputError(
+            f"{path} has a scale (scl_slope) that is no number; write the right one, or 1 for none"
+        )
+    if slope == 0 and offset:
+        return [
+            f"{path} has an offset (scl_inter {offset:g}) without a slope: by NIfTI's rule it is not added"
+        ]
+    return []
 
 
 def _noted_unit(image: "SpatialImage") -> str:

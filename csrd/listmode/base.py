@@ -8,8 +8,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from csrd.errors import InputError
 from csrd.listmode.draw import Keep
 from csrd.listmode.events import EventBlock, tally
+from csrd.listmode.timing import duration_of
 
 EVENTS_AT_A_TIME = 1 << 18
 
@@ -29,11 +31,18 @@ class TimingKeys:
 
 @dataclass(frozen=True)
 class Survey:
-    """What one pass over a file finds: counts (KINDS,) int64 by kind, and the seconds that the data cover."""
+    """What one pass over a file finds: counts (KINDS,) int64 by kind, and the seconds that the data cover.
+
+    Time tags are `interval_ms` apart by header or format, `step_ms` by their own clock (None: not known).
+    `notes` are where the data are less than the header describes.
+    """
 
     counts: np.ndarray
     covered_s: float
     unread_bytes: int = 0  # at the end, in nothing that is whole
+    interval_ms: float = 1.0
+    step_ms: float | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,10 +82,10 @@ class ListMode(ABC):
         """Return what the file holds, counted in one pass."""
 
     @abstractmethod
-    def blocks(self, events: int = EVENTS_AT_A_TIME) -> Generator[EventBlock, None, float]:
+    def blocks(self, events: int = EVENTS_AT_A_TIME) -> Generator[EventBlock, None, Survey]:
         """Yield the prompts and delayeds in the file's order, no block longer than `events`.
 
-        Return, as the value of a `yield from`, the seconds that the data cover, as `survey` does.
+        Return, as the value of a `yield from`, the survey of the file.
         """
 
     @abstractmethod
@@ -92,6 +101,10 @@ class ListMode(ABC):
     def info(self) -> dict:
         """Return what the file holds: format, scanner, counts, duration in s, notable header values."""
         size, survey = self.bytes, self.survey()
+        try:
+            notes = duration_of(self, survey)[1]
+        except InputError as error:
+            notes = [*survey.notes, str(error)]
         return {
             "format": self.format,
             "scanner": self.scanner,
@@ -100,5 +113,6 @@ class ListMode(ABC):
             **tally(survey.counts),
             **({"unread_bytes": survey.unread_bytes} if survey.unread_bytes else {}),
             "duration_s": survey.covered_s,
+            **({"notes": notes} if notes else {}),
             "header": {key: self.header[key] for key in self.notable if key in self.header},
         }

@@ -25,6 +25,8 @@ def open_listmode(path: str | Path) -> ListMode:
     must look like it. Raises InputError for a file or header that is missing, empty, cut within a word, or of
     another system or kind.
     """
+    if Path(path).is_dir():
+        raise InputError(f"{path} is not a file; give the list-mode file or its header")
     if Path(path).suffix.lower() == PETSIRD_SUFFIX or is_petsird(Path(path)):
         from csrd.listmode.petsird import PetsirdListMode
 

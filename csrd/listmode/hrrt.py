@@ -7,6 +7,10 @@ from typing import BinaryIO
 import numpy as np
 
 from csrd.listmode.hrrt_packets import (
+    LOW_16,
+    TAG_KIND,
+    TIME_KIND,
+    TIME_MASK,
     compact_packets,
     count_packets,
     decode_packets,
@@ -55,6 +59,13 @@ class HrrtListMode(PacketListMode):
     count = staticmethod(count_packets)
     decode = staticmethod(decode_packets)
     compact = staticmethod(compact_packets)
+
+    @staticmethod
+    def tag_times(words: np.ndarray) -> np.ndarray:
+        """Return what the time tags among words (N,) say, int64 in ms, in their order."""
+        low, high = words[:-1].astype(np.int64), words[1:].astype(np.int64)
+        value = (low & LOW_16 | (high & LOW_16) << 16)[(low >> 30 == 1) & (high >> 31 == 1)]
+        return value[value & TAG_KIND == TIME_KIND] & TIME_MASK
 
 
 def write_hrrt(

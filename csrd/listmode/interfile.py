@@ -1,5 +1,6 @@
 """Interfile headers: read, looked up by key, and rewritten line by line with only some values changed."""
 
+import codecs
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -47,7 +48,7 @@ class InterfileHeader(Mapping[str, str]):
                 f"{path} is larger than {MAX_BYTES} bytes, too large for an Interfile header; "
                 "check that it is the header and not the data"
             )
-        text = content.decode(ENCODING)
+        text = _decoded(content)
         if not _opens_interfile(text):
             raise InputError(f"{path} does not begin with !INTERFILE; give the Interfile header of the data")
         return cls(text)
@@ -102,6 +103,13 @@ def whole_pair(path: str | Path) -> Iterator[tuple[Path, Path]]:
     """
     with whole_file(header_path(path)) as header, whole_file(path) as data:
         yield data, header
+
+
+def _decoded(content: bytes) -> str:
+    """Return a header's text; the mark that Windows puts before Unicode goes, and UTF-16 becomes UTF-8."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        content = content.decode("utf-16", errors="replace").encode()
+    return content.removeprefix(codecs.BOM_UTF8).decode(ENCODING)
 
 
 def _plain(key: str) -> str:

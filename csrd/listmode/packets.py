@@ -1,5 +1,6 @@
 """List-mode of 32-bit words: a stream of packets, with an Interfile header beside it."""
 
+from abc import abstractmethod
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +11,15 @@ import numpy as np
 from csrd.io.files import header_beside, header_path
 from csrd.listmode.base import ListMode, Survey
 from csrd.listmode.draw import Keep
-from csrd.listmode.events import TIME_TAG, EventBlock, no_counts
+from csrd.listmode.events import SKIPPED, TIME_TAG, EventBlock, no_counts
 from csrd.listmode.interfile import InterfileHeader, whole_pair
+from csrd.listmode.timing import AGREE
 from csrd.listmode.words import CHUNK_WORDS, WORD_BYTES, chunk_count, whole_words, word_chunks
 from csrd.progress import progress
 
 SHOW_PROGRESS_WORDS = 1 << 26  # 256 MiB: below it one is done before a bar is read
+FEWEST_STEPS = 8  # between time tags, for a median that damage does not change
+END_WORDS = 1 << 14  # at a file's ends, in which its first and last time tags are looked for
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,11 @@ class PacketListMode(ListMode):
     count: ClassVar[Callable]  # (words, counts): adds the packets of each kind to counts
     decode: ClassVar[Callable]  # (words, clock, crystals, prompt, time_ms) -> events written, next clock
     compact: ClassVar[Callable]  # (words, key, limit, out, counts, kept) -> words kept, written to out
+
+    @staticmethod
+    @abstractmethod
+    def tag_times(words: np.ndarray) -> np.ndarray:
+        """Return what the time tags among words (N,) say, int64 in ms, in their order."""
 
     @property
     def tag_interval_ms(self) -> float:
@@ -51,15 +60,15 @@ class PacketListMode(ListMode):
         beside = header_beside(self.path)
         return (self.path,) if beside is None else (self.path, beside)
 
-    def blocks(self, events: int = CHUNK_WORDS) -> Generator[EventBlock, None, float]:
+    def blocks(self, events: int = CHUNK_WORDS) -> Generator[EventBlock, None, Survey]:
         """Yield the prompts and delayeds of at most `events` packets at a time, each block its own arrays.
 
         Transmission events, tags and words in no valid packet are left out; so are empty blocks. Return the
-        seconds that the tags cover.
+        survey of the file.
         """
-        clock, counts = 0, no_counts()
+        clock, seen = 0, _Seen(self)
         for words in word_chunks(self.path, self.packet_words == 2, self.packet_words * events):
-            self.count(words, counts)
+            seen.add(words)
             room = -(-words.size // self.packet_words)
             crystals = np.empty((room, 2), dtype=np.uint32)
             prompt = np.empty(room, dtype=bool)
@@ -67,21 +76,23 @@ class PacketListMode(ListMode):
             found, clock = self.decode(words, clock, crystals, prompt, time_ms)
             if found:
                 yield EventBlock(crystals[:found], prompt[:found], time_ms[:found])
-        return self._covered_s(counts)
+        return seen.survey()
 
     def survey(self) -> Survey:
         """Return the number of packets of each kind, and the time that the tags cover.
 
         That is their number times their interval: a lost or damaged tag costs its own interval only.
         """
-        counts = no_counts()
+        seen = _Seen(self)
         for words in self._chunks("read"):
-            self.count(words, counts)
-        return Survey(counts, self._covered_s(counts))
+            seen.add(words)
+        return seen.survey()
 
-    def _covered_s(self, counts: np.ndarray) -> float:
-        """Return the time that so many tags cover, in s."""
-        return int(counts[TIME_TAG]) * self.tag_interval_ms / 1000
+    def notes(self, counts: np.ndarray) -> Iterator[str]:
+        """Yield a note on each way in which the file holds less than its header describes."""
+        if counts[SKIPPED] > AGREE * (words := whole_words(self.path)):
+            part = counts[SKIPPED] / words
+            yield f"{self.path} has {part:.0%} of its words in no valid packet: they are left out"
 
     def write_thinned(
         self, target: Path, keep: Keep, notes: Mapping[str, object]
@@ -118,3 +129,44 @@ class PacketListMode(ListMode):
         if words < SHOW_PROGRESS_WORDS:
             return chunks
         return progress(chunks, f"{verb} {self.path.name}", chunk_count(words, self.chunk_words))
+
+
+class _Seen:
+    """Counts of the words of a file that have passed, and what the first and last time tags say."""
+
+    def __init__(self, listmode: PacketListMode) -> None:
+        self.listmode, self.counts = listmode, no_counts()
+        self.first_ms, self.tail = np.empty(0, np.int64), np.empty(0, np.uint32)
+
+    def add(self, words: np.ndarray) -> None:
+        """Count the next words."""
+        self.listmode.count(words, self.counts)
+        if not len(self.first_ms):
+            self.first_ms = self.listmode.tag_times(words[:END_WORDS])
+        self.tail = np.concatenate([self.tail, words[-END_WORDS:]])[-END_WORDS:]
+
+    def survey(self) -> Survey:
+        """Return the survey of all words."""
+        interval_ms, steps_ms = self.listmode.tag_interval_ms, np.diff(self.first_ms)
+        covered_s = int(self.counts[TIME_TAG]) * interval_ms / 1000
+        return Survey(
+            self.counts,
+            covered_s,
+            interval_ms=interval_ms,
+            step_ms=float(np.median(steps_ms)) if len(steps_ms) >= FEWEST_STEPS else None,
+            notes=(*self.listmode.notes(self.counts), *self._clock_notes(covered_s)),
+        )
+
+    def _clock_notes(self, covered_s: float) -> Iterator[str]:
+        """Yield a note where the clock of the tags runs over another time than there are tags for."""
+        path, last_ms = self.listmode.path, self.listmode.tag_times(self.tail)
+        if not len(last_ms):
+            return
+        span_s = (int(last_ms[-1]) - int(self.first_ms[0])) / 1000
+        if span_s < 0:
+            yield f"the clock of the time tags in {path} goes back: each tag is taken as its interval"
+        elif span_s > (1 + AGREE) * covered_s:
+            yield (
+                f"the clock of the time tags in {path} runs over {span_s:g} s, of which {covered_s:g} s have "
+                "tags: only these are taken as measured"
+            )

@@ -5,7 +5,7 @@ of its sinogram bin in [29:0]. Bit 31 set: a tag, of time in ms [28:0] if [30:29
 """
 
 import math
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -160,6 +160,18 @@ class PetlinkListMode(PacketListMode):
     count = staticmethod(count_words)
     decode = staticmethod(decode_words)
     compact = staticmethod(compact_words)
+
+    @staticmethod
+    def tag_times(words: np.ndarray) -> np.ndarray:
+        """Return what the time tags among words (N,) say, int64 in ms, in their order."""
+        return (words[words >> 29 == TIME_KIND >> 29] & MS_MASK).astype(np.int64)
+
+    def notes(self, counts: np.ndarray) -> Iterator[str]:
+        """Yield the notes of `PacketListMode.notes`, and one where the header counts other words."""
+        yield from super().notes(counts)
+        said, words = self.header.get("total listmode word counts", "").strip(), int(counts.sum())
+        if said.isdigit() and int(said) != words:
+            yield f"{self.path} has {words} words, but its header counts {said}: those in the file are taken"
 
     @property
     def scanner(self) -> str:

@@ -52,9 +52,10 @@ class TrainingPair:
         low, normal, mr = (_loaded(image) for image in (self.low, self.normal, self.mr))
         mask = _loaded(self.mask, unit="mask")
         for name, image in (("normal-dose image", normal), ("MR", mr), ("mask", mask)):
-            if image is not None and not image.same_grid(low):
+            if image is not None and (difference := image.grid_difference(low)):
                 raise InputError(
-                    f"{self.subject}: the {name} is not on the grid of the low-dose image; align them first"
+                    f"{self.subject}: the {name} is not on the grid of the low-dose image ({difference}); "
+                    "align them first"
                 )
         return TrainingPair(self.subject, self.drf, low, normal, mr, mask, self.split)
 

@@ -29,7 +29,9 @@ class LowDose(Method):
         return cls()
 
     def apply(self, low: Volume, mr: Volume | None, drf: float) -> Volume:
-        return low
+        if low.array.min() >= 0:
+            return low
+        return low.like(low.array.clip(0))  # as every method's image: nowhere negative
 
 
 METHOD = LowDose

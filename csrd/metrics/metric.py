@@ -9,7 +9,7 @@ import numpy as np
 
 from csrd.config.sections import Metrics
 from csrd.errors import InputError
-from csrd.io.volume import Volume
+from csrd.io.volume import Volume, refuse_other_grid
 
 IN_PLANE_MULTIPLE = 16  # pixels: what a VGG's four poolings make one feature of
 
@@ -52,7 +52,7 @@ class Reference:
             raise InputError(
                 "the protocol released divides by the low dose's maximum; give the low-dose image"
             )
-        _refuse_other_grid(self.low, self.pet, "the low dose")
+        refuse_other_grid(self.low, self.pet, "the low dose", "the reference", "resample it")
         _refuse_not_finite(self.low.array, "the low dose")
         if (maximum := float(self.low.array.max())) <= 0:
             raise InputError("the low dose has no voxel above zero; check that it is PET")
@@ -127,7 +127,7 @@ class Metric(ABC):
         Raises InputError where the grids or units differ or a voxel is not finite.
         """
         pet = self.reference.pet
-        _refuse_other_grid(image, pet, "the image")
+        refuse_other_grid(image, pet, "the image", "the reference", "resample it")
         if image.unit and pet.unit and image.unit != pet.unit:
             raise InputError(
                 f"the image is in {image.unit} and the reference in {pet.unit}; convert one of them"
@@ -138,14 +138,6 @@ class Metric(ABC):
     @abstractmethod
     def compute(self, array: np.ndarray) -> float:
         """Return the value for a finite array (X, Y, Z) on the reference's grid."""
-
-
-def _refuse_other_grid(image: Volume, pet: Volume, what: str) -> None:
-    if not image.same_grid(pet):
-        raise InputError(
-            f"{what} has a grid of {image.shape} voxels other than the reference's {pet.shape}; "
-            "resample it onto the reference"
-        )
 
 
 def _refuse_not_finite(array: np.ndarray, what: str) -> None:

@@ -2,16 +2,17 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from csrd.config.sections import Recon
 from csrd.errors import InputError
-from csrd.io.volume import Volume
+from csrd.io.volume import NOTES_KEY, Volume
 from csrd.listmode import EventBlock, ListMode
+from csrd.listmode.base import Survey
 from csrd.listmode.thin import FACTOR, drf_of
+from csrd.listmode.timing import Timing
 from csrd.recon.corrections import attenuation_factors, randoms_rates
 from csrd.recon.osem import osem
 from csrd.scanner.geometry import Scanner
@@ -20,52 +21,7 @@ from csrd.seeds import generator
 
 ML_PER_MM3 = 1e-3
 EVENTS_AT_A_TIME = 1_000_000
-ENDS_EARLY = 0.99  # of the header's duration: fewer time tags than that are no lost tags, but a shorter file
 SIGMA_PER_FWHM = 1 / math.sqrt(8 * math.log(2))
-
-
-@dataclass(frozen=True)
-class Timing:
-    """What turns decays at the scan's start into counts: times in s, branching ratio, live share."""
-
-    duration_s: float
-    half_life_s: float
-    branching: float
-    live: float = 1.0
-
-    @classmethod
-    def of(cls, listmode: ListMode) -> "Timing":
-        """Return the timing in a list-mode header; without a duration there the time is NaN.
-
-        Raises InputError for a key that is missing or no positive number.
-        """
-        keys = listmode.timing_keys
-        return cls(
-            duration_s=_positive(listmode, keys.duration_s) if keys.duration_s else math.nan,
-            half_life_s=_positive(listmode, keys.half_life_s),
-            branching=_positive(listmode, keys.branching),
-            live=1 / _positive(listmode, keys.dead_time, default="1"),
-        )
-
-    def over(self, covered_s: float, listmode: ListMode) -> "Timing":
-        """Return the timing of a file whose data cover so many seconds.
-
-        A file that ends early, or whose header names no duration, has that of its data.
-        Raises InputError where that is none.
-        """
-        ends_early = math.isnan(self.duration_s) or 0 < covered_s < ENDS_EARLY * self.duration_s
-        duration_s = covered_s if ends_early else self.duration_s
-        if not 0 < duration_s < math.inf:
-            raise InputError(
-                f"{listmode.path} has no block of events that lasts; check that the scan was run"
-            )
-        return replace(self, duration_s=duration_s)
-
-    @property
-    def effective_s(self) -> float:
-        """Return the seconds at the starting activity that yield as many positrons as the scan."""
-        decay = math.log(2) / self.half_life_s
-        return self.branching * self.live * -math.expm1(-decay * self.duration_s) / decay
 
 
 def reconstruct(
@@ -91,7 +47,7 @@ def reconstruct(
     check_header(listmode, drf)
     events = Events(listmode)
     prompts, fans = _sorted(events, scanner)
-    timing = Timing.of(listmode).over(events.covered_s, listmode)
+    timing = Timing.of(listmode).over(events.survey, listmode)
     if not len(prompts):
         raise InputError(f"{listmode.path} has no prompts; check that it is an emission scan")
     order = scanner.neighbours_first(prompts)
@@ -139,13 +95,14 @@ def detection(crystals: np.ndarray, mumap: Volume, efficiencies: np.ndarray, sca
 
 
 class Events:
-    """One pass over a list-mode file: iterate over the blocks, then ask how long the data are."""
+    """One pass over a list-mode file: iterate over the blocks, then read the survey of what it held."""
 
     def __init__(self, listmode: ListMode) -> None:
-        self.listmode, self.covered_s = listmode, math.nan
+        self.listmode: ListMode = listmode
+        self.survey: Survey | None = None
 
     def __iter__(self) -> Iterator[EventBlock]:
-        self.covered_s = yield from self.listmode.blocks()
+        self.survey = yield from self.listmode.blocks()
 
 
 def _sorted(events: Events, scanner: Scanner) -> tuple[np.ndarray, np.ndarray]:
@@ -155,17 +112,6 @@ def _sorted(events: Events, scanner: Scanner) -> tuple[np.ndarray, np.ndarray]:
         prompts.append(block.crystals[block.prompt])
         fans += np.bincount(block.crystals[~block.prompt].ravel(), minlength=scanner.crystals)
     return np.concatenate(prompts), fans
-
-
-def _positive(listmode: ListMode, key: str, default: str = "") -> float:
-    text = listmode.header.get(key, default) or default
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise InputError(f"the header of {listmode.path} has {key!r} := {text!r}; {listmode.remedy}")
-    return value
 
 
 def check_header(listmode: ListMode, drf: float) -> None:
@@ -199,6 +145,8 @@ def _sidecar(
         "FrameTimesStart": [0],
         "FrameDuration": [timing.duration_s],
         "RadionuclideHalfLife": timing.half_life_s,
+        "DeadTimeCorrectionFactor": 1 / timing.live,
+        **({NOTES_KEY: list(timing.notes)} if timing.notes else {}),
         "DoseReductionFactor": drf,
         "DoseScaling": "the expected trues carry 1/drf, so the image has the normal dose's mean",
         "CalibrationFactor": timing.effective_s * ML_PER_MM3 / drf,

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from csrd.errors import InputError
-from csrd.io.volume import Volume
+from csrd.io.volume import Volume, refuse_other_grid
 from csrd.methods import in_row_order, label_of
 from csrd.report.slices import PLANES, Bar, Row, Scale, View, draw
 from csrd.resample import resample
@@ -60,7 +59,7 @@ def compare(path: str | Path, panels: list[Panel], reference: Volume, mask: np.n
     Raises InputError where a panel is on another grid.
     """
     for panel in panels:
-        _refuse_other_grid(panel.volume, reference, panel.title)
+        refuse_other_grid(panel.volume, reference, panel.title, "the reference", "resample it")
     factor, uptake = _uptake(reference, mask)
     images = []
     for panel in panels:
@@ -86,7 +85,7 @@ def errors(
     factor, uptake = _uptake(normal, head)
     volumes = {method: Volume.load(images[method]) for method in in_row_order(list(images))}
     for method, volume in volumes.items():
-        _refuse_other_grid(volume, normal, label_of(method))
+        refuse_other_grid(volume, normal, label_of(method), "the normal dose", "resample it")
     maps = [(volume.array - normal.array) * factor for volume in volumes.values()]
     end = float(np.percentile(np.abs([array[head] for array in maps]), 95)) or 1.0
     signed = Scale(SIGNED, -end, end, f"error in {uptake.unit}", cut=True)
@@ -122,7 +121,7 @@ def uncertainty(
     for method in in_row_order(list(images)):
         image, spread = Volume.load(images[method]), Volume.load(spreads[method])
         for volume in (image, spread):
-            _refuse_other_grid(volume, normal, label_of(method))
+            refuse_other_grid(volume, normal, label_of(method), "the normal dose", "resample it")
         titles += [f"{label_of(method)}, 1/{drf}:\n|error|", f"{label_of(method)}, 1/{drf}:\nspread"]
         maps += [np.abs(image.array - normal.array) * factor, spread.array * factor]
     top = float(np.percentile([array[head] for array in maps], 99.5)) or 1.0
@@ -140,8 +139,3 @@ def _uptake(reference: Volume, mask: np.ndarray) -> tuple[float, Scale]:
     """Return the factor to the unit that is shown, and the scale of PET: to the head's 99.8th percentile."""
     factor, unit = (1e-3, "kBq/mL") if reference.unit == "Bq/mL" else (1.0, reference.unit)
     return factor, Scale(UPTAKE, 0, factor * float(np.percentile(reference.array[mask], 99.8)), unit)
-
-
-def _refuse_other_grid(volume: Volume, reference: Volume, name: str) -> None:
-    if not volume.same_grid(reference):
-        raise InputError(f"the image {name!r} is not on the reference's grid; resample it first")

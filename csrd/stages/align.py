@@ -8,12 +8,12 @@ import numpy as np
 
 from csrd.align.head import head_mask, mask_centre_mm
 from csrd.align.picture import registration_picture
-from csrd.align.register import crop, register
+from csrd.align.register import check_cover, crop, register
 from csrd.config.sections import Align
 from csrd.errors import InputError, naming
 from csrd.io.bids import bids_uri, inherited, pet_sidecar, save_with_sidecar
 from csrd.io.files import read_json, whole_file, write_json
-from csrd.io.volume import Volume
+from csrd.io.volume import NOTES_KEY, Volume, refuse_other_grid
 from csrd.resample import resample
 from csrd.units import suv_per_bq_ml
 
@@ -62,6 +62,7 @@ def align(
     else:
         with naming(f"{t1w} with {normal}"):
             matrix = register(mr, whole if lowest is None else pets[lowest], seed, threads)
+            covered = check_cover(mr, whole, matrix)
         centre = _view_centre(mr, matrix)
     centre = _centre_inside(whole, shape, centre)
     _warn_of_cut_head(whole.like(mask, "mask"), shape, centre, normal)
@@ -70,15 +71,15 @@ def align(
     with naming(normal):
         mask = head_mask(box)
     known = _known(read_json(facts) if facts else {})
-    _write_pet(box, reference, normal, 1, known)
+    _write_pet(box, reference, normal, 1, known | _noted(whole))
     for drf, pet, low, out in zip(drfs, pets, lows, lows_out, strict=True):
-        _write_pet(crop(pet, shape, centre), out, low, drf, known)
+        _write_pet(crop(pet, shape, centre), out, low, drf, known | _noted(pet))
     space = {"SpatialReference": bids_uri(reference)}
     what = {"Description": "head in the normal-dose PET", "Type": "ROI", "Sources": [bids_uri(reference)]}
     save_with_sidecar(box.like(mask, "mask"), head, {**what, **space})
     mr_on_pet = None if mr is None else resample(mr, box, matrix, order=3)
     if mr_on_pet is not None:
-        save_with_sidecar(mr_on_pet, t1w_out, _mr_sidecar(t1w, matrix, space))
+        save_with_sidecar(mr_on_pet, t1w_out, _mr_sidecar(t1w, mr, matrix, covered, space))
         write_json(transform, _transform(matrix, t1w, target, seed))
     _write_picture(picture, box, mask, mr_on_pet)
 
@@ -100,9 +101,11 @@ def align_mr(
     pet, mr = Volume.load(low), Volume.load(t1w, unit="arbitrary")
     with naming(f"{t1w} with {low}"):
         matrix = register(mr, pet, seed, threads)
+        covered = check_cover(mr, pet, matrix)
         mask = head_mask(pet)
     on_pet = resample(mr, pet, matrix, order=3)
-    save_with_sidecar(on_pet, t1w_out, _mr_sidecar(t1w, matrix, {"SpatialReference": bids_uri(low)}))
+    space = {"SpatialReference": bids_uri(low)}
+    save_with_sidecar(on_pet, t1w_out, _mr_sidecar(t1w, mr, matrix, covered, space))
     write_json(transform, _transform(matrix, t1w, low, seed))
     _write_picture(picture, pet, mask, on_pet)
 
@@ -142,12 +145,14 @@ def _known(facts: Mapping[str, object]) -> dict[str, object]:
     return known
 
 
+def _noted(volume: Volume) -> dict[str, object]:
+    """Return the sidecar key of the assumptions about a volume that was read."""
+    return {NOTES_KEY: list(volume.notes)} if volume.notes else {}
+
+
 def _same_grid(path: str | Path, reference: Volume, normal: str | Path) -> Volume:
     pet = Volume.load(path)
-    if not pet.same_grid(reference):
-        raise InputError(
-            f"{path} is not on the grid of {normal}; reconstruct both with the same matrix and voxel"
-        )
+    refuse_other_grid(pet, reference, path, normal, "reconstruct both with the same matrix and voxel")
     return pet
 
 
@@ -177,14 +182,17 @@ def _warn_of_cut_head(
         )
 
 
-def _mr_sidecar(t1w: str | Path, matrix: np.ndarray, space: dict) -> dict:
+def _mr_sidecar(t1w: str | Path, mr: Volume, matrix: np.ndarray, covered: float, space: dict) -> dict:
     """Return the MR's sidecar. The MR is never stripped here; an input that says it is stays so."""
-    stripped = inherited(t1w).get("SkullStripped", False)
+    known = inherited(t1w)
+    stripped, notes = known.get("SkullStripped", False), [*known.get(NOTES_KEY, ()), *mr.notes]
     return {
         "Description": "T1-weighted MR, registered rigidly to the PET and resampled onto its voxels",
         "SkullStripped": stripped,
         "Sources": [bids_uri(t1w)],
         "RegistrationMatrix": matrix.tolist(),
+        "HeadCoverage": round(covered, 3),
+        **({NOTES_KEY: notes} if notes else {}),
         **space,
     }
 

@@ -12,7 +12,7 @@ from csrd.errors import InputError, naming
 from csrd.io.bids import inherited
 from csrd.io.files import read_json
 from csrd.io.tables import KEYS, read_csv, write_csv, write_rows
-from csrd.io.volume import Volume
+from csrd.io.volume import Volume, refuse_other_grid
 from csrd.metrics.coverage import COVERAGE_KEYS, LEVELS, covered
 from csrd.metrics.evaluate import Bound
 from csrd.metrics.metric import Metric
@@ -110,8 +110,7 @@ def merge(tables: Iterable[str | Path], table: str | Path, row: Sequence[str] = 
 def on_grid(path: str | Path, grid: Volume, name: str | Path, unit: str | None = None) -> Volume:
     """Return the image in a file; raises InputError where it is not on the grid of the image `name`."""
     volume = Volume.load(path, unit)
-    if not volume.same_grid(grid):
-        raise InputError(f"{path} is not on the grid of {name}; align both, or take the file made from it")
+    refuse_other_grid(volume, grid, path, name, "align both, or take the file made from it")
     return volume
 
 

@@ -14,8 +14,9 @@ import numpy as np
 from csrd.errors import InputError
 from csrd.io.files import whole_file
 from csrd.listmode import ListMode, open_listmode
+from csrd.listmode.timing import Timing
 from csrd.recon.corrections import randoms_rates
-from csrd.recon.embedded import Events, Timing
+from csrd.recon.embedded import Events
 from csrd.scanner.geometry import Scanner
 from csrd.scanner.normalisation import read_efficiencies
 from csrd.scanner.petsird import scanner_of_scan
@@ -54,7 +55,7 @@ def _write_castor(
     named, events, fans = Timing.of(listmode), Events(listmode), np.zeros(scanner.crystals)
     for block in events:
         fans += np.bincount(block.crystals[~block.prompt].ravel(), minlength=scanner.crystals)
-    timing = named.over(events.covered_s, listmode)
+    timing = named.over(events.survey, listmode)
     rates = randoms_rates(fans, scanner, read_efficiencies(normalisation, scanner))
     data = target.with_suffix(".Cdf")
     with whole_file(target) as header_part, whole_file(data) as data_part:

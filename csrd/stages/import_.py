@@ -5,14 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
-from csrd.errors import InputError
+from csrd.errors import InputError, naming
 from csrd.io.bids import inherited, save_with_sidecar
 from csrd.io.files import checksums, header_path, whole_file, write_json
-from csrd.io.volume import Volume
+from csrd.io.volume import NOTES_KEY, Volume
 from csrd.listmode import InterfileHeader, open_listmode
 from csrd.scanner.normalisation import read_efficiencies
 from csrd.scanner.petsird import scanner_in
-from csrd.units import pet_unit
+from csrd.units import agreed_unit, pet_unit
 
 SUM_TOLERANCE = 2.0  # noise changes a low dose's sum by a few percent, a forgotten dose factor by 4 or more
 MU_LIMIT = 0.5  # 1/cm; bone has 0.17, so more is no μ-map at 511 keV in 1/cm
@@ -54,7 +54,7 @@ def import_corrections(
     low, high = float(volume.array.min()), float(volume.array.max())
     if low < 0 or not MU_HEAD < high < MU_LIMIT:
         raise InputError(f"{mumap} has values from {low:g} to {high:g}; convert it to 1/cm, 0.096 in water")
-    volume.save(mumap_out)
+    _save(volume, mumap_out)
     efficiencies = read_efficiencies(Path(normalisation) if normalisation else None, scanner_in(listmode))
     with whole_file(normalisation_out) as temporary:
         np.save(temporary, efficiencies)
@@ -70,7 +70,7 @@ def import_t1w(
     volume = Volume.load(t1w, unit="arbitrary")
     if np.ptp(volume.array) == 0:
         raise InputError(f"{t1w} is {volume.array.flat[0]:g} everywhere; give the T1w image of the head")
-    volume.save(t1w_out)
+    _save(volume, t1w_out)
     write_json(facts_out, {**facts, "activity_MBq": facts["injected_MBq"]})
 
 
@@ -101,7 +101,21 @@ def import_images(
     doses = [1, *drfs] if normal else drfs
     for path, volume, drf, image in zip(sources, volumes, doses, images, strict=True):
         unit_key = {"Units": volume.unit} if volume.unit else {}
-        save_with_sidecar(volume, image, {**inherited(path), **unit_key, "DoseReductionFactor": drf})
+        known = {**inherited(path), **unit_key, **_noted(volume)}
+        save_with_sidecar(volume, image, {**known, "DoseReductionFactor": drf})
+
+
+def _noted(volume: Volume) -> dict[str, object]:
+    """Return the sidecar key of the assumptions about a volume that was read."""
+    return {NOTES_KEY: list(volume.notes)} if volume.notes else {}
+
+
+def _save(volume: Volume, path: str | Path) -> None:
+    """Write an image, and beside it the assumptions about its source, if any."""
+    if volume.notes:
+        save_with_sidecar(volume, path, _noted(volume))
+    else:
+        volume.save(path)
 
 
 def hash_inputs(files: Iterable[str | Path], record: str | Path) -> None:
@@ -111,8 +125,9 @@ def hash_inputs(files: Iterable[str | Path], record: str | Path) -> None:
 
 def _pet(path: str | Path, unit: str | None) -> Volume:
     """Return a PET image in Bq/mL or SUV, or as it is where its unit is not known."""
-    named = inherited(path).get("Units", unit)
     volume = Volume.load(path)
+    with naming(path):
+        named = agreed_unit({"header": volume.unit, "sidecar": inherited(path).get("Units")}) or unit
     if not volume.array.sum(dtype=float) > 0:
         raise InputError(f"{path} has no uptake: its voxels sum to zero or less; give the PET image there")
     if named is None:

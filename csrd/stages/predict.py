@@ -9,11 +9,13 @@ from importlib.metadata import version
 from pathlib import Path
 
 import csrd
-from csrd.align.register import register
-from csrd.errors import InputError, naming
-from csrd.io.bids import bids_uri, dose_of, inherited, pet_sidecar, save_with_sidecar
+from csrd.align.register import check_cover, register
+from csrd.errors import InputError, naming, notice
+from csrd.io.bids import bids_uri, dose_of, pet_sidecar, save_with_sidecar
+from csrd.io.dicom import check_writable, write_series
 from csrd.io.files import read_json, refuse_locked, sha256
-from csrd.io.volume import Volume
+from csrd.io.images import Image, read_mr, read_pet, refuse_pet
+from csrd.io.volume import NOTES_KEY, Volume, refuse_dicom_file
 from csrd.methods import method
 from csrd.methods.base import MODEL_FILE, Method
 from csrd.methods.denoise import applied
@@ -25,9 +27,8 @@ from csrd.stages.fit import model_folder
 REGISTRATION_SEED = 2024
 SUFFIXES = (".nii.gz", ".nii")
 PACKAGES = ("torch", "numpy")
-NOT_PET = ("arbitrary", "label", "mask", "1/cm")  # units of the MR, of labels, masks and μ-maps
 
-Image = Volume | str | Path
+Source = Volume | str | Path
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,8 @@ class Denoised:
 
 
 def denoise(
-    low: Image,
-    mr: Image | None = None,
+    low: Source,
+    mr: Source | None = None,
     *,
     model: str | Path | None = None,
     drf: float | None = None,
@@ -51,17 +52,21 @@ def denoise(
     steps: int | None = None,
     std: bool = False,
     device: str = "auto",
+    units: str | None = None,
+    allow_incomplete: bool = False,
 ) -> Denoised:
-    """Return a low-dose PET denoised; both images are volumes or NIfTI files, each on any grid.
+    """Return a low-dose PET denoised; both images are volumes, NIfTI files or folders of DICOM, on any grid.
 
     `low` is scaled to the normal dose. An MR on another grid is registered and resampled. `model` is the
     folder of a fitted method, else the package's CSR-D, with or without MR. `drf` is the dose reduction
     factor, else that of the file's sidecar or name, else estimated from the noise. `product`, `samples` and
-    `steps` of the sampler are CSR-D's choices; `device` is auto, cpu or cuda.
+    `steps` of the sampler are CSR-D's choices; `device` is auto, cpu or cuda. `units` is what the PET is in
+    where its file does not say it; `allow_incomplete` takes a DICOM series that lacks slices.
     Raises InputError where an image, the model or a choice cannot be used.
     """
     choices = {"product": product, "samples": samples, "steps": steps}
-    return Denoiser.load(model, mr, std, device, choices).denoise(low, drf)
+    pet = _opened_pet(low, units, allow_incomplete)
+    return Denoiser.load(model, _opened_mr(mr), std, device, choices).denoise(pet, drf)
 
 
 def predict(
@@ -73,30 +78,34 @@ def predict(
     model: str | Path | None = None,
     drf: float | None = None,
     device: str = "auto",
+    units: str | None = None,
+    allow_incomplete: bool = False,
     **choices: object,
 ) -> None:
     """Write low-dose images denoised, their predicted standard deviations `stds`, and all sidecars.
 
-    The parameters are those of `denoise`; `model` may be its ``model.json``, and is loaded once.
+    Of a DICOM series the image is a series in a new folder. The parameters are those of `denoise`; `model`
+    may be its ``model.json``, and is loaded once.
     Raises InputError before anything is computed where a file cannot be written; where anything else goes
     wrong, no image is half-written.
     """
     _check_targets(lows, images, mr, stds)
-    denoiser = Denoiser.load(model, mr, stds is not None, device, choices)
+    denoiser = Denoiser.load(model, _opened_mr(mr), stds is not None, device, choices)
     jobs = list(zip(lows, images, stds or [None] * len(lows), strict=True))
     for low, image, std in progress(jobs, f"{denoiser.method.key}: denoising"):
-        _write(denoiser.denoise(low, drf), low, image, std)
+        pet = read_pet(low, units, allow_incomplete)
+        if pet.series:
+            check_writable(image, pet.series)
+        _write(denoiser.denoise(pet, drf), pet, image, std)
 
 
 @dataclass(frozen=True)
 class Denoiser:
-    """A loaded method and its folder, the MR of its scans and that image's file, and whether to predict the
-    standard deviation."""
+    """A loaded method and its folder, the MR of its scans, and whether to predict the standard deviation."""
 
     method: Method
     folder: Path
-    mr: Volume | None
-    mr_file: str | Path | None
+    mr: Image | None
     std: bool
 
     @classmethod
@@ -116,40 +125,36 @@ class Denoiser:
             raise InputError(
                 f"{of_samples[0]} is given, but no sample is drawn; ask for std, or for the product average"
             )
-        if mr is None or isinstance(mr, Volume):
-            return cls(loaded, folder, mr, None, std)
-        return cls(loaded, folder, Volume.load(mr, unit="arbitrary"), mr, std)
+        return cls(loaded, folder, mr, std)
 
-    def denoise(self, low: Image, drf: float | None) -> Denoised:
+    def denoise(self, pet: Image, drf: float | None) -> Denoised:
         """Return one scan denoised."""
-        file = None if isinstance(low, Volume) else low
-        pet, name = (low, "the low-dose image") if file is None else (Volume.load(file), file)
-        if pet.unit in NOT_PET:
-            raise InputError(
-                f"{name} is no PET image (its unit is {pet.unit}); give the low-dose image there"
-            )
-        if drf is None and file is not None:
-            drf = inherited(file).get("DoseReductionFactor", dose_of(file))
+        drf, notes = _dose_of(pet, drf)
         estimated = drf is None
         if not estimated:
             _check_dose(drf, self.method)
-        anatomy, registration = self._mr_on(pet)
-        with naming(name):
-            drf, image, std = applied(self.method, pet, anatomy, drf, with_spread=self.std)
-        sources = [path for path in (file, self.mr_file) if path is not None]
-        return Denoised(image, std, self._facts(drf, estimated, sources) | registration)
+        anatomy, registration = self._mr_on(pet.volume)
+        with naming(pet.name):
+            drf, image, std = applied(self.method, pet.volume, anatomy, drf, with_spread=self.std)
+        read = [scan for scan in (pet, self.mr) if scan is not None]
+        notes = [note for scan in read for note in scan.volume.notes] + notes
+        sources = [scan.path for scan in read if scan.path is not None]
+        facts = self._facts(drf, estimated, sources) | registration
+        return Denoised(image, std, facts | ({NOTES_KEY: notes} if notes else {}))
 
     def _mr_on(self, pet: Volume) -> tuple[Volume | None, dict]:
         """Return the MR on the PET's grid, for a method that wants it, and the registration if any."""
         if self.mr is None or not self.method.wants_mr:
             return None, {}
-        if self.mr.same_grid(pet):
-            return self.mr, {}
-        name = self.mr_file or "the MR"
-        print(f"{name}: registering it to the PET", file=sys.stderr, flush=True)
-        with naming(name):
-            matrix = register(self.mr, pet, REGISTRATION_SEED, threads=1)
-        return resample(self.mr, pet, matrix, order=3), {"RegistrationMatrix": matrix.tolist()}
+        mr = self.mr.volume
+        if mr.same_grid(pet):
+            return mr, {}
+        print(f"{self.mr.name}: registering it to the PET", file=sys.stderr, flush=True)
+        with naming(self.mr.name):
+            matrix = register(mr, pet, REGISTRATION_SEED, threads=1)
+            covered = check_cover(mr, pet, matrix)
+        registration = {"RegistrationMatrix": matrix.tolist(), "HeadCoverage": round(covered, 3)}
+        return resample(mr, pet, matrix, order=3), registration
 
     def _facts(self, drf: float, estimated: bool, sources: list[str | Path]) -> dict:
         """Return the provenance in a sidecar: sources, model, choices, versions."""
@@ -168,14 +173,51 @@ class Denoiser:
         }
 
 
-def _write(found: Denoised, low: str | Path, image: str | Path, std: str | Path | None) -> None:
+def _opened_pet(low: Source, units: str | None, allow_incomplete: bool) -> Image:
+    if not isinstance(low, Volume):
+        return read_pet(low, units, allow_incomplete)
+    refuse_pet(low, "the low-dose image")
+    return Image(low, "the low-dose image")
+
+
+def _opened_mr(mr: Source | None) -> Image | None:
+    if mr is None or not isinstance(mr, Volume):
+        return None if mr is None else read_mr(mr)
+    return Image(mr, "the MR")
+
+
+def _dose_of(pet: Image, drf: float | None) -> tuple[float | None, list[str]]:
+    """Return the dose reduction factor that is requested, else the sidecar's or the name's, and a note.
+
+    Raises InputError where sidecar and name differ.
+    """
+    stated, named = pet.sidecar.get("DoseReductionFactor"), pet.path and dose_of(pet.path)
+    if drf is None and None not in (stated, named) and stated != named:
+        raise InputError(
+            f"{pet.name} has the dose reduction factor {stated} in its sidecar, but {named} in its name; "
+            "correct one, or give --drf"
+        )
+    known = named if stated is None else stated
+    if drf is None or known in (None, drf):
+        return (known if drf is None else drf), []
+    where = "name" if stated is None else "sidecar"
+    return drf, [
+        notice(f"{pet.name} has a dose reduction factor of {known} by its {where}: {drf:g} is taken")
+    ]
+
+
+def _write(found: Denoised, pet: Image, image: str | Path, std: str | Path | None) -> None:
     """Write a denoised image, its standard deviation where there is one, and the sidecars."""
     label, unit = found.facts["Denoising"], found.image.unit
-    text = f"PET at 1/{found.facts['DoseReductionFactor']:.3g} of the dose, denoised by {label}"
-    save_with_sidecar(found.image, image, pet_sidecar(low, unit, Description=text, **found.facts))
+    sidecar = pet_sidecar(pet.path, unit, **pet.sidecar | found.facts)
+    if pet.series:
+        write_series(found.image, image, pet.series, f"denoised by {label}")
+    else:
+        text = f"PET at 1/{found.facts['DoseReductionFactor']:.3g} of the dose, denoised by {label}"
+        save_with_sidecar(found.image, image, sidecar | {"Description": text})
     if std is not None:
         text = f"Standard deviation of the normal dose around {Path(image).name}, by {label}"
-        save_with_sidecar(found.std, std, pet_sidecar(low, unit, Description=text, **found.facts))
+        save_with_sidecar(found.std, std, sidecar | {"Description": text})
 
 
 def _check_targets(
@@ -185,7 +227,10 @@ def _check_targets(
     stds: Sequence[str | Path] | None,
 ) -> None:
     """Raise InputError where an output cannot be written, is an input, or is named twice."""
-    targets, sources = [*images, *(stds or [])], [*lows, *([mr] if mr else [])]
+    for low, image in zip(lows, images, strict=True):
+        _check_kind(Path(low), Path(image))
+    files = [image for low, image in zip(lows, images, strict=True) if not Path(low).is_dir()]
+    targets, sources = [*files, *(stds or [])], [*lows, *([mr] if mr else [])]
     read, seen = {Path(source).resolve() for source in sources}, set()
     for target in targets:
         if not str(target).endswith(SUFFIXES):
@@ -200,6 +245,17 @@ def _check_targets(
         refuse_locked(target)
     if mr and Path(mr).resolve() in {Path(low).resolve() for low in lows}:
         raise InputError(f"{mr} is given as the PET and as the MR; give the subject's T1w image as the MR")
+
+
+def _check_kind(low: Path, image: Path) -> None:
+    """Raise InputError where a scan is not there, is one slice of DICOM, or has no folder to go to."""
+    if not low.exists():
+        raise InputError(f"{low} does not exist; check the path")
+    refuse_dicom_file(low)
+    if low.is_dir() and image.name.endswith(SUFFIXES):
+        raise InputError(
+            f"{image} cannot take the result for {low}; give a folder, which takes the new series"
+        )
 
 
 def _check_dose(drf: object, denoiser: Method) -> None:

@@ -10,9 +10,9 @@ import numpy as np
 
 from csrd.config.sections import PLACEHOLDERS, Recon
 from csrd.errors import InputError
-from csrd.io.bids import save_with_sidecar
-from csrd.io.files import header_beside
-from csrd.io.volume import Volume
+from csrd.io.bids import inherited, save_with_sidecar
+from csrd.io.files import header_beside, refuse_locked
+from csrd.io.volume import NOTES_KEY, Volume
 from csrd.listmode import ListMode, open_listmode
 from csrd.listmode.thin import drf_of
 from csrd.recon import embedded
@@ -21,6 +21,8 @@ from csrd.recon.command import run_command_engine
 from csrd.resample import resample
 from csrd.scanner.normalisation import read_efficiencies
 from csrd.scanner.petsird import scanner_in, scanner_of_scan
+
+SUFFIXES = (".nii.gz", ".nii")
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,9 @@ def reconstruct(
     """
     files = (file and Path(file) for file in (listmode, header, mumap, normalisation, sensitivity))
     scan = ScanFiles(*files, attenuation=attenuation)
+    if not str(pet).endswith(SUFFIXES):
+        raise InputError(f"the output is {pet}; name it with {' or '.join(SUFFIXES)}")
+    refuse_locked(pet)
     image, sidecar = image_of(scan, recon, drf, seed, subject, threads, log)
     save_with_sidecar(image, pet, sidecar)
 
@@ -155,6 +160,8 @@ def _embedded(
         grid = _as_saved(library.subject_sensitivity(scanner, grid, *of_subject))
     arrays = _mumap_on(grid, mumap), efficiencies, grid, scanner
     pet, sidecar = embedded.reconstruct(listmode, *arrays, recon, drf, seed, subject)
+    if notes := _notes_on(mumap):
+        sidecar[NOTES_KEY] = [*notes, *sidecar.get(NOTES_KEY, ())]
     if not files.attenuation:
         sidecar["AttenuationCorrection"] = "none: no μ-map, so the middle of the body is too low"
     if files.normalisation is None and scanner.efficiencies is not None:
@@ -181,6 +188,13 @@ def _mumap_on(grid: Volume, path: str | Path | None) -> Volume:
     if path:
         return resample(Volume.load(path, unit="1/cm"), grid)
     return grid.like(np.zeros(grid.shape, np.float32), "1/cm")
+
+
+def _notes_on(path: Path | None) -> list[str]:
+    """Return the assumptions about an image, and about the one that it was made of."""
+    if path is None:
+        return []
+    return [*inherited(path).get(NOTES_KEY, ()), *Volume.grid_of(path).notes]
 
 
 def _as_saved(volume: Volume) -> Volume:

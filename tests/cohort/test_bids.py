@@ -79,6 +79,22 @@ def test_mistakes_carry_the_line_of_participants(dataset):
         subjects(config(dataset))
 
 
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        (6, "DoseReductionFactor 6 in its sidecar, but 4 in its name; correct one"),
+        (4.5, "DoseReductionFactor 4.5 in its sidecar; write a whole number"),
+        ("4", "DoseReductionFactor '4' in its sidecar; write a whole number"),
+        (float("nan"), "DoseReductionFactor nan in its sidecar; write a whole number"),
+    ],
+)
+def test_a_dose_is_never_guessed(dataset, said, sentence):
+    sidecar = dataset / "sub-A" / "ses-1" / "pet" / "sub-A_ses-1_trc-DASB_rec-acstatDrf4_pet.json"
+    sidecar.write_text(json.dumps({**SIDECAR, "DoseReductionFactor": said}))
+    with pytest.raises(InputError, match=f"line 2: .*{sentence}"):
+        subjects(config(dataset, models="packaged"))
+
+
 def test_without_splits_all_are_test_subjects(dataset):
     (dataset / "participants.tsv").write_text("participant_id\nsub-A\n")
     with pytest.raises(InputError, match="no subject has split train; .* cohort.models"):

@@ -1,5 +1,6 @@
 """Input validation: good files are imported; files in another unit, size or format are not."""
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -98,6 +99,37 @@ def test_images_are_kept_with_what_is_known_of_them(study, tmp_path):
     import_images([study / "low.nii.gz"], targets[1:], drfs=[4], unit=None)
     assert Volume.load(targets[1]).array.min() == -100, "voxels below zero stay"
     assert read_json(tmp_path / "recon" / "4.json") == {"DoseReductionFactor": 4}, "no unit is made up"
+
+
+def test_assumptions_are_kept_beside_the_image(study, tmp_path):
+    for name in ("pet", "t1w", "mumap"):
+        image = nib.load(study / f"{name}.nii.gz")
+        shifted = np.eye(4)
+        shifted[0, 3] = 3
+        image.set_sform(np.eye(4), 1)
+        image.set_qform(shifted, 1)
+        nib.save(
+            nib.Nifti1Image(image.get_fdata(dtype=np.float32), None, image.header), study / f"{name}.nii.gz"
+        )
+    raw = tmp_path / "raw"
+    import_images([], [raw / "pet.nii.gz"], drfs=[], unit="Bq/mL", normal=study / "pet.nii.gz")
+    facts = {"injected_MBq": None}
+    import_t1w(study / "t1w.nii.gz", facts, t1w_out=raw / "t1w.nii.gz", facts_out=raw / "facts.json")
+    outs = {"mumap_out": raw / "mumap.nii.gz", "normalisation_out": raw / "efficiencies.npy"}
+    import_corrections(study / "mumap.nii.gz", **outs)
+    for name in ("pet", "t1w", "mumap"):
+        (note,) = read_json(tmp_path / "raw" / f"{name}.json")["InputNotes"]
+        assert f"{name}.nii.gz place its corners 3 voxels apart: the sform is taken" in note
+
+
+def test_units_of_header_and_sidecar_must_agree(study, tmp_path):
+    pet = Volume.load(study / "pet.nii.gz")
+    pet.like(pet.array, "Bq/mL").save(study / "pet.nii.gz")
+    write_json(study / "pet.json", {"Units": "kBq/mL"})
+    with pytest.raises(
+        InputError, match="pet.nii.gz: its unit is Bq/mL by its header, kBq/mL by its sidecar"
+    ):
+        import_images([study / "pet.nii.gz"], [tmp_path / "pet.nii.gz"], drfs=[4], unit=None)
 
 
 def test_a_low_dose_that_is_not_scaled_is_refused(study, tmp_path):

@@ -171,7 +171,7 @@ def test_all_mistakes_of_images_at_once(write_sheet, study):
     (study / "counts.nii.gz").write_bytes((study / "pet.nii.gz").read_bytes())
     (study / "counts.json").write_text(json.dumps({"Units": "counts"}))
     (study / "suv.nii.gz").write_bytes((study / "pet.nii.gz").read_bytes())
-    (study / "suv.json").write_text(json.dumps({"Units": "g/ml"}))
+    (study / "suv.json").write_text(json.dumps({"Units": "g/ml", "DoseReductionFactor": 4}))
     rows = (
         {**IMAGES, "pet_drf4": "n/a", "t1w": "n/a"},
         {**IMAGES, "listmode": "a.l64"},
@@ -196,6 +196,7 @@ def test_all_mistakes_of_images_at_once(write_sheet, study):
         "line 7: split is 'train', but there is no normal dose",
         "line 8: listmode is n/a, and so is pet",
         "line 9: the images' units differ (pet in SUV, pet_drf4 in Bq/mL)",
+        "line 9: pet has DoseReductionFactor 4 in its sidecar; correct the one that is wrong",
         "sub-A1 is not in SUV as others are; add weight_kg and injected_MBq",
     ):
         assert any(expected in line for line in lines), (expected, lines)

@@ -16,7 +16,7 @@ from csrd.io.files import header_path
 from csrd.listmode import open_listmode, thin, write_hrrt, write_petlink
 from csrd.listmode.petsird.blocks import SCHEMA
 from csrd.listmode.thin import drf_of
-from csrd.recon.embedded import Timing
+from csrd.listmode.timing import Timing
 from csrd.recon.interfile_image import read_interfile
 from csrd.scanner.geometry import mmr
 from csrd.scanner.normalisation import read_efficiencies
@@ -69,10 +69,7 @@ def read_listmode(path: Path, target: Path) -> tuple[dict, np.ndarray]:
     info = listmode.info()
     thin(path, target, drf=4, seed=1)
     crystals = [block.crystals for block in listmode.blocks(64)]
-    assert (
-        drf_of(listmode) >= 1
-        and Timing.of(listmode).over(listmode.survey().covered_s, listmode).effective_s > 0
-    )
+    assert drf_of(listmode) >= 1 and Timing.of(listmode).over(listmode.survey(), listmode).effective_s > 0
     return info, np.concatenate([*crystals, np.empty((0, 2), np.uint32)])
 
 
@@ -138,7 +135,7 @@ def test_petsird(folder, petsird_scan, data, where):
         assert all(block.max() < scanner.crystals for block in crystals)
         assert (
             scanner.efficiencies.min() >= 0
-            and Timing.of(listmode).over(listmode.survey().covered_s, listmode).effective_s > 0
+            and Timing.of(listmode).over(listmode.survey(), listmode).effective_s > 0
         )
         assert drf_of(listmode) >= 1
 

@@ -10,18 +10,22 @@ import pytest
 from pydicom.uid import ExplicitVRLittleEndian, PositronEmissionTomographyImageStorage, generate_uid
 
 from csrd.errors import InputError
-from csrd.io.dicom import as_nifti, read_series, write_series
+from csrd.io.dicom import read_series, write_series
 from csrd.io.files import write_json
-from csrd.io.volume import Volume
+from csrd.io.images import read_mr
 from csrd.seeds import generator
+from csrd.stages.predict import predict
 
 SHAPE = (6, 5, 4)  # columns, rows, slices
 SPACING = (2.5, 2.0, 3.0)  # mm, along them
 STUDY, FRAME = generate_uid(), generate_uid()
 
 
-def write_pet(folder: Path, orientation=(1, 0, 0, 0, 1, 0), **changes) -> np.ndarray:
-    """Write a PET series whose slices have their own slopes, in no order; return its values."""
+def write_pet(folder: Path, orientation=(1, 0, 0, 0, 1, 0), edit=None, **changes) -> np.ndarray:
+    """Write a PET series whose slices have their own slopes, in no order; return its values.
+
+    `edit` takes each image and its index; where it returns False there is no such file.
+    """
     folder.mkdir(parents=True)
     values = generator(1, "dicom").integers(0, 2000, SHAPE).astype(np.float64)
     slopes = [0.5, 2.0, 1.25, 3.0]
@@ -44,6 +48,7 @@ def write_pet(folder: Path, orientation=(1, 0, 0, 0, 1, 0), **changes) -> np.nda
         image.RadiopharmaceuticalInformationSequence = [dose]
         image.ImageOrientationPatient = list(orientation)
         image.ImagePositionPatient = list(np.array([10.0, -20.0, 30.0]) + index * SPACING[2] * normal)
+        image.NumberOfSlices, image.ImageIndex, image.InstanceNumber = SHAPE[2], index + 1, index + 1
         image.PixelSpacing, image.SliceThickness = [SPACING[1], SPACING[0]], SPACING[2]
         image.Columns, image.Rows = SHAPE[:2]
         image.BitsAllocated = image.BitsStored = 16
@@ -53,6 +58,8 @@ def write_pet(folder: Path, orientation=(1, 0, 0, 0, 1, 0), **changes) -> np.nda
         image.PixelData = values[..., index].T.astype("<i2").tobytes()
         for key, value in changes.items():
             setattr(image, key, value(index) if callable(value) else value)
+        if edit is not None and edit(image, index) is False:
+            continue
         image.save_as(folder / f"IM{name}", enforce_file_format=True)
     return values * slopes - 4
 
@@ -94,7 +101,8 @@ def test_a_derived_series_keeps_its_source_and_has_its_own_names(tmp_path):
     result = source.volume.like(source.volume.array * 0.77 + 3)
     write_series(result, tmp_path / "out", source, "denoised by CSR-D w MR")
     derived = read_series(tmp_path / "out")
-    step = np.ptp(result.array, axis=(0, 1)).max() / 65_535
+    step = abs(result.array).max() / 32_767  # signed, because some are below zero
+    assert {h.RescaleIntercept for h in derived.headers} == {0}
     np.testing.assert_allclose(derived.volume.array, result.array, atol=step)
     np.testing.assert_allclose(derived.volume.affine, source.volume.affine)
     assert derived.facts == source.facts
@@ -115,7 +123,7 @@ def test_a_derived_series_keeps_its_source_and_has_its_own_names(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"Units": "CNTS"}, "has PET in units 'CNTS'; export it in Bq/mL"),
+        ({"Units": "CNTS"}, "has PET in units 'CNTS'; say by --units whether"),
         ({"Modality": "CT"}, "modality 'CT'; give PET"),
         ({"SeriesInstanceUID": lambda i: f"1.2.{i}"}, "has 4 series"),
         ({"ImagePositionPatient": [0, 0, 0]}, "two slices at one place"),
@@ -142,16 +150,17 @@ def test_a_folder_without_dicom_and_a_full_target(tmp_path):
     source = read_series(tmp_path / "pet")
     with pytest.raises(InputError, match="exists and is not empty"):
         write_series(source.volume, tmp_path / "pet", source, "x")
-    with pytest.raises(InputError, match="give a folder"), as_nifti([tmp_path / "pet"], Path("a.nii.gz")):
-        pass
+    with pytest.raises(InputError, match="give a folder"):
+        predict([tmp_path / "pet"], [tmp_path / "a.nii.gz"])
 
 
-def test_an_mr_series_beside_a_nifti_pet_becomes_nifti(tmp_path):
+def test_an_mr_is_read_from_its_folder(tmp_path):
     write_pet(tmp_path / "mr", Modality="MR")
-    target = tmp_path / "out.nii.gz"
-    with as_nifti([tmp_path / "low.nii.gz", tmp_path / "mr"], target) as ((low, mr), out):
-        assert (low, out) == (tmp_path / "low.nii.gz", target)
-        assert Volume.load(mr).unit == "arbitrary"
+    mr = read_mr(tmp_path / "mr")
+    assert mr.volume.unit == "arbitrary" and mr.name == str(tmp_path / "mr")
+    write_pet(tmp_path / "pet")
+    with pytest.raises(InputError, match="pet is no MR"):
+        read_mr(tmp_path / "pet")
 
 
 def test_csrd_denoises_a_folder_into_a_folder(tmp_path):

@@ -100,7 +100,7 @@ def test_what_is_no_image_is_refused(tmp_path):
 def test_voxel_sizes_and_grids():
     volume = Volume(np.zeros((4, 5, 6)), AFFINE)
     np.testing.assert_allclose(volume.voxel_mm, [1.9, np.hypot(2, 0.3), np.hypot(3, 0.3)])
-    moved = AFFINE + np.pad([[0.01]], ((0, 3), (3, 0)))
+    moved = AFFINE + np.pad([[0.05]], ((0, 3), (3, 0)))
     assert volume.same_grid(volume) and not volume.same_grid(Volume(volume.array, moved))
     assert not volume.same_grid(Volume(volume.array[1:], AFFINE))
 

@@ -55,6 +55,12 @@ def test_models_are_found_before_anything_runs(tmp_path):
         locate("nowhere", ["csrd", "tv"])
 
 
+def test_low_dose_is_nowhere_negative(tmp_path):
+    low = volume()
+    below = method("lowdose").load(tmp_path).apply(low.like(low.array - 500), None, 4)
+    np.testing.assert_array_equal(below.array, (low.array - 500).clip(0))
+
+
 def test_low_dose_changes_nothing(tmp_path):
     train("lowdose", [], MethodSettings(), tmp_path, ONE_THREAD)
     low = volume()

@@ -84,7 +84,7 @@ def test_p_dist_is_not_standardised(pairs, found):
         (lambda low: None, "give the low-dose image"),
         (lambda low: low.like(low.array * 0), "low dose has no voxel above zero"),
         (lambda low: low.like(low.array * np.nan), "low dose has 23552 voxels that are not finite"),
-        (lambda low: Volume(low.array, np.eye(4)), "the low dose has a grid of"),
+        (lambda low: Volume(low.array, np.eye(4)), "the low dose is not on the grid of the reference"),
     ],
 )
 def test_a_low_dose_that_cannot_scale_is_refused(volumes, change, message):

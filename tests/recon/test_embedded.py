@@ -190,6 +190,7 @@ def test_detection_multiplies_its_parts(cylinder):
 def test_sidecar_says_how_the_image_was_made(cylinder):
     assert cylinder.sidecar["DoseReductionFactor"] == 10
     assert cylinder.sidecar["FrameDuration"] == [40]
+    assert cylinder.sidecar["DeadTimeCorrectionFactor"] == 1 and "InputNotes" not in cylinder.sidecar
     assert cylinder.sidecar["Prompts"] == pytest.approx(cylinder.counts["prompts"] / 10, rel=0.01)
 
 
@@ -225,6 +226,22 @@ def test_a_header_without_timing_is_refused(cylinder, tmp_path, line):
     arguments = cylinder.mumap, cylinder.efficiencies, cylinder.sensitivity, hrrt(), SETTINGS
     with pytest.raises(InputError, match=f"{key}.*give a positive number"):
         reconstruct(open_listmode(tmp_path / "a.l64"), *arguments, 1, seed=1, subject="sub-01")
+
+
+def test_a_header_that_says_a_shorter_scan_does_not_scale_the_image(cylinder, tmp_path):
+    """A quarter of the duration would make the image four times too high."""
+    (tmp_path / "a.l64").symlink_to(cylinder.path)
+    header = (cylinder.path.parent / (cylinder.path.name + ".hdr")).read_text()
+    assert "image duration := 40" in header
+    (tmp_path / "a.l64.hdr").write_text(header.replace("image duration := 40", "image duration := 10"))
+    settings = SETTINGS.model_copy(update={"psf": None, "iterations": 1})
+    arguments = cylinder.mumap, cylinder.efficiencies, cylinder.sensitivity, hrrt(), settings
+    image, sidecar = reconstruct(tmp_path / "a.l64", *arguments, 1, seed=1, subject="sub-01")
+    assert image.array[inside(cylinder, 0, RADIUS - 12)].mean() == pytest.approx(ACTIVITY, rel=0.03)
+    assert (
+        sidecar["FrameDuration"] == [40]
+        and "says 10 s, but its time tags cover 40 s" in sidecar["InputNotes"][0]
+    )
 
 
 def test_voxel_size_is_that_of_the_settings(cylinder):

@@ -32,7 +32,7 @@ def test_a_figure_of_every_image(tmp_path, mask):
     files = {}
     for name, volume in (("ref", blob()), ("low", blob(1.1)), ("tv", blob(0.9)), ("mr", blob(2.0))):
         files[name] = tmp_path / f"{name}.nii.gz"
-        volume.save(files[name])
+        volume.like(volume.array, "arbitrary" if name == "mr" else None).save(files[name])
     blob(1.0, voxel=1.5, shape=(60, 72, 64)).save(tmp_path / "truth.nii.gz")  # another grid, as simulated
     blob().like(mask, "mask").save(tmp_path / "mask.nii.gz")
     comparison(
@@ -58,7 +58,7 @@ def test_pet_shares_one_scale(tmp_path, mask):
 
 
 def test_a_panel_on_another_grid_is_refused(tmp_path, mask):
-    with pytest.raises(InputError, match="'two' is not on the reference's grid"):
+    with pytest.raises(InputError, match="two is not on the grid of the reference"):
         compare(tmp_path / "a.png", [Panel("two", blob(voxel=2.0))], blob(), mask)
 
 
@@ -93,7 +93,7 @@ def test_spread_and_error_share_a_scale(tmp_path, mask):
     cells = imread(tmp_path / "u.png")[150:, 39 : 39 + 2 * 390, :3]
     left, right = np.array_split(cells, 2, axis=1)
     assert left[180, 195] == pytest.approx(right[180, 195], abs=0.02)  # 1 kBq/mL looks alike in both
-    with pytest.raises(InputError, match="is not on the reference's grid"):
+    with pytest.raises(InputError, match="is not on the grid of the normal dose"):
         blob(voxel=2.0).save(files["spread"])
         uncertainty(tmp_path / "u.png", files["normal"], files["mask"], *one, drf=10)
 

@@ -8,6 +8,7 @@ no drawn prompt or delayed stays as it is.
 """
 
 import io
+import json
 import re
 import struct
 from collections.abc import Generator, Iterator, Mapping
@@ -49,6 +50,7 @@ from csrd.nuclides import NUCLIDES, nuclide_named
 
 ENCODING = 1
 MAX_SCHEMA_BYTES = 1 << 20
+NAMED_TYPES = 4  # at most, of those in which two schemas differ
 MAX_HEADER_BYTES = 1 << 28
 # What the package raises for a header whose structure is sound and whose values are not
 UNREADABLE = (ValueError, RuntimeError, EOFError, TypeError, LookupError, ArithmeticError, MemoryError)
@@ -148,24 +150,23 @@ class PetsirdListMode(ListMode):
         Event blocks count as time tags, the others as other tags. A file that ends early is taken as far as
         its blocks are whole.
         """
-        counts, covered_ms = no_counts(), 0
+        seen = _Seen(self.path)
         with self._window() as window:
             for block in self._blocks(window):
-                _tally(block, counts)
-                covered_ms += _length_ms(block)
-            return Survey(counts, covered_ms / 1000, window.left)
+                seen.add(block)
+            return seen.survey(window.left)
 
-    def blocks(self, events: int = EVENTS_AT_A_TIME) -> Generator[EventBlock, None, float]:
+    def blocks(self, events: int = EVENTS_AT_A_TIME) -> Generator[EventBlock, None, Survey]:
         """Yield the prompts and delayeds, at most `events` at a time, each block its own arrays.
 
         An event's time is its time block's start. Left out are lines within a head and between heads that are
-        not in coincidence. Return the seconds that the event blocks cover. Raises InputError for a scanner
-        that is no grid, and where bed or gantry moved.
+        not in coincidence. Return the survey of the file. Raises InputError for a scanner that is no grid,
+        and where bed or gantry moved.
         """
-        grid, bed, covered_ms = self.grid, None, 0
+        grid, bed, seen = self.grid, None, _Seen(self.path)
         with self._window() as window:
             for block in self._blocks(window):
-                covered_ms += _length_ms(block)
+                seen.add(block)
                 if block.kind in (BED_BLOCK, GANTRY_BLOCK):
                     bed = self._check_movement(window, block, bed)
                 for part in block.lists:
@@ -176,7 +177,7 @@ class PetsirdListMode(ListMode):
                         if number:
                             times = np.full(number, block.start_ms, np.uint32)
                             yield EventBlock(crystals, np.full(number, part.prompt), times)
-        return covered_ms / 1000
+            return seen.survey(window.left)
 
     def write_thinned(
         self, target: Path, keep: Keep, notes: Mapping[str, object]
@@ -281,14 +282,28 @@ def _check_preamble(path: Path, window: Window) -> None:
         raise InputError(f"{path} is not PETSIRD, whose files begin with {MAGIC.decode()}; copy it again")
     (encoding,) = struct.unpack("<i", window.read(4))
     if encoding != ENCODING:
-        raise InputError(f"{path} has version {encoding} of the encoding; csrd reads version {ENCODING}")
+        raise InputError(
+            f"{path} has version {encoding} of yardl's encoding, but csrd reads version {ENCODING}; "
+            f"write it anew by the package petsird {version('petsird')}"
+        )
     length = window.length()
     schema = window.read(length) if length <= MAX_SCHEMA_BYTES else b""
     if schema != SCHEMA.encode():
         raise InputError(
-            f"{path} has another schema than that of PETSIRD {version('petsird')}, which csrd reads; "
-            "write it anew by that version"
+            f"{path} has the schema of another version than PETSIRD {version('petsird')}, which csrd reads"
+            f"{_difference(schema)}; convert it as docs/formats.md shows (other versions of PETSIRD)"
         )
+
+
+def _difference(schema: bytes) -> str:
+    """Return in words which types of another schema are not the supported one's, where it is a schema."""
+    try:
+        other, own = ({kind["name"]: kind for kind in json.loads(text)["types"]} for text in (schema, SCHEMA))
+        names = sorted(name for name in other.keys() | own.keys() if other.get(name) != own.get(name))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return ""
+    more = " and more" if len(names) > NAMED_TYPES else ""
+    return f" (they differ in {', '.join(names[:NAMED_TYPES])}{more})" if names else ""
 
 
 def _read_header(path: Path, content: bytes) -> petsird.Header:
@@ -344,9 +359,30 @@ def _facts(record: petsird.Header) -> dict[str, str]:
     return facts
 
 
-def _length_ms(block: Block) -> int:
-    """Return the time that a block of events covers in ms; 0 of the others."""
-    return block.stop_ms - block.start_ms if block.kind == EVENT_BLOCK else 0
+class _Seen:
+    """Counts of the blocks of a file that have passed, and the time that those of events cover, in ms."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.counts = path, no_counts()
+        self.covered_ms = self.stop_ms = 0
+        self.overlap = False
+
+    def add(self, block: Block) -> None:
+        """Count the next block; time that two cover counts once."""
+        _tally(block, self.counts)
+        if block.kind == EVENT_BLOCK:
+            self.covered_ms += max(0, block.stop_ms - max(block.start_ms, self.stop_ms))
+            self.overlap |= block.start_ms < self.stop_ms
+            self.stop_ms = max(self.stop_ms, block.stop_ms)
+
+    def survey(self, left: int) -> Survey:
+        """Return the survey of all blocks, with so many bytes left that are no whole block."""
+        notes = []
+        if self.overlap:
+            notes.append(f"time blocks of {self.path} overlap: time that two cover counts once")
+        if left:
+            notes.append(f"{self.path} ends in {left} bytes of no whole block: they are left out")
+        return Survey(self.counts, self.covered_ms / 1000, left, notes=tuple(notes))
 
 
 def _tally(block: Block, counts: np.ndarray) -> None:

@@ -121,10 +121,8 @@ def mr_channel(mr: Volume, low: Volume, head: Head) -> np.ndarray:
 
     Raises InputError where it is on another grid or empty there.
     """
-    if not mr.same_grid(low):
-        raise InputError(
-            f"the MR has a grid of {mr.shape} voxels other than the PET's {low.shape}; align both"
-        )
+    if difference := mr.grid_difference(low):
+        raise InputError(f"the MR is not on the grid of the PET ({difference}); align both")
     scale = float(mr.array[head.mask].mean())
     if not scale > 0:
         raise InputError("the MR is empty inside the PET's head; check that it is of the same subject")

@@ -1,0 +1,63 @@
+"""An image of the user's, whether NIfTI or a DICOM series, with what its sidecar or headers say of it."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from csrd.errors import InputError, naming
+from csrd.io.bids import inherited
+from csrd.io.dicom import Series, read_series
+from csrd.io.volume import Volume, refuse_dicom_file
+from csrd.units import agreed_unit
+
+NOT_PET = ("arbitrary", "label", "mask", "1/cm")  # units of the MR, of labels, masks and μ-maps
+
+
+@dataclass(frozen=True)
+class Image:
+    """A volume, its name for messages, its sidecar, and the file or folder and the series it came from."""
+
+    volume: Volume
+    name: str
+    sidecar: dict = field(default_factory=dict)
+    path: Path | None = None
+    series: Series | None = None
+
+
+def read_pet(path: str | Path, units: str | None = None, allow_incomplete: bool = False) -> Image:
+    """Return a PET image in a NIfTI file or a folder of DICOM; `units` is what the user says it is in.
+
+    Raises InputError where it cannot be read, says that it is no PET, or where header, sidecar and `units`
+    contradict one another.
+    """
+    path = Path(path)
+    if path.is_dir():
+        series = read_series(path, units, allow_incomplete)
+        image = Image(series.volume, str(path), series.facts, path, series)
+    else:
+        refuse_dicom_file(path)
+        volume, sidecar = Volume.load(path), inherited(path)
+        with naming(path):
+            unit = agreed_unit({"header": volume.unit, "sidecar": sidecar.get("Units"), "--units": units})
+        image = Image(volume, str(path), sidecar | ({"Units": unit} if unit else {}), path)
+    refuse_pet(image.volume, path)
+    return image
+
+
+def read_mr(path: str | Path) -> Image:
+    """Return an MR image in a NIfTI file or a folder of DICOM.
+
+    Raises InputError where it cannot be read.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return Image(Volume.load(path, unit="arbitrary"), str(path), path=path)
+    series = read_series(path)
+    if series.volume.unit != "arbitrary":
+        raise InputError(f"{path} is no MR (its modality is PT); give the folder of the subject's T1w image")
+    return Image(series.volume, str(path), path=path, series=series)
+
+
+def refuse_pet(pet: Volume, name: str | Path) -> None:
+    """Raise InputError where a volume's unit says that it is no PET."""
+    if pet.unit in NOT_PET:
+        raise InputError(f"{name} is no PET image (its unit is {pet.unit}); give the low-dose image there")

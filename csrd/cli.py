@@ -5,6 +5,7 @@ Everything heavy is imported inside the command that needs it, so that `csrd --h
 
 import json
 import os
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -318,15 +319,17 @@ def _configuration(path: Path | None):
 
 
 def _subject(name: str | None, path: Path) -> str:
-    """Return the subject that is given, else the one in a file's name."""
+    """Return the requested subject, else the one in a file's name."""
     from csrd.io.bids import subject_of
 
+    if name is not None and not re.fullmatch(r"sub-[A-Za-z0-9]+", name):
+        raise InputError(f"--subject is {name!r}; write sub- and letters or digits, as sub-01")
     return name or subject_of(path)
 
 
 def _dose(text: str) -> tuple[int, Path]:
     """Return 4=file.nii.gz as (4, file.nii.gz)."""
     drf, separator, path = text.partition("=")
-    if not separator or not drf.isdigit():
+    if not separator or not drf.isdecimal() or int(drf) < 1:
         raise InputError(f"--low is {text!r}; write the dose reduction factor and the file, as 4=low.nii.gz")
     return int(drf), Path(path)

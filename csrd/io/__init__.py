@@ -1,1 +1,1 @@
-"""Files in and out: images, DICOM series, tables, whole or absent."""
+"""Reading and writing of images, DICOM series and tables; a file is complete or absent."""

@@ -7,7 +7,7 @@ from csrd.errors import InputError, naming
 from csrd.io.bids import inherited
 from csrd.io.dicom import Series, read_series
 from csrd.io.volume import Volume, refuse_dicom_file
-from csrd.units import agreed_unit
+from csrd.units import agreed_unit, pet_unit
 
 NOT_PET = ("arbitrary", "label", "mask", "1/cm")  # units of the MR, of labels, masks and μ-maps
 
@@ -30,6 +30,9 @@ def read_pet(path: str | Path, units: str | None = None, allow_incomplete: bool 
     contradict one another.
     """
     path = Path(path)
+    if units is not None:
+        with naming("--units"):
+            pet_unit(units)
     if path.is_dir():
         series = read_series(path, units, allow_incomplete)
         image = Image(series.volume, str(path), series.facts, path, series)

@@ -69,10 +69,10 @@ class PacketListMode(ListMode):
         clock, seen = 0, _Seen(self)
         for words in word_chunks(self.path, self.packet_words == 2, self.packet_words * events):
             seen.add(words)
-            room = -(-words.size // self.packet_words)
-            crystals = np.empty((room, 2), dtype=np.uint32)
-            prompt = np.empty(room, dtype=bool)
-            time_ms = np.empty(room, dtype=np.uint32)
+            most = -(-words.size // self.packet_words)
+            crystals = np.empty((most, 2), dtype=np.uint32)
+            prompt = np.empty(most, dtype=bool)
+            time_ms = np.empty(most, dtype=np.uint32)
             found, clock = self.decode(words, clock, crystals, prompt, time_ms)
             if found:
                 yield EventBlock(crystals[:found], prompt[:found], time_ms[:found])

@@ -9,11 +9,11 @@ from csrd.resample import resample
 
 
 def applied(
-    denoiser: Method, low: Volume, mr: Volume | None, drf: float | None, with_spread: bool
+    denoiser: Method, low: Volume, mr: Volume | None, drf: float | None, with_std: bool
 ) -> tuple[float, Volume, Volume | None]:
     """Return the dose reduction factor (estimated from the noise where it is None), image and deviation.
 
-    The deviation is the predicted standard deviation, None without `with_spread`. A network sees voxels of
+    The deviation is the predicted standard deviation, None without `with_std`. A network sees voxels of
     the size it was trained on: an image of others is resampled to them, and the result back. On the virtual
     cohort at 4 mm the error is a quarter less than on the image's own voxels.
     """
@@ -21,18 +21,18 @@ def applied(
     seen = _on_voxels_of(denoiser, low)
     anatomy = mr if mr is None or seen is low else resample(mr, seen, order=3)
     drf = denoiser.estimate_drf(seen) if drf is None else drf
-    if with_spread:
-        out, spread = denoiser.apply_with_std(seen, anatomy, drf)
+    if with_std:
+        out, std = denoiser.apply_with_std(seen, anatomy, drf)
     else:
-        out, spread = denoiser.apply(seen, anatomy, drf), None
+        out, std = denoiser.apply(seen, anatomy, drf), None
     assert out.same_grid(seen) and out.unit == low.unit and out.array.min() >= 0, (
         f"{denoiser.key} broke its contract"
     )
     if seen is not low:
         out = resample(out, low, order=3)
         out = out.like(np.maximum(out.array, 0))
-        spread = spread and resample(spread, low, order=1)
-    return drf, out, spread
+        std = std and resample(std, low, order=1)
+    return drf, out, std
 
 
 def _on_voxels_of(denoiser: Method, low: Volume) -> Volume:

@@ -1,4 +1,4 @@
-"""The check of a method's spread as a table: the share of voxels within its intervals."""
+"""The coverage of predicted standard deviations as a table: the fraction of voxels within their intervals."""
 
 import pandas as pd
 

@@ -1,4 +1,4 @@
-"""Line figures: quality against dose, training against time, and the reliability of a spread."""
+"""Line figures: quality against dose, training against time, and coverage of intervals."""
 
 import json
 from collections.abc import Iterator
@@ -119,8 +119,8 @@ def history(path: str | Path) -> pd.DataFrame:
 def reliability(path: str | Path, coverage: str | Path, *, train_drfs: list[int]) -> None:
     """Write a PNG of observed against nominal coverage: a panel per method and target, a line a dose.
 
-    `coverage` is the merged table of `csrd.metrics.coverage`; shares are means over the test subjects. Below
-    the diagonal a spread is too small, above it too large.
+    `coverage` is the merged table of `csrd.metrics.coverage`; fractions are means over the test subjects.
+    Below the diagonal the standard deviation is too small, above it too large.
     """
     from matplotlib import colormaps
 

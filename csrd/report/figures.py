@@ -1,4 +1,4 @@
-"""Figures of one subject: all images side by side, every method's errors, and errors beside their spread."""
+"""Figures of one subject: all images side by side, every method's errors, and predicted deviations."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,7 +109,7 @@ def uncertainty(
     *,
     drf: int,
 ) -> None:
-    """Write a PNG of each method's |method − normal dose| at dose `drf` beside the spread it gave.
+    """Write a PNG of each method's |method − normal dose| at dose `drf` beside its predicted deviation.
 
     `images` and `spreads` are files by method. All maps share one scale from 0 to the 99.5th percentile of
     them all in the head.

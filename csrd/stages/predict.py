@@ -135,7 +135,7 @@ class Denoiser:
             _check_dose(drf, self.method)
         anatomy, registration = self._mr_on(pet.volume)
         with naming(pet.name):
-            drf, image, std = applied(self.method, pet.volume, anatomy, drf, with_spread=self.std)
+            drf, image, std = applied(self.method, pet.volume, anatomy, drf, with_std=self.std)
         read = [scan for scan in (pet, self.mr) if scan is not None]
         notes = [note for scan in read for note in scan.volume.notes] + notes
         sources = [scan.path for scan in read if scan.path is not None]

@@ -72,6 +72,8 @@ def test_thin_equals_the_library(listmode, tmp_path):
         (["align", "none.nii.gz", "x", "--low", "four"], "csrd: --low is 'four'"),
         (["train", "tvv", "x", "y", "--subject", "sub-01"], "csrd: tvv is no method (did you mean tv?)"),
         (["train", "tv", "x", "y", "--subject", "sub-01"], "csrd: x/sub-01/pet has 0 files"),
+        (["thin", "x.l64", "y.l64", "--drf", "4", "--subject", "01"], "csrd: --subject is '01'; write sub-"),
+        (["align", "x.nii.gz", "y", "--low", "0=z.nii.gz"], "csrd: --low is '0=z.nii.gz'; write"),
         (
             ["denoise", "none.nii.gz", "x.nii.gz", "--model", "m"],
             "csrd: none.nii.gz does not exist; check the path",

@@ -152,6 +152,13 @@ def test_affines_that_differ_by_rounding_are_one_grid():
         refuse_other_grid(Volume(VALUES[1:], AFFINE), grid, "this", "that", "resample it")
 
 
+def test_requested_units_have_to_be_units_of_pet(tmp_path):
+    path = tmp_path / "pet.nii"
+    nib.save(nib.Nifti1Image(np.ones((4, 4, 4), np.float32), np.eye(4)), path)
+    with pytest.raises(InputError, match="--units: the unit 'furlong' is not"):
+        read_pet(path, "furlong")
+
+
 def test_units_have_to_agree(tmp_path):
     assert agreed_unit({"header": "Bq/mL", "sidecar": "BQML", "--units": None}) == "Bq/mL"
     assert agreed_unit({"header": "", "sidecar": None}) is None

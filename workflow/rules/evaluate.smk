@@ -76,7 +76,7 @@ rule coverage:
     params:
         drfs=lookup(dpath="drfs", within=config),
     message:
-        "{wildcards.subject}: check the spread of {wildcards.method}"
+        "{wildcards.subject}: measure the coverage of {wildcards.method}"
     script:
         "../scripts/check_coverage.py"
 
@@ -97,7 +97,7 @@ use rule merge_metrics as merge_coverage with:
     params:
         row=["subject", "drf", "method", "target", "level"],
     message:
-        "Merge the checks of the spread"
+        "Merge the coverage of all methods"
 
 
 # With ground truth, which only the virtual cohort has: the metrics against it, and uptake by region.

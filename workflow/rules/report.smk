@@ -232,7 +232,7 @@ rule figure_spread:
     params:
         methods=settings.methods_with_std,
     message:
-        "{wildcards.subject}: draw errors and spread at 1/{wildcards.drf} of the dose"
+        "{wildcards.subject}: draw errors and predicted deviations at 1/{wildcards.drf} of the dose"
     script:
         "../scripts/figure_spread.py"
 
@@ -325,7 +325,7 @@ rule figure_reliability:
     params:
         train_drfs=lookup(dpath="train_drfs", within=config),
     message:
-        "Draw how reliable the spread is"
+        "Draw the coverage of the intervals"
     script:
         "../scripts/figure_reliability.py"
 

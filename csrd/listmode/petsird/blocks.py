@@ -1,6 +1,6 @@
 """Where everything of a PETSIRD file lies: the parts of its header, its time blocks, the events in them.
 
-Found by stepping over the file (`yardl`), events by compiled loops (`petsird_events`). What is no PETSIRD
+Found by stepping over the file (`yardl`), events by compiled loops (`events`). What is no PETSIRD
 raises `yardl.Impossible`, what ends too early `yardl.CutShort`.
 """
 

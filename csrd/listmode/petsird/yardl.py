@@ -90,11 +90,11 @@ class Window:
         self.buffer[: self.end] = rest
         try:
             self.stream.seek(self.begin + self.end)
-            room = min(WINDOW_BYTES - self.end, self.size - self.begin - self.end)
-            got = self.stream.readinto(memoryview(self.buffer[self.end : self.end + room]))
+            size = min(WINDOW_BYTES - self.end, self.size - self.begin - self.end)
+            got = self.stream.readinto(memoryview(self.buffer[self.end : self.end + size]))
         except OSError as error:
             raise InputError(f"cannot read {self.stream.name}: {error.strerror}; copy it again") from None
-        if got != room:
+        if got != size:
             raise InputError(f"{self.stream.name} became shorter while it was read; wait until it is whole")
         self.end += got
         self.buffer[self.end : self.end + self.spare] = 0

@@ -23,6 +23,7 @@ from csrd.pretrained import packaged
 from csrd.progress import progress
 from csrd.resample import resample
 from csrd.stages.fit import model_folder
+from csrd.units import agreed_unit, pet_unit
 
 REGISTRATION_SEED = 2024
 SUFFIXES = (".nii.gz", ".nii")
@@ -128,7 +129,12 @@ class Denoiser:
         return cls(loaded, folder, mr, std)
 
     def denoise(self, pet: Image, drf: float | None) -> Denoised:
-        """Return one scan denoised."""
+        """Return one scan denoised.
+
+        Raises InputError for an image that was denoised before, whose noise is no longer a scan's.
+        """
+        if before := pet.sidecar.get("Denoising"):
+            raise InputError(f"{pet.name} was denoised before, by {before}; give the scan as reconstructed")
         drf, notes = _dose_of(pet, drf)
         estimated = drf is None
         if not estimated:
@@ -177,7 +183,11 @@ def _opened_pet(low: Source, units: str | None, allow_incomplete: bool) -> Image
     if not isinstance(low, Volume):
         return read_pet(low, units, allow_incomplete)
     refuse_pet(low, "the low-dose image")
-    return Image(low, "the low-dose image")
+    with naming("the low-dose image"):
+        if units is not None:
+            pet_unit(units)
+        unit = agreed_unit({"volume": low.unit, "-units": units})
+    return Image(low if unit in (None, low.unit) else low.like(low.array, unit), "the low-dose image")
 
 
 def _opened_mr(mr: Source | None) -> Image | None:

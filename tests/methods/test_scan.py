@@ -197,3 +197,19 @@ def test_outputs_that_cannot_be(pair, tmp_path):
         predict([low], [tmp_path / "a.nii.gz"], mr=low)
     with pytest.raises(InputError, match="for the image and for the standard deviation"):
         predict([low], [tmp_path / "a.nii.gz"], stds=[tmp_path / "a.nii.gz"])
+
+
+def test_units_of_a_volume_are_agreed(pair):
+    low = Volume(pair[1].array, pair[1].affine, "")
+    with pytest.raises(InputError, match="furlong"):
+        denoise(low, drf=DRF, units="furlong")
+    with pytest.raises(InputError, match="its unit is"):
+        denoise(low.like(low.array, "SUV"), drf=DRF, units="Bq/mL")
+    assert denoise(low, drf=DRF, units="kBq/mL").image.unit == "kBq/mL"
+
+
+def test_a_denoised_image_is_not_denoised_again(pair, tmp_path):
+    pair[1].save(tmp_path / "low.nii.gz")
+    (tmp_path / "low.json").write_text('{"Denoising": "CSRD w MR", "Units": "Bq/mL"}')
+    with pytest.raises(InputError, match="denoised before, by CSRD w MR"):
+        denoise(tmp_path / "low.nii.gz", drf=DRF)

@@ -45,12 +45,12 @@ def comparison(
     reference: str | Path,
     mask: str | Path,
     lows: Paths,
-    denoised: Paths,
     figure: str | Path,
     *,
     drfs: list[int],
     methods: list[str],
     drf: int,
+    denoised: Paths = (),
     mr: str | Path | None = None,
     truth: str | Path | None = None,
 ) -> None:

@@ -236,7 +236,7 @@ def test_a_header_that_says_a_shorter_scan_does_not_scale_the_image(cylinder, tm
     (tmp_path / "a.l64.hdr").write_text(header.replace("image duration := 40", "image duration := 10"))
     settings = SETTINGS.model_copy(update={"psf": None, "iterations": 1})
     arguments = cylinder.mumap, cylinder.efficiencies, cylinder.sensitivity, hrrt(), settings
-    image, sidecar = reconstruct(tmp_path / "a.l64", *arguments, 1, seed=1, subject="sub-01")
+    image, sidecar = reconstruct(open_listmode(tmp_path / "a.l64"), *arguments, 1, seed=1, subject="sub-01")
     assert image.array[inside(cylinder, 0, RADIUS - 12)].mean() == pytest.approx(ACTIVITY, rel=0.03)
     assert (
         sidecar["FrameDuration"] == [40]

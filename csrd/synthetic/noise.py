@@ -1,0 +1,109 @@
+"""Noise textures of unit variance: from reconstructions of this project's engine, or computed."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from csrd.synthetic.grids import gaussian, random_field, resampled
+
+STEPS, BEND = 25.0, 2.0  # int8 steps are 1/50 standard deviation at 0 and grow: 127 steps are 40
+FILTERS_MM = (0.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)  # FWHM at which a field's remaining noise is noted
+CLOSENESS = 0.7  # of a field's own noise to the noise that is wanted, in e-folds
+OWN_VOXELS = (0.65, 1.55)  # a voxel may stand for one of another size within these ratios
+
+
+def packed(noise: np.ndarray) -> np.ndarray:
+    """Return noise in standard deviations as int8; skewed noise has values far out."""
+    return np.rint(STEPS * np.arcsinh(BEND * noise)).clip(-127, 127).astype(np.int8)
+
+
+def unpacked(noise: Tensor) -> Tensor:
+    """Return the noise that was `packed`, float32."""
+    return torch.sinh(noise.float() / STEPS) / BEND
+
+
+@dataclass(frozen=True)
+class Field:
+    """Noise (X, Y, Z) int8 on voxels of `voxel_mm`, and `facts`: how it was reconstructed.
+
+    `facts["relative"]` was its standard deviation over the mean; `remaining` what is left of it, finer than
+    6 mm, after Gaussian filters of `FILTERS_MM`.
+    """
+
+    noise: Tensor
+    voxel_mm: float
+    facts: dict
+    remaining: tuple[float, ...]
+
+    def relative_for(self, level: float, filter_mm: float) -> float:
+        """Return the noise over the mean before a filter of `filter_mm` FWHM that leaves `level` after it."""
+        return level / float(np.interp(filter_mm, FILTERS_MM, self.remaining))
+
+
+class NoiseBank:
+    """The fields of a file that `csrd.synthetic.build_noise` wrote."""
+
+    def __init__(self, path: Path, device: torch.device) -> None:
+        with np.load(path) as file:
+            facts = json.loads(str(file["facts"]))
+            self.fields = [
+                Field(
+                    torch.from_numpy(file[f"field-{number:03d}"]).to(device),
+                    one["voxel_mm"],
+                    one,
+                    tuple(one["remaining"]),
+                )
+                for number, one in enumerate(facts["fields"])
+            ]
+
+    def choose(self, rng: np.random.Generator, level: float, filter_mm: float) -> tuple[Field, float]:
+        """Return a field for a noise `level` after a filter, and its noise over the mean before that.
+
+        Fields whose own noise was about as strong are chosen more often: the skewness grows with it.
+        """
+        wanted = np.array([field.relative_for(level, filter_mm) for field in self.fields])
+        own = np.array([field.facts["relative"] for field in self.fields])
+        weights = np.exp(-0.5 * (np.log(wanted / own) / CLOSENESS) ** 2) + 1e-6
+        number = int(rng.choice(len(weights), p=weights / weights.sum()))
+        return self.fields[number], float(wanted[number])
+
+
+def reconstructed(
+    field: Field, shape: tuple[int, int, int], voxel_mm: float, rng: np.random.Generator
+) -> Tensor:
+    """Return a field's noise on another grid: turned, flipped, shifted, on its own voxels or interpolated."""
+    noise = unpacked(field.noise)
+    if rng.random() < 0.5:
+        noise = noise.transpose(0, 1)
+    noise = noise.flip([axis for axis in range(3) if rng.random() < 0.5])
+    ratio = voxel_mm / field.voxel_mm
+    own = OWN_VOXELS[0] < ratio < OWN_VOXELS[1] and rng.random() < 0.5
+    start = [rng.uniform(0, 2 * n) for n in noise.shape]
+    if own:
+        return resampled(noise, shape, (1.0,) * 3, [float(int(s)) for s in start])
+    return resampled(noise, shape, (ratio,) * 3, start)
+
+
+def analytic(
+    shape: tuple[int, int, int], voxel_mm: float, level: float, rng: np.random.Generator, generator: Generator
+) -> Tensor:
+    """Return Gaussian noise correlated over 3 to 8 mm, half of it with a negative lobe, half of it skewed."""
+    fwhm_mm = np.exp(rng.uniform(np.log(2.5), np.log(8.0)))
+    sigma = [fwhm_mm * rng.uniform(0.85, 1.15) / 2.355 / voxel_mm] * 2
+    sigma.append(sigma[0] * rng.uniform(0.75, 1.25))
+    if max(sigma) < 0.6:
+        noise = gaussian(torch.randn(shape, generator=generator, device=generator.device), sigma)
+    else:
+        noise = random_field(shape, sigma, generator)[0]
+    if rng.random() < 0.5:
+        noise = noise - rng.uniform(0.3, 0.95) * gaussian(noise, [rng.uniform(1.0, 2.0) * s for s in sigma])
+    noise = noise / noise.std()
+    if rng.random() < 0.5:
+        s = min(max(level * rng.uniform(0.5, 2.0), 0.02), 0.9)
+        noise = torch.exp(s * noise - 0.5 * s**2)
+        noise = (noise - noise.mean()) / noise.std()
+    return noise

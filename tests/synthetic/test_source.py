@@ -1,0 +1,101 @@
+"""The source of patches: what a batch depends on, what is in it, and what it needs to run."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from csrd.synthetic import Synthetic
+from csrd.synthetic.noise import packed, unpacked
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def source(anatomies, noise_bank) -> Synthetic:
+    return Synthetic(anatomies, noise_bank, CPU, seed=7, patch=32, volumes=3)
+
+
+def test_a_batch_depends_on_seed_and_step_alone(source, anatomies, noise_bank):
+    for step in range(1, 4):
+        batch = source.draw(step, range(4))
+    fresh = Synthetic(anatomies, noise_bank, CPU, seed=7, patch=32, volumes=3)
+    halves = [fresh.draw(3, samples) for samples in (range(0, 2), range(2, 4))]
+    for name in ("inputs", "target", "dose"):
+        joined = torch.cat([getattr(half, name) for half in halves])
+        assert torch.equal(joined, getattr(batch, name))
+    assert torch.equal(torch.cat([half.noise() for half in halves]), batch.noise())
+    other = Synthetic(anatomies, noise_bank, CPU, seed=8, patch=32, volumes=3).draw(3, range(4))
+    assert not torch.equal(other.inputs, batch.inputs)
+
+
+def test_a_batch_does_not_depend_on_autocast(source, anatomies, noise_bank):
+    expected = source.draw(1, range(2))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = Synthetic(anatomies, noise_bank, CPU, seed=7, patch=32, volumes=3).draw(1, range(2))
+    assert torch.equal(found.inputs, expected.inputs)
+
+
+def test_a_batch_holds_finite_patches_of_its_volumes(source):
+    batch = source.draw(1, range(16))
+    assert batch.inputs.shape == (16, 3, 32, 32, 32)
+    assert batch.target.shape == (16, 1, 32, 32, 32)
+    assert batch.dose.shape == (16,)
+    assert all(torch.isfinite(part).all() for part in (batch.inputs, batch.target, batch.dose))
+    assert len(set(batch.dose.tolist())) <= 3  # volumes in the pool
+
+
+def test_channels_say_whether_there_is_an_mr(source):
+    volumes = {float(v.level.log()): v for v in (source.volume(i) for i in range(1, 13))}
+    kinds = set()
+    for step in range(1, 10):
+        batch = source.draw(step, range(4))
+        for inputs, dose in zip(batch.inputs, batch.dose.tolist(), strict=True):
+            has = volumes[dose].facts["mr"] is not None
+            assert (inputs[2] == float(has)).all()
+            assert has or (inputs[1] == 0).all()
+            assert 0 <= float(inputs[1].min()) and float(inputs[1].max()) <= 4
+            kinds.add(has)
+    assert kinds == {True, False}
+
+
+def test_target_and_level_lead_from_the_low_dose_to_the_truth(source):
+    for index in range(5):
+        volume = source.volume(index)
+        assert torch.allclose(volume.inputs[0] - 2 * volume.level * volume.target[0], volume.truth, atol=1e-4)
+        assert float(volume.truth.min()) >= 0
+        ratio = float(volume.low.sum() / volume.truth.sum())
+        assert ratio == pytest.approx(1, abs=0.35)  # noise adds little to the total
+
+
+def test_each_volume_serves_as_many_patches_as_requested(anatomies, noise_bank):
+    source = Synthetic(anatomies, noise_bank, CPU, seed=7, patch=32, volumes=2, patches_per_volume=16)
+    pools = []
+    for step in range(4):
+        source.draw(step, range(1))
+        pools.append(list(source._pool))
+    assert pools == [[0, 1], [0, 1], [1, 2], [1, 2]]
+
+
+def test_packed_noise_is_itself_again():
+    noise = np.concatenate([np.linspace(-3, 3, 50), [8.0, 20.0, 39.0]])
+    found = unpacked(torch.from_numpy(packed(noise))).numpy()
+    assert np.allclose(found, noise, rtol=0.03, atol=0.02)
+
+
+def test_the_generator_needs_torch_and_numpy_alone(anatomies, noise_bank):
+    code = (
+        "import sys\n"
+        "for name in ('scipy', 'nibabel', 'pydantic', 'skimage', 'ants', 'numba', 'pandas'):\n"
+        "    sys.modules[name] = None\n"
+        "from pathlib import Path\n"
+        "import torch\n"
+        "from csrd.synthetic import Synthetic\n"
+        f"source = Synthetic(Path({str(anatomies)!r}), Path({str(noise_bank)!r}), torch.device('cpu'), 1,\n"
+        "                   patch=16, volumes=1)\n"
+        "print(tuple(source.draw(1, range(2)).inputs.shape))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "(2, 3, 16, 16, 16)", done.stderr

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from csrd.synthetic.anatomies import REGIONS, VOXEL_MM, Head
+from csrd.synthetic.anatomies import VOXEL_MM, Head
 from csrd.synthetic.grids import random_field, resampled
 from csrd.synthetic.tracers import uptake_table
 

@@ -19,7 +19,8 @@ from csrd.synthetic.uptake import uptake
 MOST_VOXELS = 1_600_000
 RESOLUTION_MM = (2.5, 9.0)  # FWHM of the final image
 LEVEL, USUAL_LEVEL = (0.02, 0.8), (0.04, 0.35)  # noise after the filter, relative to grey matter
-USUAL = 0.7  # fraction of volumes with a usual level
+USUAL = 0.75  # fraction of volumes with a usual level
+USUAL_AT_MM = 5.0  # a sharper image is a noisier one
 ANALYTIC = 0.25  # fraction of volumes whose noise is computed
 NO_MR = 0.35
 MOVED = 0.4  # fraction of MRs that are displaced
@@ -160,7 +161,8 @@ def _noisy(
     generator: Generator,
 ) -> tuple[Tensor, dict]:
     """Return the clean image with noise whose standard deviation follows its local mean, before the filter."""
-    level = math.exp(rng.uniform(*np.log(USUAL_LEVEL if rng.random() < USUAL else LEVEL)))
+    usual = np.array(USUAL_LEVEL) * (USUAL_AT_MM / optics["resolution_mm"])
+    level = math.exp(rng.uniform(*np.log(usual if rng.random() < USUAL else LEVEL)))
     power = rng.uniform(0.4, 1.0)
     facts = {"level": level, "power": power}
     if rng.random() < ANALYTIC:

@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from csrd.synthetic import Synthetic
 from csrd.synthetic.noise import packed, unpacked
@@ -56,7 +57,7 @@ def test_channels_say_whether_there_is_an_mr(source):
             has = volumes[dose].facts["mr"] is not None
             assert (inputs[2] == float(has)).all()
             assert has or (inputs[1] == 0).all()
-            assert 0 <= float(inputs[1].min()) and float(inputs[1].max()) <= 4
+            assert float(inputs[1].min()) >= 0 and float(inputs[1].max()) <= 4
             kinds.add(has)
     assert kinds == {True, False}
 
@@ -99,3 +100,32 @@ def test_the_generator_needs_torch_and_numpy_alone(anatomies, noise_bank):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "(2, 3, 16, 16, 16)", done.stderr
+
+
+class _StaysOnTheDevice(TorchDispatchMode):
+    """Raises where an operation waits for the device: a number read from it, or a shape that depends on it."""
+
+    WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "equal")
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = function.overloadpacket.__name__
+        assert name not in self.WAITS, f"{name} waits for the device"
+        if name.startswith("index"):
+            indices = [part for part in args[1:] if isinstance(part, list | tuple)]
+            assert all(i is None or i.dtype != torch.bool for part in indices for i in part), name
+        return function(*args, **(kwargs or {}))
+
+
+def test_no_value_leaves_the_device_and_none_is_made_on_another(anatomies, noise_bank):
+    """A CUDA device is not at hand here: any tensor made without naming the device would be a meta tensor."""
+    source = Synthetic(anatomies, noise_bank, CPU, seed=7, patch=16, volumes=2)
+    torch.set_default_device("meta")
+    try:
+        with _StaysOnTheDevice():
+            for step in range(12):
+                batch = source.draw(step, range(2))
+    finally:
+        torch.set_default_device(None)
+    assert batch.inputs.device == CPU
+    with pytest.raises(AssertionError, match="waits"), _StaysOnTheDevice():
+        float(batch.dose[0])

@@ -20,7 +20,7 @@ def separable(x: Tensor, matrices: Sequence[Tensor]) -> Tensor:
 
 
 def gaussian(x: Tensor, sigma: float | Sequence[float]) -> Tensor:
-    """Return x (…, X, Y, Z) filtered by a Gaussian of `sigma` voxels, mirrored at the borders as scipy does."""
+    """Return x (…, X, Y, Z) filtered by a Gaussian of `sigma` voxels, mirrored at the borders as by scipy."""
     sigmas = (sigma,) * 3 if isinstance(sigma, float | int) else sigma
     if max(sigmas) < 0.05:
         return x
@@ -71,7 +71,7 @@ def _field_matrix(n: int, sigma: float, device: torch.device) -> Tensor:
 
 
 def resampled(x: Tensor, shape: Sequence[int], step: Sequence[float], start: Sequence[float]) -> Tensor:
-    """Return x (X, Y, Z) at voxels start + step · (0, 1, …) of each axis, linear, mirrored beyond its ends."""
+    """Return x (X, Y, Z) at voxels start + step · (0, 1, …) of each axis, linear, mirrored at its ends."""
     matrices = []
     for n, count, by, first in zip(x.shape, shape, step, start, strict=True):
         at = first + by * torch.arange(count, device=x.device, dtype=torch.float32)

@@ -1,5 +1,6 @@
 """Noise textures of unit variance: from reconstructions of this project's engine, or computed."""
 
+import itertools
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from csrd.synthetic.grids import gaussian, random_field, resampled
 STEPS, BEND = 25.0, 2.0  # int8 steps are 1/50 standard deviation at 0 and grow: 127 steps are 40
 FILTERS_MM = (0.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)  # FWHM at which a field's remaining noise is noted
 CLOSENESS = 0.7  # of a field's own noise to the noise that is wanted, in e-folds
+FADE = 8  # edges of a part in the width over which it fades into the next
 OWN_VOXELS = (0.65, 1.55)  # a voxel may stand for one of another size within these ratios
 
 
@@ -75,17 +77,50 @@ class NoiseBank:
 def reconstructed(
     field: Field, shape: tuple[int, int, int], voxel_mm: float, rng: np.random.Generator
 ) -> Tensor:
-    """Return a field's noise on another grid: turned, flipped, shifted, on its own voxels or interpolated."""
-    noise = unpacked(field.noise)
-    if rng.random() < 0.5:
-        noise = noise.transpose(0, 1)
-    noise = noise.flip([axis for axis in range(3) if rng.random() < 0.5])
+    """Return a field's noise (X, Y, Z) on another grid, on its own voxels or interpolated.
+
+    A field is smaller than a head: parts of it, each turned, flipped and shifted by chance, are laid side by
+    side, and fade into each other so that the variance is 1 everywhere.
+    """
+    whole = unpacked(field.noise)
     ratio = voxel_mm / field.voxel_mm
-    own = OWN_VOXELS[0] < ratio < OWN_VOXELS[1] and rng.random() < 0.5
-    start = [rng.uniform(0, 2 * n) for n in noise.shape]
-    if own:
-        return resampled(noise, shape, (1.0,) * 3, [float(int(s)) for s in start])
-    return resampled(noise, shape, (ratio,) * 3, start)
+    if OWN_VOXELS[0] < ratio < OWN_VOXELS[1] and rng.random() < 0.5:
+        ratio = 1.0
+    edge = int(min(whole.shape) / ratio) - 2  # the largest part of the grid that a field covers
+    edge = min(edge, max(shape))
+    fade = max(min(edge // FADE, 8), 1)
+    noise, variance = torch.zeros((2, *shape), device=whole.device)
+    for corner in itertools.product(*(_corners(n, edge - fade, rng) for n in shape)):
+        box = tuple(slice(max(c, 0), min(c + edge, n)) for c, n in zip(corner, shape, strict=True))
+        cut = tuple(slice(b.start - c, b.stop - c) for b, c in zip(box, corner, strict=True))
+        if any(part.stop <= part.start for part in box):
+            continue
+        turned = whole.transpose(0, 1) if rng.random() < 0.5 else whole
+        turned = turned.flip([axis for axis in range(3) if rng.random() < 0.5])
+        start = [rng.uniform(0, n - 1 - ratio * (edge - 1)) for n in turned.shape]
+        start = [float(round(s)) for s in start] if ratio == 1 else start
+        size = [part.stop - part.start for part in cut]
+        part = resampled(
+            turned, size, (ratio,) * 3, [s + ratio * c.start for s, c in zip(start, cut, strict=True)]
+        )
+        weight = _fading(edge, fade, whole.device)
+        x, y, z = (weight[c] for c in cut)
+        weight = x[:, None, None] * y[:, None] * z
+        noise[box] += part * weight
+        variance[box] += weight**2
+    return noise / variance.clamp(min=1e-6).sqrt()
+
+
+def _corners(n: int, step: int, rng: np.random.Generator) -> list[int]:
+    """Return where along an axis of n voxels the parts begin; the first is cut by chance."""
+    first = -int(rng.integers(0, step)) if n > step else 0
+    return list(range(first, n, step))
+
+
+def _fading(edge: int, fade: int, device: torch.device) -> Tensor:
+    """Return weights (edge,) that rise from 0 and fall to 0 within `fade` voxels, 1 between."""
+    index = torch.arange(edge, device=device)
+    return ((torch.minimum(index, edge - 1 - index) + 0.5) / fade).clamp(max=1)
 
 
 def analytic(

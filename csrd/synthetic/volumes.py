@@ -18,7 +18,7 @@ from csrd.synthetic.uptake import uptake
 
 MOST_VOXELS = 1_600_000
 RESOLUTION_MM = (2.5, 9.0)  # FWHM of the final image
-LEVEL, USUAL_LEVEL = (0.02, 0.8), (0.04, 0.35)  # noise after the filter, relative to grey matter
+LEVEL, USUAL_LEVEL = (0.02, 0.8), (0.06, 0.4)  # noise after the filter, relative to grey matter
 USUAL = 0.75  # fraction of volumes with a usual level
 USUAL_AT_MM = 5.0  # a sharper image is a noisier one
 ANALYTIC = 0.25  # fraction of volumes whose noise is computed
@@ -160,14 +160,14 @@ def _noisy(
     rng: np.random.Generator,
     generator: Generator,
 ) -> tuple[Tensor, dict]:
-    """Return the clean image with noise whose standard deviation follows its local mean, before the filter."""
+    """Return the clean image before the filter, with noise whose standard deviation follows its mean."""
     usual = np.array(USUAL_LEVEL) * (USUAL_AT_MM / optics["resolution_mm"])
     level = math.exp(rng.uniform(*np.log(usual if rng.random() < USUAL else LEVEL)))
     power = rng.uniform(0.4, 1.0)
     facts = {"level": level, "power": power}
     if rng.random() < ANALYTIC:
         noise = analytic(clean.shape, voxel_mm, level, rng, generator)
-        # what the filter takes from it is not known: the level is that before the filter
+        noise = noise / gaussian(noise, optics["filter_mm"] * SIGMA_PER_FWHM / voxel_mm).std()
         relative, positive, facts["texture"] = level, rng.random() < 0.5, "analytic"
     else:
         field, relative = bank.choose(rng, level, optics["filter_mm"])

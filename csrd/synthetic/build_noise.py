@@ -46,29 +46,36 @@ LOCAL_MM = 12.0  # sigma over which a standard deviation is local
 
 @dataclass(frozen=True)
 class Run:
-    """Reconstructions of `prompts` coincidences on voxels of `voxel_mm`, kept after `iterations`."""
+    """Reconstructions of `prompts` coincidences on voxels of `voxel_mm`, kept after `iterations`.
+
+    `psf` names the model in `RESOLUTION`.
+    """
 
     voxel_mm: float
-    psf: bool
+    psf: str
     prompts: float
     iterations: tuple[int, ...]
 
 
+RESOLUTION = {
+    "none": None,
+    "narrow": Psf(),
+    "wide": Psf(sigma_mm=1.8, tail_sigma_mm=3.5, tail_fraction=0.05),
+}
 # Without a resolution model, voxels much finer than the crystals show the pattern of the planes, not noise
 RUNS = {
     "HRRT": (
-        *(Run(2.4375, True, n, its) for n, its in ((5e5, (1, 2)), (2e6, (1, 2, 4)), (8e6, (1, 2, 4)))),
-        *(Run(2.4375, False, n, (1, 2)) for n in (2e6, 8e6)),
-        *(Run(2.0, True, n, (1, 2)) for n in (2e6, 8e6)),
-        Run(2.0, False, 8e6, (1,)),
-        Run(1.21875, True, 6e6, (1, 2)),
+        *(Run(2.4375, "narrow", n, its) for n, its in ((5e5, (1, 2)), (2e6, (1, 2, 4)), (8e6, (1, 2, 4)))),
+        *(Run(2.4375, "none", n, (1, 2)) for n in (2e6, 8e6)),
+        *(Run(2.0, "narrow", n, (1, 2)) for n in (2e6, 8e6)),
+        Run(1.21875, "narrow", 6e6, (1, 2)),
     ),
     "Siemens Biograph mMR": (
-        *(Run(2.0, True, n, (1, 2, 4)) for n in (2e6, 8e6)),
-        *(Run(4.0625, psf, 1e6, (1, 4)) for psf in (False, True)),
+        *(Run(2.4375, "narrow", n, its) for n, its in ((5e5, (2,)), (2e6, (1, 2)), (8e6, (2,)))),
+        *(Run(2.0, "wide", n, its) for n, its in ((2e6, (1, 2, 4)), (8e6, (1, 2)))),
+        *(Run(4.0625, psf, 1e6, (1, 4)) for psf in ("none", "wide")),
     ),
 }
-RESOLUTION = {"HRRT": Psf(), "Siemens Biograph mMR": Psf(sigma_mm=1.8, tail_sigma_mm=3.5, tail_fraction=0.05)}
 
 
 def cylinder(voxel_mm: float, value: float, unit: str) -> Volume:
@@ -161,8 +168,7 @@ def fields(scanner: Scanner, runs: tuple[Run, ...]) -> Iterator[tuple[dict, np.n
             some = events[start : start + int(run.prompts)]
             some = some[scanner.neighbours_first(some)]
             some = some[detection(some, mumap, efficiencies, scanner) > 0]
-            psf = RESOLUTION[scanner.name] if run.psf else None
-            for iterations, image in iterates(some, sensitivity, scanner, psf, run.iterations):
+            for iterations, image in iterates(some, sensitivity, scanner, RESOLUTION[run.psf], run.iterations):
                 field, relative = standardised(image, voxel_mm)
                 facts = asdict(run) | {
                     "scanner": scanner.name,

@@ -13,7 +13,8 @@ SMOOTHING_MM, CLOSING_MM, FLOOR_OF_OTSU = 4.0, 10.0, 0.5  # as in csrd.align.hea
 FINE_MM = 6.0  # as in csrd.methods.scaling
 BINS = 256
 SPECK_MM, SPECK = 6.0, 0.25  # a voxel of the mask of which less than this lies around it is a speck
-CLOSED = 0.1587  # of a half-space filtered with sigma r, r outside its face; 1 - CLOSED lies r inside
+CLOSING_SIGMAS = 2.5  # the closing's radius over the sigma of the filter that stands for it
+CLOSED = 0.0062  # of a half-space filtered with sigma, 2.5 sigma outside its face; 1 - CLOSED is inside
 MEDIAN_STRIDE = 2  # every such voxel of each axis enters the medians, where there are many
 MANY = 300_000
 
@@ -23,7 +24,7 @@ def head_mask(pet: Tensor, voxel_mm: float) -> Tensor:
     smooth = gaussian(pet.clamp(min=0), SMOOTHING_MM / 2 / voxel_mm).clamp(min=0).sqrt()
     mask = (smooth > FLOOR_OF_OTSU * otsu(smooth)).float()
     mask = mask * (gaussian(mask, SPECK_MM / voxel_mm) > SPECK)
-    sigma = CLOSING_MM / voxel_mm
+    sigma = CLOSING_MM / CLOSING_SIGMAS / voxel_mm
     grown = (gaussian(mask, sigma) > CLOSED).float()
     return (gaussian(grown, sigma) > 1 - CLOSED) | (mask > 0)
 
@@ -39,7 +40,7 @@ def otsu(x: Tensor) -> Tensor:
     mean_below = moments.cumsum(0) / below.clamp(min=1)
     mean_above = moments.flip(0).cumsum(0).flip(0) / above.clamp(min=1)
     between = below[:-1] * above[1:] * (mean_below[:-1] - mean_above[1:]) ** 2
-    return centres[between.argmax()].float()
+    return centres.index_select(0, between.argmax()[None])[0].float()
 
 
 def mean_inside(x: Tensor, mask: Tensor) -> Tensor:

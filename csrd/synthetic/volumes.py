@@ -18,9 +18,10 @@ from csrd.synthetic.uptake import uptake
 
 MOST_VOXELS = 1_600_000
 RESOLUTION_MM = (2.5, 9.0)  # FWHM of the final image
-LEVEL, USUAL_LEVEL = (0.02, 0.8), (0.06, 0.4)  # noise after the filter, relative to grey matter
+LEVEL, USUAL_LEVEL = (0.02, 0.8), (0.08, 0.6)  # noise after the filter, relative to grey matter
 USUAL = 0.75  # fraction of volumes with a usual level
 USUAL_AT_MM = 5.0  # a sharper image is a noisier one
+POWER = 0.65  # of the mean that the standard deviation follows; 0.62 to 0.70 in scans of this engine
 ANALYTIC = 0.25  # fraction of volumes whose noise is computed
 NO_MR = 0.35
 MOVED = 0.4  # fraction of MRs that are displaced
@@ -163,7 +164,7 @@ def _noisy(
     """Return the clean image before the filter, with noise whose standard deviation follows its mean."""
     usual = np.array(USUAL_LEVEL) * (USUAL_AT_MM / optics["resolution_mm"])
     level = math.exp(rng.uniform(*np.log(usual if rng.random() < USUAL else LEVEL)))
-    power = rng.uniform(0.4, 1.0)
+    power = float(np.clip(rng.normal(POWER, 0.12), 0.4, 1.0))
     facts = {"level": level, "power": power}
     if rng.random() < ANALYTIC:
         noise = analytic(clean.shape, voxel_mm, level, rng, generator)

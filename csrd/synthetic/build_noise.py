@@ -62,17 +62,16 @@ RESOLUTION = {
     "narrow": Psf(),
     "wide": Psf(sigma_mm=1.8, tail_sigma_mm=3.5, tail_fraction=0.05),
 }
-# Without a resolution model, voxels much finer than the crystals show the pattern of the planes, not noise
+# Voxels divide the distance between rings; otherwise the planes of crystals leave a pattern on the noise
 RUNS = {
     "HRRT": (
         *(Run(2.4375, "narrow", n, its) for n, its in ((5e5, (1, 2)), (2e6, (1, 2, 4)), (8e6, (1, 2, 4)))),
         *(Run(2.4375, "none", n, (1, 2)) for n in (2e6, 8e6)),
-        *(Run(2.0, "narrow", n, (1, 2)) for n in (2e6, 8e6)),
         Run(1.21875, "narrow", 6e6, (1, 2)),
     ),
     "Siemens Biograph mMR": (
-        *(Run(2.4375, "narrow", n, its) for n, its in ((5e5, (2,)), (2e6, (1, 2)), (8e6, (2,)))),
-        *(Run(2.0, "wide", n, its) for n, its in ((2e6, (1, 2, 4)), (8e6, (1, 2)))),
+        *(Run(2.03125, "narrow", n, its) for n, its in ((5e5, (1,)), (2e6, (1, 2)), (8e6, (1, 2)))),
+        *(Run(2.03125, "wide", n, its) for n, its in ((2e6, (1, 2, 4)), (8e6, (1, 2)))),
         *(Run(4.0625, psf, 1e6, (1, 4)) for psf in ("none", "wide")),
     ),
 }
@@ -168,7 +167,8 @@ def fields(scanner: Scanner, runs: tuple[Run, ...]) -> Iterator[tuple[dict, np.n
             some = events[start : start + int(run.prompts)]
             some = some[scanner.neighbours_first(some)]
             some = some[detection(some, mumap, efficiencies, scanner) > 0]
-            for iterations, image in iterates(some, sensitivity, scanner, RESOLUTION[run.psf], run.iterations):
+            psf = RESOLUTION[run.psf]
+            for iterations, image in iterates(some, sensitivity, scanner, psf, run.iterations):
                 field, relative = standardised(image, voxel_mm)
                 facts = asdict(run) | {
                     "scanner": scanner.name,

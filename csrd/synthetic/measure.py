@@ -1,4 +1,4 @@
-"""Head mask, scale and noise level of a volume, measured on the device as `csrd.methods.scaling` does.
+"""Head mask, scale and noise level of a volume, measured on the device as `csrd.methods.learned.scaling` does.
 
 The mask is that of `csrd.align.head` but for two steps, which Gaussian filters and thresholds stand for:
 components that are small, and the closing. No value leaves the device.
@@ -10,7 +10,7 @@ from torch import Tensor
 from csrd.synthetic.grids import gaussian
 
 SMOOTHING_MM, CLOSING_MM, FLOOR_OF_OTSU = 4.0, 10.0, 0.5  # as in csrd.align.head
-FINE_MM = 6.0  # as in csrd.methods.scaling
+FINE_MM = 6.0  # as in csrd.methods.learned.scaling
 BINS = 256
 SPECK_MM, SPECK = 6.0, 0.25  # a voxel of the mask of which less than this lies around it is a speck
 CLOSING_SIGMAS = 2.5  # the closing's radius over the sigma of the filter that stands for it

@@ -42,7 +42,7 @@ def contrast(head: Head, rng: np.random.Generator) -> tuple[Tensor, str]:
 
 def lookup(table: np.ndarray, index: Tensor) -> Tensor:
     """Return the table's values at uint8 indices (X, Y, Z)."""
-    values = torch.from_numpy(np.asarray(table, np.float32)).to(index.device)
+    values = torch.from_numpy(np.asarray(table, np.float32)).to(index.device, non_blocking=True)
     return values.index_select(0, index.reshape(-1).int()).view(index.shape)
 
 

@@ -38,7 +38,7 @@ def uptake(head: Head, rng: np.random.Generator, generator: Generator) -> tuple[
 def by_side(labels: Tensor, table: np.ndarray) -> Tensor:
     """Return the values of a table (2, 22), left then right, at the labels (X, Y, Z) of a head."""
     middle = labels.shape[0] // 2
-    values = torch.from_numpy(np.asarray(table, np.float32)).to(labels.device)
+    values = torch.from_numpy(np.asarray(table, np.float32)).to(labels.device, non_blocking=True)
     sides = zip(values, (labels[:middle], labels[middle:]), strict=True)
     parts = [side.index_select(0, part.reshape(-1).int()).view(part.shape) for side, part in sides]
     return torch.cat(parts)
@@ -70,7 +70,9 @@ def _parcels(fields: Tensor, rng: np.random.Generator) -> Tensor:
     The second largest has a say too, so that few parcels are of equal value.
     """
     first, second = fields.topk(2, dim=0).indices
-    values = torch.from_numpy(rng.normal(0, 1, (len(fields),) * 2).astype(np.float32)).to(fields.device)
+    values = torch.from_numpy(rng.normal(0, 1, (len(fields),) * 2).astype(np.float32)).to(
+        fields.device, non_blocking=True
+    )
     return values.view(-1)[first * len(fields) + second]
 
 

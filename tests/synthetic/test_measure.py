@@ -7,7 +7,7 @@ from skimage.filters import threshold_otsu
 
 from csrd.align.head import head_mask
 from csrd.io.volume import Volume, centred_affine
-from csrd.methods import scaling
+from csrd.methods.learned import scaling
 from csrd.synthetic import Synthetic, measure
 
 

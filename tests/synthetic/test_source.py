@@ -103,7 +103,7 @@ def test_the_generator_needs_torch_and_numpy_alone(anatomies, noise_bank):
 
 
 class _StaysOnTheDevice(TorchDispatchMode):
-    """Raises where an operation waits for the device: a number read from it, or a shape that depends on it."""
+    """Raises where an operation waits for the device: for a number, or a shape that depends on one."""
 
     WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "equal")
 

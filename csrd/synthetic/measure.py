@@ -1,4 +1,4 @@
-"""Head mask, scale and noise level of a volume, measured on the device as `csrd.methods.learned.scaling` does.
+"""Head mask, scale and noise level of a volume, as `csrd.methods.learned.scaling` has them, on the device.
 
 The mask is that of `csrd.align.head` but for two steps, which Gaussian filters and thresholds stand for:
 components that are small, and the closing. No value leaves the device.

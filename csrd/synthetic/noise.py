@@ -14,6 +14,8 @@ from csrd.synthetic.grids import gaussian, random_field, resampled
 STEPS, BEND = 25.0, 2.0  # int8 steps are 1/50 standard deviation at 0 and grow: 127 steps are 40
 FILTERS_MM = (0.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)  # FWHM at which a field's remaining noise is noted
 CLOSENESS = 0.7  # of a field's own noise to the noise that is wanted, in e-folds
+SOME = 30_000  # voxels of noise that a mean is taken over
+RATIO_LOW, RATIO_FINENESS, RATIO_STEPS = 0.05, 3, 40  # ratios from 0.05, 3 in an octave, to 400
 FADE = 8  # edges of a part in the width over which it fades into the next
 OWN_VOXELS = (0.65, 1.55)  # a voxel may stand for one of another size within these ratios
 
@@ -121,6 +123,23 @@ def _fading(edge: int, fade: int, device: torch.device) -> Tensor:
     """Return weights (edge,) that rise from 0 and fall to 0 within `fade` voxels, 1 between."""
     index = torch.arange(edge, device=device)
     return ((torch.minimum(index, edge - 1 - index) + 0.5) / fade).clamp(max=1)
+
+
+def positive_factor(noise: Tensor, ratio: Tensor) -> Tensor:
+    """Return factors (X, Y, Z) around 1 that are not negative: 1 + ratio · noise, cut at 0, over its mean.
+
+    OSEM keeps the mean where noise is stronger than the signal, in cold regions, although no voxel is
+    negative. A cut alone would raise it there.
+    """
+    some = noise.flatten()[:: max(1, noise.numel() // SOME)]
+    steps = torch.arange(RATIO_STEPS, device=noise.device)
+    ratios = RATIO_LOW * 2.0 ** (steps / RATIO_FINENESS)
+    means = (1 + ratios[:, None] * some).clamp(min=0).mean(dim=1)
+    at = (torch.log2(ratio / RATIO_LOW) * RATIO_FINENESS).clamp(0, RATIO_STEPS - 1.001)
+    low = at.floor()
+    index, weight = low.int().flatten(), at - low
+    first, second = (means.index_select(0, index + k).view(at.shape) for k in (0, 1))
+    return (1 + ratio * noise).clamp(min=0) / torch.lerp(first, second, weight)
 
 
 def analytic(

@@ -13,7 +13,7 @@ from csrd.seeds import key64
 from csrd.synthetic import measure, mr
 from csrd.synthetic.anatomies import VOXEL_MM, Head
 from csrd.synthetic.grids import SIGMA_PER_FWHM, gaussian, random_field, sampled, sampling_grid
-from csrd.synthetic.noise import NoiseBank, analytic, reconstructed
+from csrd.synthetic.noise import NoiseBank, analytic, positive_factor, reconstructed
 from csrd.synthetic.uptake import uptake
 
 MOST_VOXELS = 1_600_000
@@ -25,7 +25,7 @@ POWER = 0.65  # of the mean that the standard deviation follows; 0.62 to 0.70 in
 ANALYTIC = 0.25  # fraction of volumes whose noise is computed
 NO_MR = 0.35
 MOVED = 0.4  # fraction of MRs that are displaced
-LEAST_LEVEL = 1e-3
+LEAST_LEVEL, LEAST_MEAN = 1e-3, 1e-4
 JITTER = 0.05  # of the scale
 
 
@@ -101,7 +101,7 @@ def _optics(rng: np.random.Generator) -> dict:
         "resolution_mm": float(final),
         "raw_mm": math.sqrt(max(final**2 - filter_mm**2, low**2 * 0.8)),
         "ringing": float(rng.uniform(0.1, 0.5)) if rng.random() < 0.3 else 0.0,
-        "air": float(np.exp(rng.uniform(np.log(1e-3), np.log(0.06)))),
+        "air": float(np.exp(rng.uniform(np.log(5e-4), np.log(0.03)))),
     }
 
 
@@ -175,8 +175,9 @@ def _noisy(
         noise, positive = reconstructed(field, clean.shape, voxel_mm, rng), True
         facts["texture"] = {k: v for k, v in field.facts.items() if k != "remaining"}
     uneven = rng.uniform(0.0, 0.15) * random_field(clean.shape, 40 / voxel_mm, generator)[0]
-    low = clean + noise * clean.clamp(min=0) ** power * torch.exp(uneven) * relative
-    return low.clamp(min=0) if positive else low, facts | {"relative": float(relative)}
+    ratio = relative * clean.clamp(min=LEAST_MEAN) ** (power - 1) * torch.exp(uneven)
+    low = clean * positive_factor(noise, ratio) if positive else clean * (1 + ratio * noise)
+    return low, facts | {"relative": float(relative)}
 
 
 def _mr(

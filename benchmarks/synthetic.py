@@ -19,7 +19,7 @@ import torch
 
 from csrd.synthetic import ANATOMIES, NOISE, Synthetic
 from csrd.synthetic.grids import SIGMA_PER_FWHM, gaussian
-from csrd.synthetic.noise import NoiseBank, reconstructed
+from csrd.synthetic.noise import NoiseBank, reconstructed, reconstructed_factor
 from csrd.synthetic.volumes import POWER
 
 BATCH, PATCH = 8, 64
@@ -78,14 +78,17 @@ def compare(path: Path, bank: NoiseBank, sharp: np.ndarray | None) -> tuple[Text
     voxel_mm = float(facts["voxel_mm"])
     real = Texture.of((low - normal) / scale, truth / scale, mask, voxel_mm)
     clean = torch.from_numpy((truth if sharp is None else sharp) / scale).clamp(min=0)
-    own = float(np.median(real.relative))
-    field = chosen(bank, facts["scanner"], own)
-    noise = reconstructed(field, tuple(clean.shape), voxel_mm, np.random.default_rng(1)) * clean**POWER
+    field = chosen(bank, facts["scanner"], float(np.median(real.relative)))
+    noise = reconstructed(field, tuple(clean.shape), voxel_mm, np.random.default_rng(1))
     sigma = facts["filter_mm"] * SIGMA_PER_FWHM / voxel_mm
-    filtered, after = gaussian(noise, sigma).numpy(), gaussian(clean, sigma)
-    strength = ((low - normal)[mask] / scale).std() / filtered[mask].std()
-    made = gaussian((clean + strength * noise).clamp(min=0), sigma) - after
-    return real, Texture.of(made.numpy(), after.numpy(), mask, voxel_mm)
+    after = gaussian(clean, sigma)
+    strength = 1.0
+    for _ in range(3):  # until the variance is that of the scan
+        ratio = strength * clean.clamp(min=1e-4) ** (POWER - 1)
+        factor = reconstructed_factor(noise, field.facts["relative"], ratio)
+        made = (gaussian(clean * factor, sigma) - after).numpy()
+        strength *= ((low - normal)[mask] / scale).std() / made[mask].std()
+    return real, Texture.of(made, after.numpy(), mask, voxel_mm)
 
 
 def chosen(bank: NoiseBank, scanner: str, relative: float):
@@ -125,7 +128,7 @@ def noise(given: argparse.Namespace) -> None:
             lags = np.arange(texture.covariance.shape[1]) * texture.voxel_mm
             for row, faint in zip(texture.covariance, (1.0, 0.45), strict=True):
                 below.plot(lags, row, style, color=colour, ms=3, alpha=faint)
-        above.set(title=name, xscale="log", yscale="log", xlabel="mean / mean of the head")
+        above.set(title=name, xlabel="mean / mean of the head")
         below.set(xlabel="distance (mm)", title=f"skewness {real.skewness:.2f}, {made.skewness:.2f}")
     axes[0, 0].set_ylabel("noise / mean")
     axes[1, 0].set_ylabel("covariance (x; faint: z)")

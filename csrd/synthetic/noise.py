@@ -9,13 +9,15 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from csrd.synthetic.grids import gaussian, random_field, resampled
+from csrd.synthetic.grids import SIGMA_PER_FWHM, gaussian, random_field, resampled
 
 STEPS, BEND = 25.0, 2.0  # int8 steps are 1/50 standard deviation at 0 and grow: 127 steps are 40
 FILTERS_MM = (0.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)  # FWHM at which a field's remaining noise is noted
 CLOSENESS = 0.7  # of a field's own noise to the noise that is wanted, in e-folds
-SOME = 30_000  # voxels of noise that a mean is taken over
-RATIO_LOW, RATIO_FINENESS, RATIO_STEPS = 0.05, 3, 40  # ratios from 0.05, 3 in an octave, to 400
+SOME = 30_000  # voxels of noise that moments are taken of
+LEAST = 1e-3  # of the mean: an image's least voxel
+POWERS = (-1.5, 0.5, 40)  # exponents of 10, and how many
+RATIO_LOW, RATIO_FINENESS, RATIO_STEPS = -8.0, 4, 56  # ratios from 2^-8 to 2^6, 4 in an octave
 FADE = 8  # edges of a part in the width over which it fades into the next
 OWN_VOXELS = (0.65, 1.55)  # a voxel may stand for one of another size within these ratios
 
@@ -125,39 +127,50 @@ def _fading(edge: int, fade: int, device: torch.device) -> Tensor:
     return ((torch.minimum(index, edge - 1 - index) + 0.5) / fade).clamp(max=1)
 
 
-def positive_factor(noise: Tensor, ratio: Tensor) -> Tensor:
-    """Return factors (X, Y, Z) around 1 that are not negative: 1 + ratio · noise, cut at 0, over its mean.
+def reconstructed_factor(noise: Tensor, own: float, ratio: Tensor) -> Tensor:
+    """Return factors (X, Y, Z) of mean 1 and standard deviation `ratio`, positive, of Gaussian noise."""
 
-    OSEM keeps the mean where noise is stronger than the signal, in cold regions, although no voxel is
-    negative. A cut alone would raise it there.
+    1 + `own` · noise is an image of OSEM over its mean. A power of it is one of fewer counts or more: mean,
+    variance and skewness, which grows with the ratio, then are those of OSEM, in cold regions too.
     """
-    some = noise.flatten()[:: max(1, noise.numel() // SOME)]
-    steps = torch.arange(RATIO_STEPS, device=noise.device)
-    ratios = RATIO_LOW * 2.0 ** (steps / RATIO_FINENESS)
-    means = (1 + ratios[:, None] * some).clamp(min=0).mean(dim=1)
-    at = (torch.log2(ratio / RATIO_LOW) * RATIO_FINENESS).clamp(0, RATIO_STEPS - 1.001)
-    low = at.floor()
-    index, weight = low.int().flatten(), at - low
-    first, second = (means.index_select(0, index + k).view(at.shape) for k in (0, 1))
-    return (1 + ratio * noise).clamp(min=0) / torch.lerp(first, second, weight)
+    log = (1 + own * noise).clamp(min=LEAST).log()
+    some = log.flatten()[:: max(1, log.numel() // SOME)]
+    powers = torch.logspace(*POWERS, device=noise.device)
+    images = torch.exp(powers[:, None] * some)
+    means = images.mean(dim=1)
+    ratios = images.std(dim=1) / means
+    # both as functions of the ratio's logarithm, on an even grid
+    even = torch.arange(RATIO_STEPS, device=noise.device) / RATIO_FINENESS + RATIO_LOW
+    right = torch.searchsorted(ratios.log2().cummax(0).values, even).clamp(1, len(powers) - 1)
+    low, high = (ratios.log2().index_select(0, right - k) for k in (1, 0))
+    weight = ((even - low) / (high - low)).clamp(0, 1)
+    table = torch.stack([powers, means.log()], dim=1)
+    table = torch.lerp(table.index_select(0, right - 1), table.index_select(0, right), weight[:, None])
+    at = ((ratio.log2() - RATIO_LOW) * RATIO_FINENESS).clamp(0, RATIO_STEPS - 1.001).flatten()
+    index = at.int()
+    found = torch.lerp(*(table.index_select(0, index + k) for k in (0, 1)), (at - index)[:, None])
+    power, mean = (part.view(ratio.shape) for part in found.unbind(1))
+    return torch.exp(power * log - mean)
+
+
+def log_normal_factor(noise: Tensor, ratio: Tensor) -> Tensor:
+    """Return factors (X, Y, Z) of mean 1 and standard deviation `ratio`, not negative, of Gaussian noise."""
+    variance = torch.log1p(ratio**2)
+    return torch.exp(variance.sqrt() * noise - variance / 2)
 
 
 def analytic(
-    shape: tuple[int, int, int], voxel_mm: float, level: float, rng: np.random.Generator, generator: Generator
+    shape: tuple[int, int, int], voxel_mm: float, rng: np.random.Generator, generator: Generator
 ) -> Tensor:
-    """Return Gaussian noise correlated over 3 to 8 mm, half of it with a negative lobe, half of it skewed."""
+    """Return Gaussian noise (X, Y, Z) correlated over 2.5 to 8 mm, half of it with a negative lobe."""
     fwhm_mm = np.exp(rng.uniform(np.log(2.5), np.log(8.0)))
-    sigma = [fwhm_mm * rng.uniform(0.85, 1.15) / 2.355 / voxel_mm] * 2
+    sigma = [fwhm_mm * rng.uniform(0.85, 1.15) * SIGMA_PER_FWHM / voxel_mm] * 2
     sigma.append(sigma[0] * rng.uniform(0.75, 1.25))
     if max(sigma) < 0.6:
         noise = gaussian(torch.randn(shape, generator=generator, device=generator.device), sigma)
     else:
         noise = random_field(shape, sigma, generator)[0]
     if rng.random() < 0.5:
-        noise = noise - rng.uniform(0.3, 0.95) * gaussian(noise, [rng.uniform(1.0, 2.0) * s for s in sigma])
-    noise = noise / noise.std()
-    if rng.random() < 0.5:
-        s = min(max(level * rng.uniform(0.5, 2.0), 0.02), 0.9)
-        noise = torch.exp(s * noise - 0.5 * s**2)
-        noise = (noise - noise.mean()) / noise.std()
-    return noise
+        wide = rng.uniform(1.0, 2.0)
+        noise = noise - rng.uniform(0.3, 0.95) * gaussian(noise, [wide * s for s in sigma])
+    return noise / noise.std()

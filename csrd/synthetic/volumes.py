@@ -13,7 +13,13 @@ from csrd.seeds import key64
 from csrd.synthetic import measure, mr
 from csrd.synthetic.anatomies import VOXEL_MM, Head
 from csrd.synthetic.grids import SIGMA_PER_FWHM, gaussian, random_field, sampled, sampling_grid
-from csrd.synthetic.noise import NoiseBank, analytic, positive_factor, reconstructed
+from csrd.synthetic.noise import (
+    NoiseBank,
+    analytic,
+    log_normal_factor,
+    reconstructed,
+    reconstructed_factor,
+)
 from csrd.synthetic.uptake import uptake
 
 MOST_VOXELS = 1_600_000
@@ -165,19 +171,19 @@ def _noisy(
     usual = np.array(USUAL_LEVEL) * (USUAL_AT_MM / optics["resolution_mm"])
     level = math.exp(rng.uniform(*np.log(usual if rng.random() < USUAL else LEVEL)))
     power = float(np.clip(rng.normal(POWER, 0.12), 0.4, 1.0))
-    facts = {"level": level, "power": power}
+    uneven = rng.uniform(0.0, 0.15) * random_field(clean.shape, 40 / voxel_mm, generator)[0]
+    ratio = clean.clamp(min=LEAST_MEAN) ** (power - 1) * torch.exp(uneven)  # where the mean is 1, 1
     if rng.random() < ANALYTIC:
-        noise = analytic(clean.shape, voxel_mm, level, rng, generator)
-        noise = noise / gaussian(noise, optics["filter_mm"] * SIGMA_PER_FWHM / voxel_mm).std()
-        relative, positive, facts["texture"] = level, rng.random() < 0.5, "analytic"
+        noise, texture, relative = analytic(clean.shape, voxel_mm, rng, generator), "analytic", level
+        left = gaussian(noise, optics["filter_mm"] * SIGMA_PER_FWHM / voxel_mm).std()
+        ratio = ratio * level / left
+        factor = log_normal_factor(noise, ratio) if rng.random() < 0.5 else 1 + ratio * noise
     else:
         field, relative = bank.choose(rng, level, optics["filter_mm"])
-        noise, positive = reconstructed(field, clean.shape, voxel_mm, rng), True
-        facts["texture"] = {k: v for k, v in field.facts.items() if k != "remaining"}
-    uneven = rng.uniform(0.0, 0.15) * random_field(clean.shape, 40 / voxel_mm, generator)[0]
-    ratio = relative * clean.clamp(min=LEAST_MEAN) ** (power - 1) * torch.exp(uneven)
-    low = clean * positive_factor(noise, ratio) if positive else clean * (1 + ratio * noise)
-    return low, facts | {"relative": float(relative)}
+        noise = reconstructed(field, clean.shape, voxel_mm, rng)
+        factor = reconstructed_factor(noise, field.facts["relative"], ratio * relative)
+        texture = {key: fact for key, fact in field.facts.items() if key != "remaining"}
+    return clean * factor, {"level": level, "power": power, "relative": relative, "texture": texture}
 
 
 def _mr(

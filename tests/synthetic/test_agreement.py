@@ -14,7 +14,7 @@ import torch
 
 from csrd.synthetic import NOISE
 from csrd.synthetic.grids import SIGMA_PER_FWHM, gaussian
-from csrd.synthetic.noise import NoiseBank, reconstructed
+from csrd.synthetic.noise import NoiseBank, reconstructed, reconstructed_factor
 from csrd.synthetic.volumes import POWER
 
 SCANS = Path(__file__).with_name("osem_noise.npz")
@@ -24,7 +24,7 @@ OWN_NOISE = 0.5  # over the mean, before the filter, at about the counts of the 
 
 @pytest.fixture(params=["filter_0", "mMR"])
 def pair(request) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return a scan's truth, its noise, and the generator's noise around the same truth, of equal variance."""
+    """Return a scan's truth, its noise, and the generator's noise around that truth, of equal variance."""
     with np.load(SCANS) as file:
         truth, noise = (file[f"{request.param}/{kind}"].astype(np.float32) for kind in ("truth", "noise"))
         facts = json.loads(str(file[f"{request.param}/facts"]))
@@ -35,11 +35,15 @@ def pair(request) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         and (field.facts["psf"], field.facts["iterations"]) == ("narrow", 2)
     ]
     field = min(fields, key=lambda f: abs(np.log(f.facts["relative"] / OWN_NOISE)))
-    clean = torch.from_numpy(truth)
-    made = reconstructed(field, truth.shape, VOXEL_MM, np.random.default_rng(5)) * clean.clamp(min=0) ** POWER
-    made = gaussian(made, facts["filter_mm"] * SIGMA_PER_FWHM / VOXEL_MM).numpy()
-    inside = truth > 0.3
-    return truth, noise, made * noise[inside].std() / made[inside].std()
+    clean = torch.from_numpy(truth).clamp(min=0)
+    texture = reconstructed(field, truth.shape, VOXEL_MM, np.random.default_rng(5))
+    sigma, inside, strength = facts["filter_mm"] * SIGMA_PER_FWHM / VOXEL_MM, truth > 0.3, 0.5
+    for _ in range(3):
+        ratio = strength * clean.clamp(min=1e-4) ** (POWER - 1)
+        factor = reconstructed_factor(texture, field.facts["relative"], ratio)
+        made = gaussian(clean * factor - clean, sigma).numpy()
+        strength *= noise[inside].std() / made[inside].std()
+    return truth, noise, made
 
 
 def even(truth: np.ndarray, noise: np.ndarray) -> np.ndarray:
@@ -76,7 +80,7 @@ def test_covariance_over_20_mm_is_alike(pair):
                 ]
             )
         curves.append(np.array(rows) / np.array(rows)[:, :1])
-    assert np.abs(curves[1] - curves[0]).max() < 0.12
+    assert np.abs(curves[1] - curves[0]).max() < 0.16
     assert np.abs(curves[1] - curves[0]).mean() < 0.03
 
 
@@ -87,4 +91,4 @@ def test_skewness_is_alike(pair):
         np.mean(n[inside] ** 3) / np.mean(n[inside] ** 2) ** 1.5 for n in (even(truth, n) for n in noises)
     )
     assert real > 0.5
-    assert made == pytest.approx(real, rel=0.45)
+    assert made == pytest.approx(real, rel=0.25)

@@ -28,6 +28,6 @@ def test_what_training_sees_is_what_a_scan_is_scaled_by(anatomies, noise_bank, i
     expected = head_mask(volume)
     overlap = 2 * (mask.numpy() & expected).sum() / (mask.sum() + expected.sum())
     assert overlap > 0.92
-    assert float(scale) == pytest.approx(scaling.Head.of(volume).scale, rel=0.04)
+    assert float(scale) == pytest.approx(scaling.Head.of(volume).scale, rel=0.05)
     level = float(measure.noise_level(low, mask, scale, voxel_mm))
     assert level == pytest.approx(scaling.noise_level(volume), rel=0.05)

@@ -128,7 +128,7 @@ def _fading(edge: int, fade: int, device: torch.device) -> Tensor:
 
 
 def reconstructed_factor(noise: Tensor, own: float, ratio: Tensor) -> Tensor:
-    """Return factors (X, Y, Z) of mean 1 and standard deviation `ratio`, positive, of Gaussian noise."""
+    """Return factors (X, Y, Z) of mean 1 and standard deviation `ratio`, never negative, of a field's noise.
 
     1 + `own` · noise is an image of OSEM over its mean. A power of it is one of fewer counts or more: mean,
     variance and skewness, which grows with the ratio, then are those of OSEM, in cold regions too.
@@ -154,7 +154,7 @@ def reconstructed_factor(noise: Tensor, own: float, ratio: Tensor) -> Tensor:
 
 
 def log_normal_factor(noise: Tensor, ratio: Tensor) -> Tensor:
-    """Return factors (X, Y, Z) of mean 1 and standard deviation `ratio`, not negative, of Gaussian noise."""
+    """Return factors (X, Y, Z) of mean 1 and standard deviation `ratio`, positive, of Gaussian noise."""
     variance = torch.log1p(ratio**2)
     return torch.exp(variance.sqrt() * noise - variance / 2)
 

@@ -1,0 +1,77 @@
+"""A source of training patches, in place of `csrd.train.patches.Patches`, that never runs out of scans."""
+
+from collections import OrderedDict
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from csrd.seeds import generator, key64
+from csrd.synthetic.anatomies import load
+from csrd.synthetic.noise import NoiseBank
+from csrd.synthetic.volumes import SyntheticVolume, make_volume
+from csrd.train.patches import Batch
+
+STEPS_A_VOLUME = 8  # with patches_per_volume at its default one volume is made a step
+
+
+class Synthetic:
+    """Draws patches from a pool of synthetic volumes, of which the oldest is replaced step by step.
+
+    Patch i of step s depends on (seed, s, i) alone: step s draws from volumes s' … s' + `volumes` − 1,
+    s' = s · 8 / `patches_per_volume`, and volume v depends on (seed, v) alone. A training that is
+    resumed makes the pool anew.
+    """
+
+    def __init__(
+        self,
+        anatomies: Path,
+        noise_bank: Path,
+        device: torch.device,
+        seed: int,
+        *,
+        patch: int = 64,
+        volumes: int = 16,
+        patches_per_volume: int = 8,
+    ) -> None:
+        """`patch` in voxels. A batch of 8 uses each volume for `patches_per_volume` patches in the mean."""
+        self.device, self.seed, self.patch = torch.device(device), seed, patch
+        self.volumes, self.patches_per_volume = volumes, patches_per_volume
+        self.heads = load(anatomies, self.device)
+        self.bank = NoiseBank(noise_bank, self.device)
+        self._pool: OrderedDict[int, SyntheticVolume] = OrderedDict()
+
+    def volume(self, index: int, with_labels: bool = True) -> SyntheticVolume:
+        """Return volume number `index` of this seed."""
+        # the training loop draws under autocast, in whose bf16 a filter would be a coarse one
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+            return make_volume(self.heads, self.bank, self.seed, index, self.patch, with_labels)
+
+    def draw(self, step: int, samples: range) -> Batch:
+        """Return patches number `samples` of a step."""
+        first = step * STEPS_A_VOLUME // self.patches_per_volume
+        for index in [index for index in self._pool if not first <= index < first + self.volumes]:
+            del self._pool[index]
+        for index in range(first, first + self.volumes):
+            if index not in self._pool:
+                self._pool[index] = self.volume(index, with_labels=False)
+        cuts = [self._cut(step, i, first) for i in samples]
+        inputs, targets, doses = (torch.stack(parts) for parts in zip(*cuts, strict=True))
+        generators = [
+            torch.Generator(self.device).manual_seed(key64(self.seed, "patch", step, i) % 2**63)
+            for i in samples
+        ]
+        return Batch(inputs, targets, doses, generators)
+
+    def _cut(self, step: int, sample: int, first: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return one patch's inputs (3, x, y, z), target and the log of its volume's noise level."""
+        rng = generator(self.seed, "cut", step, sample)
+        volume = self._pool[first + int(rng.integers(self.volumes))]
+        starts = [int(rng.integers(n - self.patch + 1)) for n in volume.low.shape]
+        box = tuple(slice(start, start + self.patch) for start in starts)
+        low, truth, mr = (image[box] for image in (volume.low, volume.truth, volume.mr))
+        present = torch.full_like(low, float(volume.facts["mr"] is not None))
+        inputs, target = torch.stack([low, mr, present]), ((low - truth) / (2 * volume.level))[None]
+        if rng.random() < 0.5:
+            inputs, target = inputs.flip(1), target.flip(1)
+        return inputs, target, volume.level.log()

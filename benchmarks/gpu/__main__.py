@@ -13,6 +13,7 @@ Some versions of numba-cuda need numpy < 2.5: bring a wheel.
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -79,9 +80,10 @@ def _run(phase: str, part: Path, given: argparse.Namespace, rest: list[str]) -> 
 
 def _commit() -> str:
     """Return the checkout's commit, "unknown" outside one."""
-    run = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    if (git := shutil.which("git")) is None:
+        return "unknown"
+    command = [git, "describe", "--always", "--dirty"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     return run.stdout.strip() or "unknown"
 
 

@@ -26,8 +26,8 @@ from csrd.io.files import whole_file
 
 REPOSITORY = Path(__file__).parent.parent
 TRACERS, PAGE = REPOSITORY / "config" / "tracers", REPOSITORY / "docs" / "generality.md"
-WITH_STD = ("reference", "dose", "tracer", "scanner", "person", "validation")
-"""Factors whose scans get a standard deviation from the models: samples take ten times as long."""
+WITH_STD = ("reference", "tracer", "scanner", "validation")
+"""Factors whose scans get a standard deviation from the models: samples take five times as long."""
 
 
 def scans(given: argparse.Namespace) -> None:

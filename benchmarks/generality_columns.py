@@ -65,15 +65,23 @@ def columns(models: Iterable[tuple[str, Path | None]]) -> list[Column]:
         Column("oracle TV", lambda scan, _: oracle(scan, tv, TV_WEIGHTS)),
         Column("oracle NLM", lambda scan, _: oracle(scan, nlm, NLM_H)),
     ]
-    return [*found, *(model_column(*model, with_mr) for model in models for with_mr in (True, False))]
+    return found + [
+        model_column(name, path, with_mr)
+        for name, folder in models
+        for with_mr in (True, False)
+        if (path := model_folder(folder, with_mr))
+    ]
 
 
-def model_column(name: str, folder: Path | None, with_mr: bool) -> Column:
-    """Return the column of a model: one that takes either, or a folder with csrd and csrdnomr in it."""
+def model_folder(folder: Path | None, with_mr: bool) -> Path | None:
+    """Return the folder of a method: the packaged one, `folder`, or csrd or csrdnomr in it; else None."""
     key = "csrd" if with_mr else "csrdnomr"
-    path = packaged(key) if folder is None else folder
-    if not (path / MODEL_FILE).exists():
-        path = path / key
+    tried = [packaged(key)] if folder is None else [folder, folder / key]
+    return next((path for path in tried if (path / MODEL_FILE).exists()), None)
+
+
+def model_column(name: str, path: Path, with_mr: bool) -> Column:
+    """Return the column of a fitted method."""
 
     def make(scan: Scan, std: bool) -> Made:
         mr = scan.mr if with_mr else None

@@ -19,7 +19,7 @@ import numba
 import torch
 from generality_columns import Made, columns, measured, record
 from generality_page import draw_displacement, draw_other_person, tables, write_places
-from generality_rows import ROWS
+from generality_rows import REFERENCE, ROWS
 from generality_scans import Scan, Workshop, kept_path
 
 from csrd.io.files import whole_file
@@ -27,7 +27,7 @@ from csrd.io.files import whole_file
 REPOSITORY = Path(__file__).parent.parent
 TRACERS, PAGE = REPOSITORY / "config" / "tracers", REPOSITORY / "docs" / "generality.md"
 WITH_STD = ("reference", "tracer", "scanner", "validation")
-"""Factors whose scans get a standard deviation from the models: samples take five times as long."""
+"""Factors whose scans at 1/4 get a standard deviation from the models: samples take five times as long."""
 
 
 def scans(given: argparse.Namespace) -> None:
@@ -57,7 +57,7 @@ def table(given: argparse.Namespace) -> None:
     records, kept = {}, {}
     for row in rows:
         start, scan = time.perf_counter(), Scan.load(kept_path(given.out, row))
-        std = row.factor in WITH_STD
+        std = row.factor in WITH_STD and row.drf == REFERENCE.drf and not given.no_std
         records[row.name] = {c.name: record(c, scan, std, given.out / "records") for c in wanted}
         normal = Made(scan.normal, None, {})
         records[row.name]["normal dose"] = measured(scan, normal.image, None, 0)
@@ -92,6 +92,7 @@ def main() -> None:
     make.set_defaults(run=scans)
     show.add_argument("--model", action="append", default=[], metavar="NAME=FOLDER")
     show.add_argument("--validation", action="store_true")
+    show.add_argument("--no-std", action="store_true", help="no standard deviations, which take longest")
     show.add_argument("--page", action="store_true")
     show.set_defaults(run=table)
     for command in (make, show):

@@ -32,9 +32,9 @@ from csrd.virtual.template import REGIONS
 LEVEL = 0.9
 SAMPLES = 4  # behind the standard deviation
 LEAST_ML = 5.0  # of a region whose bias is measured
-SLAB_VOXELS = 250_000  # that the search of a filter's strength looks at
+SLAB_VOXELS = 120_000  # that the search of a filter's strength looks at
 GAUSSIAN_MM, TV_WEIGHTS = (1.5, 3.0, 4.5, 6.0, 8.0, 11.0), (0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
-NLM_H, NLM_PATCH, NLM_DISTANCE = (0.3, 0.6, 1.0, 1.5, 2.2, 3.3), 3, 4  # h relative to the noise's level
+NLM_H, NLM_PATCH, NLM_DISTANCE = (0.3, 0.6, 1.0, 1.5, 2.2, 3.3), 3, 3  # h relative to the noise's level
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Tables and figures of `benchmarks/generality.py`, written into marked places of docs/generality.md."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import matplotlib
@@ -10,7 +10,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from generality_columns import Column
-from generality_rows import REFERENCE, SHIFTS_MM, Row
+from generality_rows import REFERENCE, ROWS, SHIFTS_MM, Row
 from generality_scans import Scan
 
 from csrd.io.files import whole_file
@@ -20,9 +20,14 @@ NORMAL, INPUT, GAUSSIAN = "normal dose", "input", "oracle Gaussian"
 ORACLES = (GAUSSIAN, "oracle TV", "oracle NLM")
 NONE = "–"
 TRACER_ROWS = {
-    4: ("reference", "florbetapir_4", "raclopride_4", "DASB_4"),
-    10: ("dose_10", "florbetapir_10", "raclopride_10", "DASB_10"),
+    drf: [
+        row.name
+        for row in ROWS
+        if row.drf == drf and (row.factor in ("reference", "tracer", "validation") or row.name == "dose_10")
+    ]
+    for drf in (4, 10)
 }
+"""Scans of each tracer at the reference's settings."""
 SPECIAL = ("mr_shift_4", "mr_other", "mr_none")  # rows that are reported, and judged by no limit
 
 
@@ -143,7 +148,8 @@ def _reached(rows: list[Row], records: Records, column: Column) -> list[str]:
     of = {row.name: records[row.name][column.name] for row in rows}
     of = {name: record for name, record in of.items() if record is not None}
     gain = {name: record["psnr_truth"] - best_oracle(records[name]) for name, record in of.items()}
-    means = [float(np.mean([gain[name] for name in names])) for names in TRACER_ROWS.values()]
+    tracers = {drf: [name for name in names if name in gain] for drf, names in TRACER_ROWS.items()}
+    means = [_mean(gain[name] for name in names) for names in tracers.values()]
     other = [gain[n] for n in gain if n not in {*TRACER_ROWS[4], *TRACER_ROWS[10], *SPECIAL}]
     to_input = [
         of[row.name]["psnr_normal"] - records[row.name][INPUT]["psnr_normal"]
@@ -152,13 +158,13 @@ def _reached(rows: list[Row], records: Records, column: Column) -> list[str]:
     ]
     biases = [np.abs(record["bias_truth"]) for name, record in of.items() if name not in SPECIAL]
     largest, mean = (100 * float(values) for values in np.max(biases, axis=0))
-    hot = float(np.mean([of[name]["hot"][0] for name in TRACER_ROWS[4]]))
+    hot = _mean(of[name]["hot"][0] for name in tracers[4])
     false = max(record["false_spots"] - records[name][NORMAL]["false_spots"] for name, record in of.items())
     covers = [100 * record["coverage_truth"] for record in of.values() if "coverage_truth" in record]
     least = (2, 3) if column.uses_mr else (1, 2)
     return [
         *(_bold(f"{mean:+.1f}", mean >= limit) for mean, limit in zip(means, least, strict=True)),
-        _bold(f"{min(other):+.1f}", min(other) >= 0),
+        _bold(f"{min(other):+.1f}", min(other) >= 0) if other else NONE,
         _bold(f"{min(to_input):+.1f}", min(to_input) >= 0),
         *(_bold(f"{bias:.1f}", bias <= 3) for bias in (largest, mean)),
         _bold(f"{hot:.2f}", hot >= 0.55),
@@ -167,6 +173,11 @@ def _reached(rows: list[Row], records: Records, column: Column) -> list[str]:
         if covers
         else NONE,
     ]
+
+
+def _mean(values: Iterable[float]) -> float:
+    values = list(values)
+    return float(np.mean(values)) if values else float("nan")
 
 
 def _bold(text: str, reached: bool) -> str:

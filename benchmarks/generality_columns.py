@@ -138,7 +138,8 @@ def record(column: Column, scan: Scan, std: bool, folder: Path) -> dict | None:
     scans that differ by it alone.
     """
     std = std and column.gives_std
-    path = folder / f"{identity(column, scan, std)}.json"
+    fuller = folder / f"{identity(column, scan, True)}.json"
+    path = fuller if fuller.exists() else folder / f"{identity(column, scan, std)}.json"
     if not path.exists():
         try:
             made = column.make(scan, std) if scan.mr is not None or not column.uses_mr else None

@@ -39,7 +39,7 @@ def pair(request) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     ]
     field = min(fields, key=lambda f: abs(np.log(f.facts["relative"] / OWN_NOISE)))
     clean = torch.from_numpy(truth).clamp(min=0)
-    texture = reconstructed(field, truth.shape, VOXEL_MM, np.random.default_rng(5))
+    texture = reconstructed(field, truth.shape, VOXEL_MM, np.random.default_rng(5), interpolated=False)
     sigma, inside, strength = facts["filter_mm"] * SIGMA_PER_FWHM / VOXEL_MM, truth > 0.3, 0.5
     for _ in range(3):
         ratio = strength * clean.clamp(min=1e-4) ** (POWER - 1)

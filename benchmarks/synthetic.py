@@ -79,7 +79,7 @@ def compare(path: Path, bank: NoiseBank, sharp: np.ndarray | None) -> tuple[Text
     real = Texture.of((low - normal) / scale, truth / scale, mask, voxel_mm)
     clean = torch.from_numpy((truth if sharp is None else sharp) / scale).clamp(min=0)
     field = chosen(bank, facts["scanner"], float(np.median(real.relative)))
-    noise = reconstructed(field, tuple(clean.shape), voxel_mm, np.random.default_rng(1))
+    noise = reconstructed(field, tuple(clean.shape), voxel_mm, np.random.default_rng(1), interpolated=False)
     sigma = facts["filter_mm"] * SIGMA_PER_FWHM / voxel_mm
     after = gaussian(clean, sigma)
     strength = 1.0

@@ -79,16 +79,22 @@ class NoiseBank:
 
 
 def reconstructed(
-    field: Field, shape: tuple[int, int, int], voxel_mm: float, rng: np.random.Generator
+    field: Field,
+    shape: tuple[int, int, int],
+    voxel_mm: float,
+    rng: np.random.Generator,
+    interpolated: bool | None = None,
 ) -> Tensor:
-    """Return a field's noise (X, Y, Z) on another grid, on its own voxels or interpolated.
+    """Return a field's noise (X, Y, Z) on another grid, on its own voxels or interpolated (None: by chance).
 
     A field is smaller than a head: parts of it, each turned, flipped and shifted by chance, are laid side by
     side, and fade into each other so that the variance is 1 everywhere.
     """
     whole = unpacked(field.noise)
     ratio = voxel_mm / field.voxel_mm
-    if OWN_VOXELS[0] < ratio < OWN_VOXELS[1] and rng.random() < 0.5:
+    if interpolated is None:
+        interpolated = not OWN_VOXELS[0] < ratio < OWN_VOXELS[1] or rng.random() < 0.5
+    if not interpolated:
         ratio = 1.0
     edge = int(min(whole.shape) / ratio) - 2  # the largest part of the grid that a field covers
     edge = min(edge, max(shape))

@@ -26,8 +26,8 @@ OWN_NOISE = 0.5  # over the mean, before the filter, at about the counts of the 
 
 
 @pytest.fixture(params=["filter_0", "mMR"])
-def pair(request) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return a scan's truth, its noise, and the generator's noise around that truth, of equal variance."""
+def pair(request) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
+    """Return a scan's truth, its noise, the generator's of equal variance around that truth, its scanner."""
     with np.load(SCANS) as file:
         truth, noise = (file[f"{request.param}/{kind}"].astype(np.float32) for kind in ("truth", "noise"))
         facts = json.loads(str(file[f"{request.param}/facts"]))
@@ -39,14 +39,14 @@ def pair(request) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     ]
     field = min(fields, key=lambda f: abs(np.log(f.facts["relative"] / OWN_NOISE)))
     clean = torch.from_numpy(truth).clamp(min=0)
-    texture = reconstructed(field, truth.shape, VOXEL_MM, np.random.default_rng(5))
+    texture = reconstructed(field, truth.shape, VOXEL_MM, np.random.default_rng(5), interpolated=False)
     sigma, inside, strength = facts["filter_mm"] * SIGMA_PER_FWHM / VOXEL_MM, truth > 0.3, 0.5
     for _ in range(3):
         ratio = strength * clean.clamp(min=1e-4) ** (POWER - 1)
         factor = reconstructed_factor(texture, field.facts["relative"], ratio)
         made = gaussian(clean * factor - clean, sigma).numpy()
         strength *= noise[inside].std() / made[inside].std()
-    return truth, noise, made
+    return truth, noise, made, facts["scanner"]
 
 
 def even(truth: np.ndarray, noise: np.ndarray) -> np.ndarray:
@@ -56,7 +56,7 @@ def even(truth: np.ndarray, noise: np.ndarray) -> np.ndarray:
 
 
 def test_variance_follows_the_mean_alike(pair):
-    truth, *noises = pair
+    truth, *noises, _ = pair
     edges = np.quantile(truth[truth > 0.3], np.linspace(0, 1, 6))
     real, made = (
         [n[(truth >= a) & (truth < b)].std() for a, b in zip(edges[:-1], edges[1:], strict=True)]
@@ -67,7 +67,9 @@ def test_variance_follows_the_mean_alike(pair):
 
 
 def test_covariance_over_20_mm_is_alike(pair):
-    truth, *noises = pair
+    truth, *noises, scanner = pair
+    # the mMR's fields have voxels of 2.03 mm, those of the HRRT the scan's own
+    most = {"HRRT": 0.09, "mMR": 0.16}[scanner]
     inside = truth > 0.3
     curves = []
     for noise in noises:
@@ -83,12 +85,13 @@ def test_covariance_over_20_mm_is_alike(pair):
                 ]
             )
         curves.append(np.array(rows) / np.array(rows)[:, :1])
-    assert np.abs(curves[1] - curves[0]).max() < 0.16
-    assert np.abs(curves[1] - curves[0]).mean() < 0.03
+    difference = np.abs(curves[1] - curves[0])
+    assert difference.max() < most
+    assert difference[:, 3:].max() < 0.05  # beyond 7 mm
 
 
 def test_skewness_is_alike(pair):
-    truth, *noises = pair
+    truth, *noises, _ = pair
     inside = truth > 0.3
     real, made = (
         np.mean(n[inside] ** 3) / np.mean(n[inside] ** 2) ** 1.5 for n in (even(truth, n) for n in noises)

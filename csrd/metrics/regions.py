@@ -7,7 +7,7 @@ import numpy as np
 from csrd.io.tables import KEYS
 from csrd.io.volume import Volume
 from csrd.resample import resample
-from csrd.virtual.template import REGIONS
+from csrd.virtual.regions import REGIONS
 from csrd.virtual.tracer import Spot, apply_spot
 
 REGION_KEYS = [*KEYS, "target", "region"]

@@ -8,35 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from csrd.virtual.regions import REGIONS
+
 VOXEL_MM = 1.5
 T1_STEPS = 48  # uint8 steps in the T1w intensity of white matter
-
-# The labels of `csrd.virtual.template`, which this room cannot import: it needs more than torch and numpy.
-REGIONS = {
-    "frontal": 1,
-    "parietal": 2,
-    "temporal": 3,
-    "occipital": 4,
-    "anterior_cingulate": 5,
-    "insula": 6,
-    "hippocampus": 7,
-    "amygdala": 8,
-    "caudate": 9,
-    "putamen": 10,
-    "accumbens": 11,
-    "pallidum": 12,
-    "thalamus": 13,
-    "midbrain": 14,
-    "raphe": 15,
-    "pons": 16,
-    "cerebellar_cortex": 17,
-    "white_matter": 18,
-    "csf": 19,
-    "bone": 20,
-    "scalp": 21,
-}
-
-
 PLACES = 20_000  # voxels of a head noted as places for spots
 
 

@@ -15,7 +15,7 @@ from csrd.io.files import whole_file
 from csrd.progress import progress
 from csrd.synthetic.anatomies import T1_STEPS, VOXEL_MM
 from csrd.virtual.anatomy import Anatomy, make_anatomy
-from csrd.virtual.template import REGIONS
+from csrd.virtual.regions import REGIONS
 
 SEED = 19
 REAL = tuple(f"sub-{number:02d}" for number in range(1, 13))  # the later ones are kept for tests

@@ -4,8 +4,9 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from csrd.synthetic.anatomies import REGIONS, T1_STEPS, Head
+from csrd.synthetic.anatomies import T1_STEPS, Head
 from csrd.synthetic.grids import gaussian, random_field
+from csrd.virtual.regions import REGIONS
 
 T1_AT = (0.0, 0.07, 0.28, 0.72, 1.0, 1.3, 5.4)  # T1w intensity of air, bone, CSF, grey, white matter, fat
 CONTRASTS = {  # what each of these becomes, and how often it is drawn

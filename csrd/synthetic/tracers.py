@@ -6,7 +6,7 @@ need no accuracy, because every draw departs from them by 10 to 40 % a region.
 
 import numpy as np
 
-from csrd.synthetic.anatomies import REGIONS
+from csrd.virtual.regions import REGIONS
 
 CORTEX = ("frontal", "parietal", "temporal", "occipital", "anterior_cingulate", "insula")
 STRIATUM = ("caudate", "putamen", "accumbens")

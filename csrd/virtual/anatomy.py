@@ -8,8 +8,9 @@ from scipy import ndimage
 from csrd.io.volume import Volume, centred_affine
 from csrd.seeds import generator
 from csrd.virtual.head import Head, Layers, head_around
+from csrd.virtual.regions import REGIONS
 from csrd.virtual.t1w import individual_brain
-from csrd.virtual.template import REGIONS, Brain, template
+from csrd.virtual.template import Brain, template
 from csrd.virtual.warp import pulled, random_affine, random_displacement, random_pose
 
 VOXEL_MM = 1.21875  # the HRRT's own

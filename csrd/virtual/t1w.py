@@ -10,7 +10,8 @@ from scipy import ndimage
 
 from csrd.errors import InputError
 from csrd.io.volume import Volume
-from csrd.virtual.template import DEEP, REGIONS, Brain, Template, solid, template
+from csrd.virtual.regions import REGIONS
+from csrd.virtual.template import DEEP, Brain, Template, solid, template
 
 REGISTER_MM = 2.0
 BIAS_MM = 4.0  # a bias field is smooth: fitted to voxels of this size or a little more

@@ -11,7 +11,7 @@ from csrd.io.tables import Row, read_tsv
 from csrd.io.volume import Volume
 from csrd.seeds import generator
 from csrd.virtual.anatomy import Anatomy
-from csrd.virtual.template import REGIONS
+from csrd.virtual.regions import REGIONS
 
 COLUMNS = ["region", "label", "suv", "sd"]
 EXAMPLE = "config/tracers/DASB.tsv"

@@ -12,7 +12,7 @@ from csrd.metrics.regions import REGION_KEYS, recovered, spot_masks, without_spo
 from csrd.metrics.truth import blurred, resolution
 from csrd.stages.evaluate import merge
 from csrd.stages.regions import match_truth, noise, regions
-from csrd.virtual.template import REGIONS
+from csrd.virtual.regions import REGIONS
 from csrd.virtual.tracer import Spot, apply_spot
 
 SHAPE, FINE = (32, 32, 32), (64, 64, 64)

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy import ndimage
 
-from csrd.synthetic.anatomies import REGIONS, T1_STEPS, VOXEL_MM
+from csrd.synthetic.anatomies import T1_STEPS, VOXEL_MM
 from csrd.synthetic.noise import FILTERS_MM, packed
+from csrd.virtual.regions import REGIONS
 
 
 @pytest.fixture(scope="session")
@@ -47,3 +49,12 @@ def noise_bank(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("noise") / "noise.npz"
     np.savez_compressed(path, facts=json.dumps({"fields": facts}), **arrays)
     return path
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread():
+    """Many small products of matrices: threads would only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -7,7 +7,8 @@ from csrd.io.volume import Volume, centred_affine
 from csrd.seeds import generator
 from csrd.virtual.anatomy import MU_BONE, MU_SOFT, make_anatomy
 from csrd.virtual.head import Layers, head_around
-from csrd.virtual.template import REGIONS, template
+from csrd.virtual.regions import REGIONS
+from csrd.virtual.template import template
 from csrd.virtual.warp import pull_coordinates, random_affine, random_displacement, random_pose, rigid
 
 GRID = 4.0, (50, 60, 50)

@@ -4,7 +4,7 @@ from scipy import ndimage
 
 from csrd.seeds import generator
 from csrd.virtual.mr import random_misplacement, rician, simulate_mr
-from csrd.virtual.template import REGIONS
+from csrd.virtual.regions import REGIONS
 
 COARSE = (3.0, 3.0, 3.5)
 

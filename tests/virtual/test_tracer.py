@@ -7,7 +7,7 @@ from scipy import ndimage
 from csrd.errors import InputError
 from csrd.io.volume import centred_affine
 from csrd.seeds import generator
-from csrd.virtual.template import REGIONS
+from csrd.virtual.regions import REGIONS
 from csrd.virtual.tracer import Spot, activity, apply_spot, read_tracer, subject_suv
 
 DASB = Path(__file__).parents[2] / "config" / "tracers" / "DASB.tsv"

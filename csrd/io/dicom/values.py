@@ -121,6 +121,6 @@ def _decoded(folder: Path, header: Dataset) -> np.ndarray:
         if not syntax.is_compressed:
             raise
         raise InputError(
-            f"{folder} is compressed as {syntax.name}, which cannot be decoded here; export it uncompressed, "
-            "or install pylibjpeg with its decoders"
+            f"{folder} is compressed as {syntax.name} and cannot be decoded: the decoder is missing or the "
+            "data are damaged; export it uncompressed, or install pylibjpeg with its decoders"
         ) from None

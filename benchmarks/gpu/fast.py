@@ -1,4 +1,4 @@
-"""How fast a GPU is at each part, beside the machine's CPU and beside what the card can do at most."""
+"""Speed of a GPU at each part, beside the machine's CPU and the card's own limits."""
 
 import sys
 import time

@@ -1,4 +1,4 @@
-"""What a phase has measured so far, in a JSON file that is complete at any moment; stopwatches."""
+"""Record of a phase's figures in a JSON file that is complete at any moment; timing and peak memory."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""Whether a GPU computes what the CPU does: projector, OSEM, bf16, a trained model, a resumed training.
+"""Comparison of a GPU with the CPU: projector, OSEM, bf16, a trained model, a resumed training.
 
 A figure is the relative difference ‖gpu − cpu‖ / ‖cpu‖, beside the tolerance it must stay below.
 """

@@ -1,4 +1,4 @@
-"""A training of so many minutes on a GPU, and what it leaves: weights, the course of training, a card.
+"""Training on a GPU for a given number of minutes; it leaves weights, a history and a card.
 
 Patches come from a file of `pack.py`, or from the synthetic pairs that `csrd.synthetic` makes on the device.
 The average of weights is the one whose posterior mean has the highest PSNR on the packed validation scans.

@@ -59,7 +59,7 @@ class Config(Section):
     recon: Recon = Recon()
     align: Align = Align()
     metrics: Metrics = Metrics()
-    """How images are compared."""
+    """Metrics: protocol, networks and weights."""
     noise: Noise = Noise()
     """Bias and deviation over several thinnings."""
     report: Report = Report()

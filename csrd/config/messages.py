@@ -1,4 +1,4 @@
-"""How a wrong key or value becomes one sentence with the key, its value and the remedy."""
+"""Error messages for a wrong key or value: one sentence with the key, its value and the remedy."""
 
 import difflib
 from collections.abc import Iterable, Mapping

@@ -1,4 +1,4 @@
-"""What the methods' settings have in common; the settings of a method itself stand in the method's file."""
+"""Base classes of the methods' settings; the settings of one method are in that method's file."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Self

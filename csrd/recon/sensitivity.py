@@ -24,6 +24,7 @@ from csrd.seeds import generator
 
 UNIT = "mm3"  # Σ over lines of g (mm²) times length in the voxel (mm)
 LINES_AT_A_TIME = 1_000_000
+PARTS_OF_A_VOXEL = 6  # along z, where the voxel is no multiple of a part of the pitch
 RATIO_SIGMA_VOXELS = 1.0  # wider blurs the head's edge, narrower leaves the sample's noise
 
 
@@ -31,14 +32,10 @@ def geometric_sensitivity(scanner: Scanner, shape: tuple[int, int, int], voxel_m
     """Return Σ_i g_i A_ij over all lines i, on a grid centred in the scanner, in mm³.
 
     g is `scanner.response.line_factors`; A is Joseph's. Exact where the voxel divides the pitch of
-    the rings or is a multiple of it; otherwise gathered from such a grid along z.
+    the rings or is a multiple of it; otherwise gathered from a finer grid along z, within 2 %.
     """
-    finer = max(1, math.ceil(scanner.ring_pitch_mm / voxel_mm - 1e-6))
+    finer, slices = _finer_slices(scanner.ring_pitch_mm, voxel_mm, shape[2])
     voxel_z = scanner.ring_pitch_mm / finer
-    ratio = voxel_mm / voxel_z
-    slices = shape[2] if math.isclose(ratio, 1) else math.ceil((shape[2] + 1) * ratio)
-    # Where the ratio is whole, the wanted slices' centres must be among the finer ones'
-    slices += (slices - 1 - round((shape[2] - 1) * ratio)) % 2
     voxel = np.array([voxel_mm, voxel_mm, voxel_z])
     pairs, multiplicity, flips = _representative_pairs(scanner)
     images = np.zeros((PRIVATE_IMAGES, shape[0], shape[1], slices))
@@ -100,6 +97,22 @@ def random_lines(draw: np.random.Generator, number: int, scanner: Scanner) -> np
     pairs = scanner.head_pairs[draw.integers(len(scanner.head_pairs), size=number)]
     lines = pairs * scanner.crystals_per_head + draw.integers(scanner.crystals_per_head, size=(number, 2))
     return lines[scanner.in_reach(lines)]
+
+
+def _finer_slices(pitch_mm: float, voxel_mm: float, slices: int) -> tuple[int, int]:
+    """Return into how many parts the pitch of the rings is cut along z, and how many such slices to trace.
+
+    Where the voxel is a multiple of the parts, its slices' centres are among the finer ones'. Elsewhere the
+    planes of the rings, and those half way between, are: near the axis all lines cross there, and traces on
+    both sides of such planes would leave axial bands of several per cent in place of the true ones.
+    """
+    finer = max(1, math.ceil(pitch_mm / voxel_mm - 1e-6))
+    ratio = voxel_mm * finer / pitch_mm
+    if math.isclose(ratio, round(ratio)):
+        traced = slices if round(ratio) == 1 else math.ceil((slices + 1) * ratio)
+        return finer, traced + (traced - 1 - round((slices - 1) * ratio)) % 2
+    finer = 2 * math.ceil(PARTS_OF_A_VOXEL / 2 * pitch_mm / voxel_mm)
+    return finer, math.ceil((slices + 1) * voxel_mm * finer / pitch_mm) // 2 * 2 + 1
 
 
 def _gathered(image: np.ndarray, spacing: float, slices: int, wanted: float) -> np.ndarray:

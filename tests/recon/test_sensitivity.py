@@ -38,11 +38,16 @@ def test_families_of_lines_sum_to_every_line(shape, voxel_mm):
     assert exact.sum() == pytest.approx(reference.sum(), rel=2e-3)
 
 
-def test_a_voxel_that_does_not_divide_the_pitch_is_gathered():
-    shape = (24, 24, 20)
-    exact, reference = geometric_sensitivity(SMALL, shape, 3.0).array, brute_force(shape, 3.0)
-    core = (slice(6, 18), slice(6, 18), slice(5, 15))
-    assert exact[core].sum() == pytest.approx(reference[core].sum(), rel=5e-3)
+@pytest.mark.parametrize(
+    "shape, voxel_mm", [((24, 24, 20), 3.0), ((16, 16, 12), 5.0), ((22, 22, 18), 3.3), ((10, 10, 8), 11.0)]
+)
+def test_a_voxel_that_does_not_divide_the_pitch_is_gathered(shape, voxel_mm):
+    """OSEM makes bands of a quarter of the image out of a few per cent from slice to slice."""
+    exact, reference = geometric_sensitivity(SMALL, shape, voxel_mm).array, brute_force(shape, voxel_mm)
+    core = tuple(slice(n // 4, n - n // 4) for n in shape)
+    ratio = exact[core] / reference[core]
+    np.testing.assert_allclose(ratio, 1, atol=0.02)
+    assert ratio.std() < 0.005
 
 
 def test_sensitivity_is_the_share_of_decays_that_make_a_true(cylinder):

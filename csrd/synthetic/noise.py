@@ -96,7 +96,7 @@ def reconstructed(
         interpolated = not OWN_VOXELS[0] < ratio < OWN_VOXELS[1] or rng.random() < 0.5
     if not interpolated:
         ratio = 1.0
-    edge = int(min(whole.shape) / ratio) - 2  # the largest part of the grid that a field covers
+    edge = int((min(whole.shape) - 1) / ratio) - 1  # the largest part of the grid that a field covers
     edge = min(edge, max(shape))
     fade = max(min(edge // FADE, 8), 1)
     noise, variance = torch.zeros((2, *shape), device=whole.device)

@@ -1,6 +1,7 @@
 """A source of training patches, in place of `csrd.train.patches.Patches`, that never runs out of scans."""
 
 from collections import OrderedDict
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -12,7 +13,23 @@ from csrd.synthetic.noise import NoiseBank
 from csrd.synthetic.volumes import SyntheticVolume, make_volume
 from csrd.train.patches import Batch
 
+LEAST_VARIANCE = 0.01  # of a target: where less than this is noise, there is little to learn
 STEPS_A_VOLUME = 8  # with patches_per_volume at its default one volume is made a step
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What patches are cut from: a volume's inputs and target in half precision, and its figures."""
+
+    inputs: Tensor
+    target: Tensor
+    log_level: Tensor
+    weight: Tensor
+
+    @classmethod
+    def of(cls, volume: SyntheticVolume) -> "Kept":
+        inputs, target = volume.inputs.half(), volume.target.half()
+        return cls(inputs, target, volume.level.log(), 1 / volume.variance.clamp(min=LEAST_VARIANCE))
 
 
 class Synthetic:
@@ -39,7 +56,7 @@ class Synthetic:
         self.volumes, self.patches_per_volume = volumes, patches_per_volume
         self.heads = load(anatomies, self.device)
         self.bank = NoiseBank(noise_bank, self.device)
-        self._pool: OrderedDict[int, SyntheticVolume] = OrderedDict()
+        self._pool: OrderedDict[int, Kept] = OrderedDict()
 
     def volume(self, index: int, with_labels: bool = True) -> SyntheticVolume:
         """Return volume number `index` of this seed."""
@@ -54,24 +71,26 @@ class Synthetic:
             del self._pool[index]
         for index in range(first, first + self.volumes):
             if index not in self._pool:
-                self._pool[index] = self.volume(index, with_labels=False)
+                self._pool[index] = self._kept(index)
         cuts = [self._cut(step, i, first) for i in samples]
-        inputs, targets, doses = (torch.stack(parts) for parts in zip(*cuts, strict=True))
+        inputs, targets, levels, weights = (torch.stack(parts) for parts in zip(*cuts, strict=True))
         generators = [
             torch.Generator(self.device).manual_seed(key64(self.seed, "patch", step, i) % 2**63)
             for i in samples
         ]
-        return Batch(inputs, targets, doses, generators)
+        return Batch(inputs, targets, levels, generators, weights)
 
-    def _cut(self, step: int, sample: int, first: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return one patch's inputs (3, x, y, z), target and the log of its volume's noise level."""
+    def _kept(self, index: int) -> Kept:
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+            return Kept.of(self.volume(index, with_labels=False))
+
+    def _cut(self, step: int, sample: int, first: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return one patch's inputs (5, x, y, z), target, the log of its volume's noise level, and weight."""
         rng = generator(self.seed, "cut", step, sample)
-        volume = self._pool[first + int(rng.integers(self.volumes))]
-        starts = [int(rng.integers(n - self.patch + 1)) for n in volume.low.shape]
-        box = tuple(slice(start, start + self.patch) for start in starts)
-        low, truth, mr = (image[box] for image in (volume.low, volume.truth, volume.mr))
-        present = torch.full_like(low, float(volume.facts["mr"] is not None))
-        inputs, target = torch.stack([low, mr, present]), ((low - truth) / (2 * volume.level))[None]
+        kept = self._pool[first + int(rng.integers(self.volumes))]
+        starts = [int(rng.integers(n - self.patch + 1)) for n in kept.target.shape[1:]]
+        box = (slice(None), *(slice(start, start + self.patch) for start in starts))
+        inputs, target = kept.inputs[box].float(), kept.target[box].float()
         if rng.random() < 0.5:
             inputs, target = inputs.flip(1), target.flip(1)
-        return inputs, target, volume.level.log()
+        return inputs, target, kept.log_level, kept.weight

@@ -12,6 +12,7 @@ from csrd.seeds import generator as scalar_generator
 from csrd.seeds import key64
 from csrd.synthetic import measure, mr
 from csrd.synthetic.anatomies import VOXEL_MM, Head
+from csrd.synthetic.conditions import conditions, noise_level, residual_unit
 from csrd.synthetic.grids import SIGMA_PER_FWHM, gaussian, random_field, sampled, sampling_grid
 from csrd.synthetic.noise import (
     NoiseBank,
@@ -31,7 +32,7 @@ POWER = 0.65  # of the mean that the standard deviation follows; 0.62 to 0.70 in
 ANALYTIC = 0.25  # fraction of volumes whose noise is computed
 NO_MR = 0.35
 MOVED = 0.4  # fraction of MRs that are displaced
-LEAST_LEVEL, LEAST_MEAN = 1e-3, 1e-4
+LEAST_MEAN = 1e-4
 JITTER = 0.05  # of the scale
 
 
@@ -40,27 +41,29 @@ class SyntheticVolume:
     """One training pair, all of it on the device.
 
     `low`, `truth` (X, Y, Z) over the low dose's mean in the head, `mr` (X, Y, Z) over its mean there and 0
-    where there is none, `level` the measured noise, a tensor without axes. `labels` (X, Y, Z) uint8 where
-    they were requested. `facts`: what was drawn.
+    where there is none, `level` the noise measured in `low`, `variance` that of the `target` in the head,
+    tensors without axes. `labels` (X, Y, Z) uint8 where they were requested. `facts`: what was drawn.
     """
 
     low: Tensor
     truth: Tensor
     mr: Tensor
     level: Tensor
+    variance: Tensor
     voxel_mm: float
     facts: dict
     labels: Tensor | None = None
 
     @property
     def inputs(self) -> Tensor:
-        """Return low dose and MR, (2, X, Y, Z)."""
-        return torch.stack([self.low, self.mr])
+        """Return what a network is shown, see `csrd.synthetic.conditions`: (5, X, Y, Z)."""
+        mr = None if self.facts["mr"] is None else self.mr
+        return conditions(self.low, mr, self.level, self.voxel_mm)
 
     @property
     def target(self) -> Tensor:
-        """Return the residual over twice the noise level, (1, X, Y, Z)."""
-        return ((self.low - self.truth) / (2 * self.level))[None]
+        """Return the residual in its unit, (1, X, Y, Z)."""
+        return ((self.low - self.truth) / residual_unit(self.level))[None]
 
 
 def make_volume(
@@ -84,11 +87,13 @@ def make_volume(
     low, clean = gaussian(torch.stack([low, clean]), sigma)
     mask = measure.head_mask(low, voxel_mm)
     scale = measure.mean_inside(low, mask).clamp(min=1e-6) * (1 + rng.uniform(-JITTER, JITTER))
-    level = measure.noise_level(low, mask, scale, voxel_mm).clamp(min=LEAST_LEVEL)
+    level = noise_level(low / scale, mask, voxel_mm)
+    residual = (low - clean) / scale / residual_unit(level)
+    variance = measure.mean_inside(residual.square(), mask)
     anatomy, mr_facts = _mr(head, shape, to_head, grid, mask, voxel_mm, rng, generator)
     facts = {"head": head.name, "voxel_mm": voxel_mm, **optics, **drawn, **noise_facts, **mr_facts}
     labels = sampled(head.labels[None].float(), grid, "nearest")[0].byte() if with_labels else None
-    return SyntheticVolume(low / scale, clean / scale, anatomy, level, voxel_mm, facts, labels)
+    return SyntheticVolume(low / scale, clean / scale, anatomy, level, variance, voxel_mm, facts, labels)
 
 
 def _voxel(rng: np.random.Generator) -> float:

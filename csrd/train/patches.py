@@ -36,12 +36,16 @@ class Scan:
 
 @dataclass(frozen=True)
 class Batch:
-    """Patches: `inputs` (B, C, x, y, z), `target` (B, 1, x, y, z), `dose` (B,), and a generator for each."""
+    """Patches: `inputs` (B, C, x, y, z), `target` (B, 1, x, y, z), `dose` (B,), and a generator for each.
+
+    `weight` (B,) is what each patch's loss counts; None: 1.
+    """
 
     inputs: Tensor
     target: Tensor
     dose: Tensor
     generators: list[Generator]
+    weight: Tensor | None = None
 
     def noise(self) -> Tensor:
         """Return unit Gaussian noise like the target, each patch's from its own generator."""

@@ -9,6 +9,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from csrd.synthetic import Synthetic
+from csrd.synthetic.conditions import residual_unit
 from csrd.synthetic.noise import log_normal_factor, packed, reconstructed_factor, unpacked
 
 CPU = torch.device("cpu")
@@ -24,7 +25,7 @@ def test_a_batch_depends_on_seed_and_step_alone(source, anatomies, noise_bank):
         batch = source.draw(step, range(4))
     fresh = Synthetic(anatomies, noise_bank, CPU, seed=7, patch=32, volumes=3)
     halves = [fresh.draw(3, samples) for samples in (range(0, 2), range(2, 4))]
-    for name in ("inputs", "target", "dose"):
+    for name in ("inputs", "target", "dose", "weight"):
         joined = torch.cat([getattr(half, name) for half in halves])
         assert torch.equal(joined, getattr(batch, name))
     assert torch.equal(torch.cat([half.noise() for half in halves]), batch.noise())
@@ -41,7 +42,7 @@ def test_a_batch_does_not_depend_on_autocast(source, anatomies, noise_bank):
 
 def test_a_batch_holds_finite_patches_of_its_volumes(source):
     batch = source.draw(1, range(16))
-    assert batch.inputs.shape == (16, 3, 32, 32, 32)
+    assert batch.inputs.shape == (16, 5, 32, 32, 32)
     assert batch.target.shape == (16, 1, 32, 32, 32)
     assert batch.dose.shape == (16,)
     assert all(torch.isfinite(part).all() for part in (batch.inputs, batch.target, batch.dose))
@@ -65,7 +66,8 @@ def test_channels_say_whether_there_is_an_mr(source):
 def test_target_and_level_lead_from_the_low_dose_to_the_truth(source):
     for index in range(5):
         volume = source.volume(index)
-        assert torch.allclose(volume.inputs[0] - 2 * volume.level * volume.target[0], volume.truth, atol=1e-4)
+        unit = residual_unit(float(volume.level))
+        assert torch.allclose(volume.inputs[0] - unit * volume.target[0], volume.truth, atol=1e-4)
         assert float(volume.truth.min()) >= 0
         ratio = float(volume.low.sum() / volume.truth.sum())
         assert ratio == pytest.approx(1, abs=0.1)  # noise adds nothing to the mean
@@ -115,7 +117,7 @@ def test_the_generator_needs_torch_and_numpy_alone(anatomies, noise_bank):
         "print(tuple(source.draw(1, range(2)).inputs.shape))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout.strip() == "(2, 3, 16, 16, 16)", done.stderr
+    assert done.stdout.strip() == "(2, 5, 16, 16, 16)", done.stderr
 
 
 class _StaysOnTheDevice(TorchDispatchMode):

@@ -1,0 +1,93 @@
+"""A residual U-Net in three dimensions without any normalisation, for scans of every noise and contrast.
+
+Nothing divides by the size of the features, so that a residual's size in the input is its size in the output:
+at equal time it removes more noise of scans that differ tenfold in noise than the network of `edm2`.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from csrd.networks.edm2 import Fourier, fold, unfold
+
+FEATURE_MAPS = 12  # of the finest resolution that an evaluation holds at once
+EMBEDDING = 4  # embedding channels per channel of the finest resolution
+
+
+class ResUNet(nn.Module):
+    """F(x; noise, level): (B, in, X, Y, Z) to (B, out, X, Y, Z); X, Y, Z divisible by `factor`."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int = 1,
+        *,
+        channels: tuple[int, ...] = (64, 128, 128, 128),
+        blocks: int = 1,
+        stem: int = 2,
+        skip: tuple[float, ...] = (),
+    ) -> None:
+        """Build the network; `channels` holds one entry a resolution, the finest of which is 1/`stem`.
+
+        `skip` are the first weights of the inputs in the output: an untrained network returns their sum.
+        """
+        super().__init__()
+        width = EMBEDDING * channels[0]
+        self.stem, self.factor = stem, stem * 2 ** (len(channels) - 1)
+        self.bytes_per_voxel = FEATURE_MAPS * 4 * channels[0] / stem**3
+        self.embed_noise = nn.Sequential(Fourier(width), nn.Linear(width, width))
+        self.embed_level = nn.Sequential(Fourier(width), nn.Linear(width, width))
+
+        def level(n: int) -> nn.ModuleList:
+            return nn.ModuleList(Block(n, width) for _ in range(blocks))
+
+        self.conv_in = nn.Conv3d(in_channels * stem**3, channels[0], 3, padding=1)
+        self.encoder = nn.ModuleList(level(n) for n in channels)
+        self.decoder = nn.ModuleList(level(n) for n in channels[:-1])
+        pairs = list(zip(channels[:-1], channels[1:], strict=True))
+        self.down = nn.ModuleList(nn.Conv3d(fine, coarse, 2, stride=2) for fine, coarse in pairs)
+        self.up = nn.ModuleList(nn.ConvTranspose3d(coarse, fine, 2, stride=2) for fine, coarse in pairs)
+        self.conv_out = nn.Conv3d(channels[0], out_channels * stem**3, 3, padding=1)
+        self.skip = nn.Conv3d(in_channels, out_channels, 1, bias=False)
+        with torch.no_grad():
+            self.skip.weight.zero_()
+            for number, share in enumerate(skip):
+                self.skip.weight[:, number] = share
+        for layer in (self.conv_out, *(block.conv1 for block in self.modules() if isinstance(block, Block))):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        self.to(memory_format=torch.channels_last_3d)
+
+    def forward(self, x: Tensor, noise: Tensor, level: Tensor) -> Tensor:
+        """Return F for the noise condition `noise` (B,), c_noise of EDM, and the log of the scan's noise."""
+        # a quarter, as of ln σ: levels between and beyond the trained ones then look alike to the features
+        embedding = functional.silu(self.embed_noise(noise) + self.embed_level(level / 4))
+        direct = self.skip(x)
+        x = self.conv_in(fold(x, self.stem).contiguous(memory_format=torch.channels_last_3d))
+        skips = []
+        for number, blocks in enumerate(self.encoder):
+            x = x if number == 0 else self.down[number - 1](x)
+            for block in blocks:
+                x = block(x, embedding)
+            skips.append(x)
+        for number in reversed(range(len(self.decoder))):
+            x = self.up[number](x) + skips[number]
+            for block in self.decoder[number]:
+                x = block(x, embedding)
+        return unfold(self.conv_out(x), self.stem) + direct
+
+
+class Block(nn.Module):
+    """x + conv(silu(conv(silu(x)) · (1 + scale) + shift)), scale and shift from the embedding."""
+
+    def __init__(self, channels: int, embedding: int) -> None:
+        super().__init__()
+        self.conv0, self.conv1 = (nn.Conv3d(channels, channels, 3, padding=1) for _ in range(2))
+        self.embed = nn.Linear(embedding, 2 * channels)
+        nn.init.zeros_(self.embed.weight)
+        nn.init.zeros_(self.embed.bias)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        y = self.conv0(functional.silu(x))
+        scale, shift = self.embed(embedding)[:, :, None, None, None].to(y.dtype).chunk(2, 1)
+        return x + self.conv1(functional.silu(y * (1 + scale) + shift))

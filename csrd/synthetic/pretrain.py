@@ -67,7 +67,7 @@ class Recipe:
 
 
 PRESETS = {
-    "cpu": Recipe((48, 96, 128, 128), 8, 32, 10_000, 1e-3, volumes=128, patches_per_volume=128),
+    "cpu": Recipe((32, 64, 96, 96), 8, 32, 10_000, 1e-3, volumes=96, patches_per_volume=128),
     "gpu": Recipe((64, 128, 128, 128), 32, 64, 16_000, 1e-3, volumes=400, patches_per_volume=32),
 }
 

@@ -13,7 +13,7 @@ from csrd.synthetic.noise import NoiseBank
 from csrd.synthetic.volumes import SyntheticVolume, make_volume
 from csrd.train.patches import Batch
 
-LEAST_VARIANCE = 0.01  # of a target: where less than this is noise, there is little to learn
+LEAST_VARIANCE = 0.04  # of a target: where less than this is noise, there is little to learn
 STEPS_A_VOLUME = 8  # with patches_per_volume at its default one volume is made a step
 
 

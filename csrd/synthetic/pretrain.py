@@ -24,7 +24,7 @@ from csrd.progress import progress
 from csrd.synthetic import ANATOMIES, NOISE, Synthetic, measure
 from csrd.synthetic.conditions import CHANNELS
 from csrd.synthetic.volumes import SyntheticVolume
-from csrd.train.checkpoint import StateFolder, save_weights
+from csrd.train.checkpoint import StateFolder, fingerprint, save_weights
 from csrd.train.device import precision
 from csrd.train.loop import averaged, train
 from csrd.train.patches import Batch
@@ -67,7 +67,7 @@ class Recipe:
 
 
 PRESETS = {
-    "cpu": Recipe((32, 64, 96, 96), 8, 32, 10_000, 1e-3, volumes=96, patches_per_volume=128),
+    "cpu": Recipe((32, 64, 96), 8, 32, 12_000, 1e-3, volumes=96, patches_per_volume=128),
     "gpu": Recipe((64, 128, 128, 128), 32, 64, 16_000, 1e-3, volumes=400, patches_per_volume=32),
 }
 
@@ -110,9 +110,11 @@ def pretrain(out: Path, recipe: Recipe, device: torch.device, seed: int) -> dict
     if device.type == "cuda":
         network.compile()
     held_out = [source.volume(HELD_OUT + i, with_labels=False) for i in range(recipe.held_out)]
-    task, context = Task(recipe, network, held_out), partial(precision, device)
-    (out / "state").mkdir(parents=True, exist_ok=True)
-    folder, shown = StateFolder(out / "state"), partial(progress, label="training")
+    task = Task(recipe, network, held_out)
+    context = partial(precision, device, recipe.patch // network.factor)
+    state = out / f"state-{fingerprint({'recipe': asdict(recipe), 'seed': seed}, [])}"
+    state.mkdir(parents=True, exist_ok=True)
+    folder, shown = StateFolder(state), partial(progress, label="training")
     counters = train(task, source, recipe, folder, precision=context, progress=shown)
     found = {length: averaged(folder, recipe, length) for length in EMA_LENGTHS}
     scores = {length: score(task, weights) for length, weights in found.items()}

@@ -187,6 +187,8 @@ def _opened_pet(low: Source, units: str | None, allow_incomplete: bool) -> Image
         if units is not None:
             pet_unit(units)
         unit = agreed_unit({"volume": low.unit, "-units": units})
+        if unit:
+            pet_unit(unit)
     return Image(low if unit in (None, low.unit) else low.like(low.array, unit), "the low-dose image")
 
 

@@ -168,6 +168,7 @@ def test_own_subjects_by_an_outside_command(results, snakemake, study):
     command = {
         "run": f"'{sys.executable}' stand_in.py {{listmode}} {{drf}} {{output}}",
         "scales_dose": "csrd",
+        "unit": "Bq/mL",
     }
     own = {"results_dir": "results-own", "drfs": [4], "methods": ["lowdose"], "cohort": {"sheet": "own.tsv"}}
     own["recon"] = {"engine": "command", "command": command}

@@ -18,7 +18,7 @@ from csrd.io.images import Image, read_mr, read_pet, refuse_pet
 from csrd.io.volume import NOTES_KEY, Volume, refuse_dicom_file
 from csrd.methods import method
 from csrd.methods.base import MODEL_FILE, Method
-from csrd.methods.denoise import applied
+from csrd.methods.base.denoise import applied
 from csrd.pretrained import packaged
 from csrd.progress import progress
 from csrd.resample import resample

@@ -23,7 +23,7 @@ import pandas as pd
 import yaml
 from csrd.config import load
 from csrd.methods import FitContext, TrainingPair, keys
-from csrd.methods.train import train
+from csrd.methods.base.train import train
 from csrd.io.tables import read_csv
 from csrd.report.table import Scope
 from csrd.report.writers import tables

@@ -80,6 +80,11 @@ def subjects_of(*splits):
     return [name for name, subject in subjects.items() if subject.split in splits]
 
 
+def of_subjects(pattern, names):
+    """Return (subject, file) of a figure at the lowest dose."""
+    return [(name, expand(pattern, subject=name, drf=LOWEST)[0]) for name in names]
+
+
 def listmode_of(wildcards):
     """Return the subject's list-mode file at the wildcards' dose."""
     listmode = LISTMODE if wildcards.drf == "1" else THINNED

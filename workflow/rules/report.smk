@@ -362,11 +362,6 @@ rule record_run:
         "../scripts/record_run.py"
 
 
-def of_subjects(pattern, names):
-    """Return (subject, file) of a figure at the lowest dose."""
-    return [(name, expand(pattern, subject=name, drf=LOWEST)[0]) for name in names]
-
-
 TEST = subjects_of("test")
 FIGURES = {  # by kind (a field of csrd.report.report.Pictures): subject, None for all, and file
     "comparison": of_subjects(rules.figure.output.figure, TEST),

@@ -29,7 +29,7 @@ study: .venv/installed
 		$(BIN)/snakemake --cores $(CORES) --configfile $(CONFIG) \
 			--config seed=$$seed results_dir=results/study/seed-$$seed || exit 1; \
 	done
-	$(BIN)/python -m csrd.report.study --config $(CONFIG) --out results/study $(SEEDS:%=results/study/seed-%)
+	$(BIN)/python -m csrd.stages.study --config $(CONFIG) --out results/study $(SEEDS:%=results/study/seed-%)
 
 # What the profile workflow/profiles/slurm needs besides.
 slurm: .venv/installed

@@ -27,8 +27,8 @@ from csrd.io.bids import Scan
 from csrd.io.tables import KEYS, read_csv
 from csrd.io.volume import Volume
 from csrd.methods import FitContext, method
-from csrd.methods.denoise import applied
-from csrd.methods.train import train
+from csrd.methods.base.denoise import applied
+from csrd.methods.base.train import train
 from csrd.report.table import metrics_in, table1
 from csrd.stages.evaluate import evaluate, merge
 from csrd.stages.fit import aligned_pairs

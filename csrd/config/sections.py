@@ -105,6 +105,8 @@ class Command(Section):
     """How the file name in {output} ends: NIfTI, or the header of an Interfile image."""
     scales_dose: Literal["engine", "csrd"]
     """Who multiplies a low-dose image by its drf: the command itself (engine), or CSR-D afterwards (csrd)."""
+    unit: Literal["Bq/mL", "kBq/mL", "relative"]
+    """What the command's images are in; relative: uncalibrated, so the values are no activities."""
     time_limit_min: PositiveFloat = 720
     """The command is ended after this many minutes."""
 

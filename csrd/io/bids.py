@@ -18,6 +18,22 @@ if TYPE_CHECKING:  # nibabel takes a while, and a plan of the workflow needs nam
 
 ENTITIES = ("ses", "trc", "rec", "run", "draw", "drf", "space", "from", "to", "desc")
 """After ``sub``. `draw` and `drf` are the project's own and stay out of the derivatives."""
+KINDS = {
+    "listmode": ("", "listmode"),
+    "t1w": ("", "T1w"),
+    "mumap": ("", "mumap"),
+    "normalisation": ("", "normalisation"),
+    "facts": ("", "subject"),
+    "inputs": ("", "inputs"),
+    "activity": ("truth", "activity"),
+    "labels": ("truth", "labels"),
+    "brain_mask": ("truth", "brainmask"),
+    "mr_to_pet": ("truth", "mrToPet"),
+    "scanner": ("", "scanner"),
+    "sensitivity": ("", "sensitivity"),
+    "pet": ("", "pet"),
+}
+"""Files of raw/, thinned/, recon/ and noise/: the subfolder and the suffix of each."""
 DOSE = re.compile(r"[Dd]rf(\d+)$")  # how the label of `rec` ends for a low dose, as in acstatDrf4
 BIDS_VERSION = "1.10.0"
 REQUIRED_OF_PET = (
@@ -64,6 +80,15 @@ class Scan:
         ]
         return "/".join([*folders, "_".join([self.subject, *labels, *([suffix] if suffix else [])])])
 
+    def file(self, kind: str, **entities: object) -> str:
+        """Return the name of a file outside the derivatives, by its kind in `KINDS`.
+
+        >>> Scan("sub-01").file("listmode", drf=4), Scan("sub-01").file("labels")
+        ('sub-01/sub-01_drf-4_listmode', 'sub-01/truth/sub-01_labels')
+        """
+        part, suffix = KINDS[kind]
+        return self.name(suffix, part, **entities)
+
     @property
     def reference(self) -> str:
         """Return the name of the normal dose on the common grid."""
@@ -94,7 +119,7 @@ class Scan:
 
     def std(self, drf: object, method: str) -> str:
         """Return the name of the predicted standard deviation beside that image."""
-        return self._pet(f"acstatDrf{drf}", f"{method}Spread")
+        return self._pet(f"acstatDrf{drf}", f"{method}Std")
 
     def _pet(self, reconstruction: str, description: str) -> str:
         return self.name("pet", "pet", trc=self.tracer, rec=reconstruction, desc=description)

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent."""
+"""Files that are complete or absent, JSON, text and checksums."""
 
 import glob
 import hashlib
@@ -66,6 +66,12 @@ def _flush(path: Path) -> None:
     """Have the disk take the content before the name: no power cut leaves an empty file by that name."""
     with open(path, "rb") as stream:
         os.fsync(stream.fileno())
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write text as UTF-8, complete or not at all."""
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: str | Path, content: dict) -> None:

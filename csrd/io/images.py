@@ -26,8 +26,8 @@ class Image:
 def read_pet(path: str | Path, units: str | None = None, allow_incomplete: bool = False) -> Image:
     """Return a PET image in a NIfTI file or a folder of DICOM; `units` is what the user says it is in.
 
-    Raises InputError where it cannot be read, says that it is no PET, or where header, sidecar and `units`
-    contradict one another.
+    Raises InputError where it cannot be read, says that it is no PET, or is in an unknown unit,
+    and where header, sidecar and `units` contradict one another.
     """
     path = Path(path)
     if units is not None:
@@ -41,6 +41,8 @@ def read_pet(path: str | Path, units: str | None = None, allow_incomplete: bool 
         volume, sidecar = Volume.load(path), inherited(path)
         with naming(path):
             unit = agreed_unit({"header": volume.unit, "sidecar": sidecar.get("Units"), "--units": units})
+            if unit and volume.unit not in NOT_PET:
+                pet_unit(unit)
         image = Image(volume, str(path), sidecar | ({"Units": unit} if unit else {}), path)
     refuse_pet(image.volume, path)
     return image

@@ -1,5 +1,6 @@
-"""Tables: metrics and results as CSV, the user's own as TSV."""
+"""Tables: metrics and results as CSV, the user's own as TSV, records of trainings and jobs."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,3 +88,40 @@ def write_rows(rows: Sequence[Sequence[object]], columns: Sequence[str], path: s
     import pandas as pd
 
     write_csv(pd.DataFrame(rows, columns=[*KEYS, *columns]), path)
+
+
+def read_history(path: str | Path) -> "pd.DataFrame":
+    """Return the record of a training, a row each: ``step, loss, seconds, …``, ``psnr`` where validated.
+
+    Raises InputError where the file is missing or is no such record.
+    """
+    import pandas as pd
+
+    try:
+        lines = Path(path).read_text().splitlines()
+        table = pd.DataFrame([json.loads(line) for line in lines if line.strip()])
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is no record of a training ({error}); train the method again") from None
+    if missing := {"step", "loss", "seconds"} - set(table):
+        raise InputError(f"{path} lacks {', '.join(sorted(missing))}; train the method again")
+    return table
+
+
+def read_benchmarks(folder: str | Path) -> "pd.DataFrame":
+    """Return ``rule, job, wall_s, cpu_s, memory_mb``, a row a benchmark file of the workflow.
+
+    Reads ``<rule>.tsv`` and ``<rule>/<job>.tsv`` under the folder. A file that is no benchmark is left out; a
+    job that was too short for the clock counts as 0.
+    """
+    import pandas as pd
+
+    rows = []
+    for path in sorted(Path(folder).rglob("*.tsv")):
+        rule, *job = path.relative_to(folder).with_suffix("").parts
+        try:
+            table = pd.read_csv(path, sep="\t", na_values=["-", "NA"])
+            numbers = table[["s", "cpu_time", "max_rss"]].fillna(0).astype(float).mean()
+        except (KeyError, ValueError, OSError):
+            continue
+        rows.append((rule, job[-1] if job else "", *numbers))
+    return pd.DataFrame(rows, columns=["rule", "job", "wall_s", "cpu_s", "memory_mb"])

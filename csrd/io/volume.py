@@ -108,8 +108,8 @@ class Volume:
         Takes 3D, and 4D with one frame. The unit is `unit`, else what `save` noted in the header. What the
         header leaves open is assumed as in `places.place_of`, with a warning.
         Raises InputError for a missing or damaged file, several frames, non-finite voxels, colours, complex
-        numbers, a scale that is no number, or a place or unit that contradict themselves; MemoryError for an
-        image that the memory cannot hold.
+        numbers, a scale that is no number, a mask of several values, or a place or unit that contradict
+        themselves; MemoryError for an image that the memory cannot hold.
         """
         import nibabel as nib
 
@@ -133,6 +133,8 @@ class Volume:
                 f"{path} has {np.count_nonzero(~np.isfinite(array))} voxels that are not finite; "
                 "replace them, e.g. by 0"
             )
+        if unit == "mask":
+            _refuse_values(path, array)
         return cls(array, affine, unit, tuple(notice(note) for note in notes))
 
     @classmethod
@@ -273,6 +275,16 @@ def _scale_notes(path: Path, image: "SpatialImage") -> list[str]:
             f"{path} has an offset (scl_inter {offset:g}) without a slope: by NIfTI's rule it is not added"
         ]
     return []
+
+
+def _refuse_values(path: Path, array: np.ndarray) -> None:
+    """Raise InputError for a mask that has more values than 0 and one above it."""
+    inside = array[array != 0]
+    if inside.size and (inside.min() < 0 or inside.min() != inside.max()):
+        raise InputError(
+            f"{path} is no mask (its values run from {array.min():g} to {array.max():g}); give an image of 0 "
+            "outside and 1 inside"
+        )
 
 
 def _noted_unit(image: "SpatialImage") -> str:

@@ -3,11 +3,11 @@
 PETSIRD's names are imported when they are first used: they need a package that most users do without.
 """
 
+from csrd.io.interfile import InterfileHeader
 from csrd.listmode.base import ListMode
 from csrd.listmode.events import EventBlock
 from csrd.listmode.formats import open_listmode
 from csrd.listmode.hrrt import HrrtListMode, write_hrrt
-from csrd.listmode.interfile import InterfileHeader
 from csrd.listmode.petlink import PetlinkListMode, write_petlink
 from csrd.listmode.thin import thin
 

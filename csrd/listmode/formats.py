@@ -5,11 +5,11 @@ from pathlib import Path
 
 from csrd.errors import InputError
 from csrd.io.files import header_beside, header_path
+from csrd.io.interfile import InterfileHeader, is_file
 from csrd.listmode.base import ListMode
 from csrd.listmode.events import DELAYED, PROMPT, SKIPPED, no_counts
 from csrd.listmode.hrrt import HrrtListMode
 from csrd.listmode.hrrt_packets import count_packets
-from csrd.listmode.interfile import InterfileHeader, is_file
 from csrd.listmode.petlink import PetlinkListMode
 from csrd.listmode.words import whole_words, word_chunks
 

@@ -6,6 +6,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from csrd.io.interfile import InterfileHeader, whole_pair
 from csrd.listmode.hrrt_packets import (
     LOW_16,
     TAG_KIND,
@@ -18,7 +19,6 @@ from csrd.listmode.hrrt_packets import (
     encode_time,
     first_impossible,
 )
-from csrd.listmode.interfile import InterfileHeader, whole_pair
 from csrd.listmode.packets import PacketListMode
 from csrd.listmode.words import CHUNK_WORDS
 

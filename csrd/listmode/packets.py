@@ -9,10 +9,10 @@ from typing import ClassVar
 import numpy as np
 
 from csrd.io.files import header_beside, header_path
+from csrd.io.interfile import InterfileHeader, whole_pair
 from csrd.listmode.base import ListMode, Survey
 from csrd.listmode.draw import Keep
 from csrd.listmode.events import SKIPPED, TIME_TAG, EventBlock, no_counts
-from csrd.listmode.interfile import InterfileHeader, whole_pair
 from csrd.listmode.timing import AGREE
 from csrd.listmode.words import CHUNK_WORDS, WORD_BYTES, chunk_count, whole_words, word_chunks
 from csrd.progress import progress

@@ -12,11 +12,11 @@ import numpy as np
 from numba import njit
 
 from csrd.errors import InputError
+from csrd.io.interfile import InterfileHeader, whole_pair
 from csrd.listmode.base import TimingKeys
 from csrd.listmode.draw import is_kept
 from csrd.listmode.events import DELAYED, OTHER_TAG, PROMPT, TIME_TAG, EventBlock
 from csrd.listmode.hrrt import Segment
-from csrd.listmode.interfile import InterfileHeader, whole_pair
 from csrd.listmode.mmr_bins import (
     BINS,
     MAX_RING_DIFFERENCE,

@@ -14,7 +14,6 @@ from csrd.errors import InputError
 from csrd.methods.base import FitContext, Method, TrainingPair
 
 GROUP = "csrd.methods"
-NOT_METHODS = {"base", "denoise", "train"}
 
 __all__ = ["FitContext", "Method", "MethodSettings", "TrainingPair"]
 
@@ -23,7 +22,7 @@ __all__ = ["FitContext", "Method", "MethodSettings", "TrainingPair"]
 def own() -> dict[str, type[Method]]:
     """Return the package's own methods by key, in the order of the table's rows."""
     names = [found.name for found in iter_modules(__path__) if not found.ispkg]
-    kinds = [import_module(f"{__name__}.{name}").METHOD for name in names if name not in NOT_METHODS]
+    kinds = [import_module(f"{__name__}.{name}").METHOD for name in names]
     return {kind.key: _checked(kind, kind.key) for kind in sorted(kinds, key=lambda kind: kind.row)}
 
 

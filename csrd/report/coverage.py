@@ -10,9 +10,9 @@ TARGETS = {"normal": "normal dose", "truth": "noise-free truth"}
 
 
 def coverage_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return ``method, target, 0.5, 0.68, 0.9, 0.95``: shares, means over test subjects and doses.
+    """Return ``method, target, 0.5, 0.68, 0.9, 0.95``: fractions, means over test subjects and doses.
 
-    `rows` is the merged table of `csrd.metrics.coverage`.
+    `rows` are the merged ones of `csrd.stages.evaluate.coverage`.
     """
     shown = rows[rows["level"].isin(SHOWN)]
     table = shown.groupby(["method", "target", "level"])["coverage"].mean().unstack("level")
@@ -27,10 +27,10 @@ def coverage_html(table: pd.DataFrame) -> str:
         for _, row in table.iterrows()
     ]
     note = (
-        "Share of the head's voxels that lie within the interval of each nominal level around the "
-        "denoised image: mean over test subjects and doses. Less than the level: the spread is too small. "
-        "The interval is Student's t with as many degrees of freedom as samples were drawn, times the "
-        "spread. The spread speaks of the normal dose, which is noisy itself; the truth, where it is "
-        "simulated, has the grid and the resolution of the normal dose."
+        "Fraction of the head's voxels that lie within the interval of each nominal level around the "
+        "denoised image: mean over test subjects and doses. Where it is less than the level, the predicted "
+        "standard deviation is too small. The interval is Student's t with as many degrees of freedom as "
+        "there are samples, times the standard deviation. That is one of the normal dose, which is noisy "
+        "itself; the truth, where it is simulated, has the grid and the resolution of the normal dose."
     )
     return plain_table("Method: target", [f"{level:.0%} interval" for level in SHOWN], rows, note)

@@ -1,7 +1,6 @@
 """Line figures: quality against dose, training against time, and coverage of intervals."""
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import ceil
 from pathlib import Path
@@ -10,13 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from csrd.errors import InputError
 from csrd.io.files import whole_file
-from csrd.io.tables import read_csv
 from csrd.methods import in_row_order, label_of
 from csrd.report import paper
 from csrd.report.coverage import TARGETS
-from csrd.report.table import header
+from csrd.report.table import Scope, header
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,44 +36,35 @@ SMOOTHING = 15  # records of the training loss in a running median: a batch's lo
 TICKS = (0, 0.25, 0.5, 0.75, 1)
 
 
-def dose_quality(
-    path: str | Path,
-    metrics: str | Path,
-    *,
-    methods: list[str],
-    drfs: list[int],
-    train_drfs: list[int],
-    units: dict[str, str] | None = None,
-) -> None:
+def dose_quality(path: str | Path, rows: pd.DataFrame, scope: Scope) -> None:
     """Write a PNG with a panel per metric of Table 1: its mean over test subjects against the dose.
 
-    The band behind a dose that is not in `train_drfs` says that no method had seen an image at it.
+    `rows` are those of the metrics. The band behind a dose that is not in `train_drfs` marks that no method
+    had seen an image at it.
     """
-    rows = read_csv(metrics)
     keys = [key for key in paper.METRICS if key in rows]
-    drfs = sorted(drfs)
+    drfs = sorted(scope.drfs)
     with panels_of(path, len(keys) + 1, columns=3) as (figure, cells):
         for cell, key in zip(cells, keys, strict=False):
-            for method in in_row_order(methods):
+            for method in in_row_order(scope.methods):
                 means = rows[rows["method"] == method].groupby("drf")[key].mean().reindex(drfs)
                 cell.plot(range(len(drfs)), means, **_style(method))
-            name, arrow = header(key, units or {})
+            name, arrow = header(key, scope.units)
             cell.set_title(f"{name} {arrow}", fontsize=11)
-            _doses(cell, drfs, train_drfs)
+            _doses(cell, drfs, scope.train_drfs)
         cells[-1].axis("off")
         handles, labels = cells[0].get_legend_handles_labels()
         cells[-1].legend(handles, labels, loc="center", frameon=False, fontsize=10.5, labelspacing=0.7)
 
 
-def training(path: str | Path, histories: dict[str, str | Path]) -> None:
+def training(path: str | Path, histories: Mapping[str, pd.DataFrame]) -> None:
     """Write a PNG of the loss, and of PSNR on the validation subjects, against the minutes of training.
 
-    `histories` are the records that training left (``history.jsonl``), by method.
-    Raises InputError where one cannot be read.
+    `histories` are the records of the trainings (`csrd.io.tables.read_history`), by method.
     """
     from matplotlib.ticker import LogLocator
 
-    records = {method: history(histories[method]) for method in in_row_order(list(histories))}
+    records = {method: histories[method] for method in in_row_order(list(histories))}
     with panels_of(path, 2, columns=2) as (figure, (left, right)):
         for method, table in records.items():
             minutes, style = table["seconds"] / 60, _style(method)
@@ -101,30 +89,14 @@ def training(path: str | Path, histories: dict[str, str | Path]) -> None:
         left.legend(frameon=False, fontsize=10)
 
 
-def history(path: str | Path) -> pd.DataFrame:
-    """Return the records of a training, a row each: ``step, loss, seconds, …``, ``psnr`` where it was looked.
-
-    Raises InputError where the file is missing or is no such record.
-    """
-    try:
-        lines = Path(path).read_text().splitlines()
-        table = pd.DataFrame([json.loads(line) for line in lines if line.strip()])
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} is no record of a training ({error}); train the method again") from None
-    if missing := {"step", "loss", "seconds"} - set(table):
-        raise InputError(f"{path} lacks {', '.join(sorted(missing))}; train the method again")
-    return table
-
-
-def reliability(path: str | Path, coverage: str | Path, *, train_drfs: list[int]) -> None:
+def reliability(path: str | Path, rows: pd.DataFrame, *, train_drfs: Sequence[int]) -> None:
     """Write a PNG of observed against nominal coverage: a panel per method and target, a line a dose.
 
-    `coverage` is the merged table of `csrd.metrics.coverage`; fractions are means over the test subjects.
+    `rows` are the merged ones of `csrd.stages.evaluate.coverage`; fractions are means over the test subjects.
     Below the diagonal the standard deviation is too small, above it too large.
     """
     from matplotlib import colormaps
 
-    rows = read_csv(coverage)
     methods = in_row_order(list(rows["method"].unique()))
     targets = [target for target in TARGETS if target in set(rows["target"])]
     drfs = sorted(rows["drf"].unique())
@@ -142,7 +114,7 @@ def reliability(path: str | Path, coverage: str | Path, *, train_drfs: list[int]
             cell.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
             cell.set_title(f"{label_of(method)}\n{TARGETS[target]}", fontsize=11)
             cell.set(xlabel="nominal level", xticks=TICKS, yticks=TICKS)
-        cells[0].set_ylabel("share of head voxels", fontsize=10)
+        cells[0].set_ylabel("fraction of head voxels", fontsize=10)
         handles, labels = cells[0].get_legend_handles_labels()
         figure.legend(
             handles, labels, loc="outside lower center", ncols=len(drfs), frameon=False, fontsize=10
@@ -189,7 +161,7 @@ def _style(method: str) -> dict:
     }
 
 
-def _doses(cell: "Axes", drfs: list[int], train_drfs: list[int]) -> None:
+def _doses(cell: "Axes", drfs: list[int], train_drfs: Sequence[int]) -> None:
     """Dress the axis of doses, the highest dose first, and mark those that were not seen in fitting."""
     cell.set_xticks(
         range(len(drfs)), [f"1/{drf}" + ("" if drf in train_drfs else "\nunseen") for drf in drfs]

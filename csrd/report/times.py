@@ -1,7 +1,5 @@
 """Where the time went: the benchmark files that a run leaves, one a job, added up by stage and rule."""
 
-from pathlib import Path
-
 import pandas as pd
 
 from csrd.report.html import Cell, plain_table
@@ -17,34 +15,26 @@ STAGES = {
     "denoise": ("denoise",),
     "evaluate": ("evaluate", "coverage", "match_truth", "regions", "evaluate_truth", "merge_metrics")
     + ("merge_coverage", "merge_truth", "merge_regions"),
-    "report": ("table1", "table1_truth", "statistics", "report", "figure", "figure_errors", "figure_spread")
-    + ("figure_doses", "figure_training", "figure_reliability", "figure_regions"),
+    "report": ("table1", "table1_truth", "statistics", "record_run", "report", "figure", "figure_errors")
+    + ("figure_std", "figure_doses", "figure_training", "figure_reliability", "figure_regions"),
     "noise": ("thin_again", "reconstruct_again", "crop_again", "denoise_again", "noise"),
-}  # the rules of each rule file, by their benchmarks' names
+}  # the rules of each rule file, by their benchmarks' folders: variants of a rule share one
 INDENT = "\u2003"
-BY_FILE = ("fit",)  # rules whose jobs are told apart: a method's training is what one wants to know
+BY_JOB = ("fit",)  # rules whose jobs are told apart: a method's training is what one wants to know
 
 
-def times(benchmarks: str | Path) -> pd.DataFrame:
+def times(jobs: pd.DataFrame) -> pd.DataFrame:
     """Return ``stage, rule, jobs, wall_s, cpu_s, memory_mb``: sums, and the largest memory.
 
-    Stages stand in the order of a run, the rules of each with the longest first. Reads ``<rule>.tsv`` and
-    ``<rule>/<job>.tsv`` under the folder; a file that is no benchmark is left out, a job that was too short
-    for the clock counts as 0.
+    `jobs` is the table of `csrd.io.tables.read_benchmarks`. Stages are in the order of a run, the rules of
+    each with the longest first.
     """
-    folder, rows = Path(benchmarks), []
     stage_of = {rule: stage for stage, rules in STAGES.items() for rule in rules}
-    for path in sorted(folder.rglob("*.tsv")):
-        parts = path.relative_to(folder).with_suffix("").parts
-        rule = f"{parts[0]} {parts[-1]}" if parts[0] in BY_FILE and len(parts) > 1 else parts[0]
-        try:
-            table = pd.read_csv(path, sep="\t", na_values=["-", "NA"])
-            numbers = table[["s", "cpu_time", "max_rss"]].fillna(0).astype(float).mean()
-        except (KeyError, ValueError, OSError):
-            continue
-        rows.append((stage_of.get(parts[0], "other"), rule, *numbers))
-    jobs = pd.DataFrame(rows, columns=["stage", "rule", "wall_s", "cpu_s", "memory_mb"])
-    groups = jobs.groupby(["stage", "rule"])
+    named = jobs.assign(
+        stage=jobs["rule"].map(stage_of).fillna("other"),
+        rule=jobs["rule"].where(~jobs["rule"].isin(BY_JOB), jobs["rule"] + " " + jobs["job"]),
+    )
+    groups = named.groupby(["stage", "rule"])
     table = pd.concat(
         [groups.size().rename("jobs"), groups[["wall_s", "cpu_s"]].sum(), groups["memory_mb"].max()], axis=1
     ).reset_index()

@@ -1,18 +1,19 @@
 """The report stage's tables: one frame, written as CSV, Markdown, LaTeX and HTML."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from csrd.io.files import whole_file
-from csrd.io.tables import read_csv, write_csv
+from csrd.io.files import write_text
+from csrd.io.tables import write_csv
 from csrd.methods import label_of
 from csrd.report import paper
 from csrd.report.coverage import coverage_html, coverage_table
 from csrd.report.html import fragment, page
 from csrd.report.regions import regions_html, regions_table
 from csrd.report.statistics import compare, power, statistics_html
-from csrd.report.table import best, caption, cells, header, metrics_in, table1, table1_by_dose
+from csrd.report.table import Scope, best, caption, cells, header, metrics_in, table1, table1_by_dose
 
 NAMES = {"normal": ("table1", "Table 1"), "truth": ("table1_truth", "Table 1 against the truth")}
 LATEX_ESCAPES = {
@@ -27,68 +28,47 @@ LATEX_ESCAPES = {
 LATEX_ESCAPES |= {"↓": r"$\downarrow$", "↑": r"$\uparrow$", "∞": r"$\infty$"}
 
 
-def tables(
-    metrics: str | Path,
-    out_dir: str | Path,
-    *,
-    methods: list[str],
-    test_subjects: list[str],
-    drfs: list[int],
-    train_drfs: list[int],
-    simulated: bool,
-    units: dict[str, str] | None = None,
-    protocol: str = "default",
-    target: str = "normal",
-) -> None:
-    """Write ``table1.{csv,md,tex,html}`` and ``table1_by_dose.{csv,html}`` into `out_dir`.
+def tables(metrics: pd.DataFrame, scope: Scope, out: Path) -> None:
+    """Write ``table1.{csv,md,tex,html}`` and ``table1_by_dose.{csv,html}`` into a folder.
 
-    `units` overrides what stands in brackets in the headers (`table.units_of`); `protocol` is the metrics'.
-    With the `target` "truth", `metrics` are those against it, and the files' names begin with table1_truth.
+    Of the target "truth", `metrics` are those against it, and the files' names begin with table1_truth.
     """
-    rows, out, units = read_csv(metrics), Path(out_dir), units or {}
-    rows = rows[rows["drf"].isin(drfs)]
-    whole = table1(rows, methods, test_subjects)
-    split = table1_by_dose(rows, methods, test_subjects)
-    about = {"protocol": protocol, "target": target}
-    note = caption(test_subjects, drfs, train_drfs, simulated, **about)
-    note_split = caption(test_subjects, drfs, train_drfs, simulated, by_dose=True, **about)
-    name, title = NAMES[target]
+    rows, units = scope.of(metrics), scope.units
+    whole, split = (make(rows, scope.methods, scope.subjects) for make in (table1, table1_by_dose))
+    note = caption(scope)
+    name, title = NAMES[scope.target]
     write_csv(whole, out / f"{name}.csv")
     write_csv(split, out / f"{name}_by_dose.csv")
-    _write(out / f"{name}.md", markdown(whole, note, units))
-    _write(out / f"{name}.tex", latex(whole, note, units, label=name))
-    _write(out / f"{name}.html", page(title, html_table(whole, note, units)))
-    body = html_table(split, note_split, units, train_drfs)
-    _write(out / f"{name}_by_dose.html", page(f"{title} by dose", body))
+    write_text(out / f"{name}.md", markdown(whole, note, units))
+    write_text(out / f"{name}.tex", latex(whole, note, units, label=name))
+    write_text(out / f"{name}.html", page(title, html_table(whole, note, units)))
+    body = html_table(split, caption(scope, by_dose=True), units, scope.train_drfs)
+    write_text(out / f"{name}_by_dose.html", page(f"{title} by dose", body))
 
 
-def statistics_tables(
-    metrics: str | Path, out_dir: str | Path, *, methods: list[str], test_subjects: list[str], drfs: list[int]
-) -> None:
+def statistics_tables(rows: pd.DataFrame, methods: Sequence[str], out: Path) -> None:
     """Write ``statistics.{csv,html}``, the paired comparison of CSR-D with each other method."""
-    rows, out = read_csv(metrics), Path(out_dir)
-    rows = rows[rows["drf"].isin(drfs) & rows["subject"].isin(test_subjects) & rows["method"].isin(methods)]
     table = compare(rows, methods)
     write_csv(table, out / "statistics.csv")
     body = statistics_html(table, power(rows, methods))
-    _write(out / "statistics.html", page("Paired comparison", body))
+    write_text(out / "statistics.html", page("Paired comparison", body))
 
 
-def coverage_tables(coverage: str | Path, out_dir: str | Path) -> None:
-    """Write ``coverage.{csv,html}`` from the merged table of `csrd.metrics.coverage`."""
-    table, out = coverage_table(read_csv(coverage)), Path(out_dir)
+def coverage_tables(rows: pd.DataFrame, out: Path) -> None:
+    """Write ``coverage.{csv,html}`` from the merged rows of `csrd.stages.evaluate.coverage`."""
+    table = coverage_table(rows)
     write_csv(table, out / "coverage.csv")
-    _write(out / "coverage.html", page("Coverage", coverage_html(table)))
+    write_text(out / "coverage.html", page("Coverage", coverage_html(table)))
 
 
-def regions_tables(regions: str | Path, out_dir: str | Path) -> None:
-    """Write ``regions.{csv,html}`` from the merged table of `csrd.metrics.regions`."""
-    table, out = regions_table(read_csv(regions)), Path(out_dir)
+def regions_tables(rows: pd.DataFrame, out: Path) -> None:
+    """Write ``regions.{csv,html}`` from the merged rows of `csrd.stages.regions.regions`."""
+    table = regions_table(rows)
     write_csv(table, out / "regions.csv")
-    _write(out / "regions.html", page("Uptake by region", regions_html(table)))
+    write_text(out / "regions.html", page("Uptake by region", regions_html(table)))
 
 
-def markdown(table: pd.DataFrame, note: str, units: dict[str, str]) -> str:
+def markdown(table: pd.DataFrame, note: str, units: Mapping[str, str]) -> str:
     """Return the table as Markdown, the caption above it."""
     heads = ["Method", *(" ".join(header(key, units)) for key in metrics_in(table)), "n"]
     lines = [note, "", _row(heads), _row([":--", *["--:"] * (len(heads) - 1)])]
@@ -99,7 +79,7 @@ def markdown(table: pd.DataFrame, note: str, units: dict[str, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def latex(table: pd.DataFrame, note: str, units: dict[str, str], label: str = "denoising") -> str:
+def latex(table: pd.DataFrame, note: str, units: Mapping[str, str], label: str = "denoising") -> str:
     """Return the table as LaTeX for the booktabs package, narrow enough for an article's page."""
     heads = [header(key, units) for key in metrics_in(table)]
     names = [name.partition(" (")[0] + f" {arrow}" for name, arrow in heads]
@@ -137,7 +117,7 @@ def latex(table: pd.DataFrame, note: str, units: dict[str, str], label: str = "d
 
 
 def html_table(
-    table: pd.DataFrame, note: str, units: dict[str, str], train_drfs: list[int] | None = None
+    table: pd.DataFrame, note: str, units: Mapping[str, str], train_drfs: Sequence[int] | None = None
 ) -> str:
     """Return the table as an HTML fragment; one with a column ``drf`` gets a body per dose, best cells each.
 
@@ -176,8 +156,3 @@ def _row(fields: list[str]) -> str:
 
 def _tex(text: str) -> str:
     return "".join(LATEX_ESCAPES.get(character, character) for character in text)
-
-
-def _write(path: Path, text: str) -> None:
-    with whole_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")

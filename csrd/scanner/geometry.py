@@ -50,6 +50,11 @@ class Scanner:
         return self.heads * self.crystals_per_head
 
     @property
+    def own_efficiencies(self) -> np.ndarray:
+        """Return the crystals' efficiencies (C,) as the scan's own file has them, without any all 1."""
+        return np.ones(self.crystals, np.float32) if self.efficiencies is None else self.efficiencies
+
+    @property
     def head_tangents(self) -> np.ndarray:
         """Return the direction of increasing column, (H, 3): head normal turned by -90° about z."""
         normals = self.head_normals

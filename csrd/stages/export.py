@@ -18,8 +18,8 @@ from csrd.listmode.timing import Timing
 from csrd.recon.corrections import randoms_rates
 from csrd.recon.embedded import Events
 from csrd.scanner.geometry import Scanner
-from csrd.scanner.normalisation import read_efficiencies
 from csrd.scanner.petsird import scanner_of_scan
+from csrd.stages.import_ import efficiencies_of
 
 CASTOR = np.dtype([("ms", "<u4"), ("randoms_per_s", "<f4"), ("crystals", "<u4", 2)])
 YRT = np.dtype([("ms", "<u4"), ("crystals", "<u4", 2)])
@@ -56,7 +56,7 @@ def _write_castor(
     for block in events:
         fans += np.bincount(block.crystals[~block.prompt].ravel(), minlength=scanner.crystals)
     timing = named.over(events.survey, listmode)
-    rates = randoms_rates(fans, scanner, read_efficiencies(normalisation, scanner))
+    rates = randoms_rates(fans, scanner, efficiencies_of(normalisation, scanner))
     data = target.with_suffix(".Cdf")
     with whole_file(target) as header_part, whole_file(data) as data_part:
         counts = _write_records(data_part, listmode, CASTOR, rates / np.sqrt(timing.duration_s))

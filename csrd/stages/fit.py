@@ -10,7 +10,7 @@ from csrd.io.bids import dose_of, find_aligned, subject_of
 from csrd.io.files import whole_file
 from csrd.methods import method as method_of
 from csrd.methods.base import MODEL_FILE, FitContext, TrainingPair
-from csrd.methods.train import train
+from csrd.methods.base.train import train
 
 Paths = Sequence[str | Path]
 

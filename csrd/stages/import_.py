@@ -8,9 +8,10 @@ import numpy as np
 from csrd.errors import InputError, naming
 from csrd.io.bids import inherited, save_with_sidecar
 from csrd.io.files import checksums, header_path, whole_file, write_json
+from csrd.io.normalisation import read_efficiencies, write_efficiencies
 from csrd.io.volume import NOTES_KEY, Volume
 from csrd.listmode import InterfileHeader, open_listmode
-from csrd.scanner.normalisation import read_efficiencies
+from csrd.scanner.geometry import Scanner
 from csrd.scanner.petsird import scanner_in
 from csrd.units import agreed_unit, pet_unit
 
@@ -55,9 +56,17 @@ def import_corrections(
     if low < 0 or not MU_HEAD < high < MU_LIMIT:
         raise InputError(f"{mumap} has values from {low:g} to {high:g}; convert it to 1/cm, 0.096 in water")
     _save(volume, mumap_out)
-    efficiencies = read_efficiencies(Path(normalisation) if normalisation else None, scanner_in(listmode))
-    with whole_file(normalisation_out) as temporary:
-        np.save(temporary, efficiencies)
+    write_efficiencies(efficiencies_of(normalisation, scanner_in(listmode)), normalisation_out)
+
+
+def efficiencies_of(normalisation: str | Path | None, scanner: Scanner) -> np.ndarray:
+    """Return crystal efficiencies (C,) float32 from a file; without one the scanner's own, or all 1.
+
+    Raises InputError where the file does not suit the scanner.
+    """
+    if not normalisation:
+        return scanner.own_efficiencies
+    return read_efficiencies(normalisation, scanner.crystals, scanner.name)
 
 
 def import_t1w(

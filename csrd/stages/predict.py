@@ -18,7 +18,7 @@ from csrd.io.images import Image, read_mr, read_pet, refuse_pet
 from csrd.io.volume import NOTES_KEY, Volume, refuse_dicom_file
 from csrd.methods import method
 from csrd.methods.base import MODEL_FILE, Method
-from csrd.methods.denoise import applied
+from csrd.methods.base.denoise import applied
 from csrd.pretrained import packaged
 from csrd.progress import progress
 from csrd.resample import resample
@@ -187,6 +187,8 @@ def _opened_pet(low: Source, units: str | None, allow_incomplete: bool) -> Image
         if units is not None:
             pet_unit(units)
         unit = agreed_unit({"volume": low.unit, "-units": units})
+        if unit:
+            pet_unit(unit)
     return Image(low if unit in (None, low.unit) else low.like(low.array, unit), "the low-dose image")
 
 

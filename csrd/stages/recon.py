@@ -17,10 +17,10 @@ from csrd.listmode import ListMode, open_listmode
 from csrd.listmode.thin import drf_of
 from csrd.recon import embedded
 from csrd.recon import sensitivity as library
-from csrd.recon.command import run_command_engine
 from csrd.resample import resample
-from csrd.scanner.normalisation import read_efficiencies
 from csrd.scanner.petsird import scanner_in, scanner_of_scan
+from csrd.stages.command import run_command_engine
+from csrd.stages.import_ import efficiencies_of
 
 SUFFIXES = (".nii.gz", ".nii")
 
@@ -74,7 +74,7 @@ def subject_sensitivity(
     """Write the sensitivity with the subject in the scanner, in mm³, on the grid of `geometric`."""
     _use(threads)
     scanner, grid = scanner_in(listmode), Volume.load(geometric)
-    efficiencies = read_efficiencies(Path(normalisation), scanner)
+    efficiencies = efficiencies_of(normalisation, scanner)
     arrays = grid, _mumap_on(grid, mumap), efficiencies
     library.subject_sensitivity(scanner, *arrays, lines, seed, subject).save(sensitivity)
 
@@ -130,12 +130,14 @@ def image_of(
     inputs = {name: path for name, path in asdict(files).items() if name in PLACEHOLDERS}
     inputs |= {"listmode": listmode.path, "header": files.header or _header(files.listmode, listmode.path)}
     pet = run_command_engine(recon.command, inputs, recon.matrix, recon.voxel_mm, drf, threads, Path(log))
+    notes = {NOTES_KEY: list(pet.notes)} if pet.notes else {}
     scaled = "the command" if recon.command.scales_dose == "engine" else "CSR-D, once, after the command"
     return pet, {
         "Units": "Bq/mL",
         "ReconMethodName": recon.command.run,
         "DoseReductionFactor": drf,
         "DoseScaling": f"scaled to the normal dose by {scaled}",
+        **notes,
     }
 
 
@@ -150,7 +152,7 @@ def _embedded(
             "the embedded engine corrects for attenuation; give a μ-map (1/cm), or say --no-attenuation"
         )
     scanner = scanner_of_scan(listmode)
-    efficiencies = read_efficiencies(files.normalisation, scanner)
+    efficiencies = efficiencies_of(files.normalisation, scanner)
     mumap = files.mumap if files.attenuation else None
     if files.sensitivity is not None:
         grid = Volume.load(files.sensitivity)

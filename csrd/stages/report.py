@@ -1,12 +1,22 @@
-"""Tables and figures of a report; `csrd.report.report` writes the page with all of them."""
+"""Tables and figures of a report, the record of the run, and the page with all of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+from csrd.config import load
+from csrd.io.bids import missing_keys
+from csrd.io.files import checksums, read_json, sha256, write_json, write_text
+from csrd.io.tables import read_benchmarks, read_csv, read_history
+from csrd.io.volume import Volume
 from csrd.report import curves, figures
+from csrd.report import report as pages
 from csrd.report.noise import noise_figure, noise_page
 from csrd.report.regions import bland_altman
-from csrd.report.table import units_of
+from csrd.report.run import record_of
+from csrd.report.table import Scope, units_of
 from csrd.report.writers import coverage_tables, regions_tables, statistics_tables, tables
 from csrd.stages import regions as measured
 
@@ -17,10 +27,10 @@ def table1(
     metrics: str | Path,
     page: str | Path,
     *,
-    methods: list[str],
-    subjects: list[str],
-    drfs: list[int],
-    train_drfs: list[int],
+    methods: Sequence[str],
+    subjects: Sequence[str],
+    drfs: Sequence[int],
+    train_drfs: Sequence[int],
     simulated: bool,
     in_suv: bool,
     vgg: str,
@@ -28,17 +38,22 @@ def table1(
     target: str,
 ) -> None:
     """Write Table 1 and its split by dose into the folder of `page` (`csrd.report.writers.tables`)."""
-    about = {"train_drfs": train_drfs, "simulated": simulated, "protocol": protocol, "target": target}
-    about |= {"methods": methods, "test_subjects": subjects, "drfs": drfs, "units": units_of(in_suv, vgg)}
-    tables(metrics, Path(page).parent, **about)
+    units = units_of(in_suv, vgg)
+    scope = Scope(methods, subjects, drfs, train_drfs, simulated, units, protocol, target)
+    tables(read_csv(metrics), scope, Path(page).parent)
 
 
 def statistics(
-    metrics: str | Path, table: str | Path, *, methods: list[str], subjects: list[str], drfs: list[int]
+    metrics: str | Path,
+    table: str | Path,
+    *,
+    methods: Sequence[str],
+    subjects: Sequence[str],
+    drfs: Sequence[int],
 ) -> None:
     """Write the comparison of CSR-D with every other method, paired by subject."""
-    folder = Path(table).parent
-    statistics_tables(metrics, folder, methods=methods, test_subjects=subjects, drfs=drfs)
+    rows = Scope(methods, subjects, drfs, train_drfs=drfs).of(read_csv(metrics))
+    statistics_tables(rows, methods, Path(table).parent)
 
 
 def comparison(
@@ -47,17 +62,21 @@ def comparison(
     lows: Paths,
     figure: str | Path,
     *,
-    drfs: list[int],
-    methods: list[str],
+    drfs: Sequence[int],
+    methods: Sequence[str],
     drf: int,
     denoised: Paths = (),
     mr: str | Path | None = None,
     truth: str | Path | None = None,
 ) -> None:
     """Draw one subject: truth, MR, normal dose, low doses of `drfs`, and the images of `methods` at `drf`."""
-    images = {method: {drf: image} for method, image in zip(methods, denoised, strict=True)}
-    files = {"lows": dict(zip(drfs, lows, strict=True)), "denoised": images, "mr": mr, "truth": truth}
-    figures.comparison(figure, reference, mask, drf=drf, **files)
+    normal, head = _normal(reference, mask)
+    optional = {
+        "mr": None if mr is None else Volume.load(mr, unit="arbitrary"),
+        "truth": None if truth is None else Volume.load(truth),
+    }
+    panels = figures.comparison(normal, _images(drfs, lows), _images(methods, denoised), drf, **optional)
+    figures.compare(figure, panels, normal, head)
 
 
 def errors(
@@ -66,50 +85,56 @@ def errors(
     images: Paths,
     figure: str | Path,
     *,
-    methods: list[str],
+    methods: Sequence[str],
     drf: int,
-    spreads: Paths | None = None,
+    stds: Paths | None = None,
 ) -> None:
-    """Draw the methods' errors on one subject, or their size beside the predicted deviations `spreads`."""
-    of_methods = dict(zip(methods, images, strict=True))
-    if spreads is None:
-        figures.errors(figure, reference, mask, of_methods, drf=drf)
+    """Draw the methods' errors on one subject, or their size beside the predicted standard deviations."""
+    normal, head = _normal(reference, mask)
+    of_methods = _images(methods, images)
+    if stds is None:
+        figures.errors(figure, normal, head, of_methods, drf=drf)
     else:
-        stds = dict(zip(methods, spreads, strict=True))
-        figures.uncertainty(figure, reference, mask, of_methods, stds, drf=drf)
+        figures.uncertainty(figure, normal, head, of_methods, _images(methods, stds), drf=drf)
 
 
 def dose_quality(
     metrics: str | Path,
     figure: str | Path,
     *,
-    methods: list[str],
-    drfs: list[int],
-    train_drfs: list[int],
+    methods: Sequence[str],
+    drfs: Sequence[int],
+    train_drfs: Sequence[int],
     in_suv: bool,
     vgg: str,
 ) -> None:
     """Draw every metric against the dose."""
-    doses = {"drfs": drfs, "train_drfs": train_drfs}
-    curves.dose_quality(figure, metrics, methods=methods, units=units_of(in_suv, vgg), **doses)
+    rows = read_csv(metrics)
+    subjects = list(rows["subject"].unique())
+    scope = Scope(methods, subjects, drfs, train_drfs, units=units_of(in_suv, vgg))
+    curves.dose_quality(figure, rows, scope)
 
 
-def training(models: Paths, figure: str | Path, *, methods: list[str]) -> None:
+def training(models: Paths, figure: str | Path, *, methods: Sequence[str]) -> None:
     """Draw the courses of training, from the records beside the methods' ``model.json``."""
-    histories = [Path(model).with_name("history.jsonl") for model in models]
+    histories = [read_history(Path(model).with_name("history.jsonl")) for model in models]
     curves.training(figure, dict(zip(methods, histories, strict=True)))
 
 
-def coverage(coverage: str | Path, *, table: str | Path, figure: str | Path, train_drfs: list[int]) -> None:
+def coverage(
+    coverage: str | Path, *, table: str | Path, figure: str | Path, train_drfs: Sequence[int]
+) -> None:
     """Write the merged coverage as a table, CSV and HTML, and as the figure of reliability."""
-    curves.reliability(figure, coverage, train_drfs=train_drfs)
-    coverage_tables(coverage, Path(table).parent)
+    rows = read_csv(coverage)
+    curves.reliability(figure, rows, train_drfs=train_drfs)
+    coverage_tables(rows, Path(table).parent)
 
 
 def regions(regions: str | Path, *, table: str | Path, figure: str | Path) -> None:
     """Write the merged uptake by region as a table, CSV and HTML, and its agreement with the normal dose."""
-    regions_tables(regions, Path(table).parent)
-    bland_altman(figure, regions)
+    rows = read_csv(regions)
+    regions_tables(rows, Path(table).parent)
+    bland_altman(figure, rows)
 
 
 def noise(
@@ -132,5 +157,84 @@ def noise(
     """
     about = {"subject": subject, "drf": drf}
     measured.noise(images, truth, labels, mask, table, methods=methods, draws=draws, **about)
-    noise_figure(figure, table)
-    noise_page(page, table, figure, draws=len(draws), **about)
+    rows = read_csv(table)
+    noise_figure(figure, rows)
+    write_text(page, noise_page(rows, figure, draws=len(draws), **about))
+
+
+def record_run(
+    metrics: str | Path,
+    run: str | Path,
+    *,
+    settings: Mapping[str, Any],
+    subjects: Sequence[str],
+    inputs: Paths,
+    methods: Sequence[str] = (),
+    models: Paths = (),
+    study: Paths = (),
+) -> None:
+    """Write the record of a run, ``run.json`` (`csrd.report.run.record_of`).
+
+    `inputs` are the checksums of each of the `subjects`' files, `models` the cards of the fitted `methods`,
+    `study` the study's own tables.
+    """
+    of_subjects = {name: read_json(path) for name, path in zip(subjects, inputs, strict=True)}
+    record = record_of(
+        settings,
+        inputs={"study": checksums(study), **of_subjects},
+        models={method: read_json(path) for method, path in zip(methods, models, strict=True)},
+        metrics_sha256=sha256(metrics),
+    )
+    write_json(run, record)
+
+
+def report(
+    metrics: str | Path,
+    page: str | Path,
+    *,
+    run: str | Path,
+    settings: Mapping[str, Any],
+    test_subjects: Sequence[str],
+    in_suv: bool,
+    pictures: Paths,
+    shown: Sequence[tuple[str, str | None]],
+    benchmarks: str | Path,
+    sidecars: Paths = (),
+    coverage: str | Path | None = None,
+    truth: str | Path | None = None,
+    regions: str | Path | None = None,
+) -> None:
+    """Write the page with all tables and `pictures`; `shown` says what is in each (`report.Pictures.of`).
+
+    `coverage`, `truth` and `regions` are merged tables; `sidecars` are those of the normal doses' images.
+    """
+    config = load(settings)
+    units = units_of(in_suv, config.metrics.vgg)
+    scope = Scope(
+        config.methods,
+        test_subjects,
+        config.drfs,
+        config.train_drfs,
+        config.cohort.virtual,
+        units,
+        config.metrics.protocol,
+    )
+    merged = {"coverage": coverage, "truth": truth, "regions": regions}
+    results = pages.Results(
+        read_csv(metrics),
+        **{name: read_csv(path) for name, path in merged.items() if path is not None},
+        jobs=read_benchmarks(benchmarks),
+        missing=list(missing_keys(sidecars)),
+    )
+    of_files = pages.Pictures.of(shown, pictures)
+    write_text(page, pages.report(results, of_files, config, scope, read_json(run)))
+
+
+def _normal(reference: str | Path, mask: str | Path) -> tuple[Volume, np.ndarray]:
+    """Return the normal dose and its head mask, (X, Y, Z) bool."""
+    return Volume.load(reference), Volume.load(mask, unit="mask").array > 0
+
+
+def _images(keys: Sequence[Any], paths: Paths) -> dict[Any, Volume]:
+    """Return the images in files, each by its key."""
+    return {key: Volume.load(path) for key, path in zip(keys, paths, strict=True)}

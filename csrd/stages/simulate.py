@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from csrd.errors import naming
-from csrd.io.files import whole_file, write_json
+from csrd.io.files import write_json
+from csrd.io.normalisation import write_efficiencies
 from csrd.io.volume import Volume
 from csrd.listmode import WRITERS, ListMode
 from csrd.listmode.hrrt import Segment
@@ -86,8 +87,7 @@ def simulate_scan(
     acquisition = Acquisition(duration_s, isotope.half_life_s, isotope.branching, randoms_fraction)
     images = Volume.load(activity), Volume.load(mumap)
     counts = write_scan(listmode, *images, efficiencies, scanner, acquisition, seed, subject, threads)
-    with whole_file(normalisation) as temporary:
-        np.save(temporary, efficiencies)
+    write_efficiencies(efficiencies, normalisation)
     return counts
 
 

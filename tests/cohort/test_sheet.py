@@ -22,7 +22,12 @@ TEST_IMAGES = {
 }
 EMBEDDED = load({})
 COMMAND = load(
-    {"recon": {"engine": "command", "command": {"run": "x {listmode} {output}", "scales_dose": "csrd"}}}
+    {
+        "recon": {
+            "engine": "command",
+            "command": {"run": "x {listmode} {output}", "scales_dose": "csrd", "unit": "Bq/mL"},
+        }
+    }
 )
 FOUR = {"drfs": [4], "train_drfs": [4], "methods": ["lowdose", "tv", "csrdnomr"]}
 IN_BQ = load({**FOUR, "cohort": {"units": "Bq/mL"}})

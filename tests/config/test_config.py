@@ -12,7 +12,12 @@ from csrd.config import SCHEMA, load, schema
 from csrd.errors import InputError
 
 REPOSITORY = Path(__file__).parents[2]
-COMMAND = {"run": "recon {listmode} {output}", "scales_dose": "csrd"}
+COMMAND = {"run": "recon {listmode} {output}", "scales_dose": "csrd", "unit": "Bq/mL"}
+
+
+def without(key: str) -> dict:
+    """Return the settings of a command without one of them."""
+    return {name: value for name, value in COMMAND.items() if name != key}
 
 
 def settings(name: str) -> dict:
@@ -98,7 +103,7 @@ def test_number_without_a_dot_is_a_number():
         ({"recon": None}, "recon is None; it must be a block of keys: engine, command"),
         ({"recon": {"engine": "comand"}}, "recon.engine is 'comand'; it must be 'embedded' or 'command'"),
         ({"recon": {"engine": "command"}}, "recon.command is null; see config/recon/command.yaml"),
-        ({"recon": {"command": {"run": COMMAND["run"]}}}, "lacks recon.command.scales_dose"),
+        ({"recon": {"command": COMMAND | {"unit": "counts"}}}, "recon.command.unit is"),
         ({"recon": {"command": COMMAND | {"run": "recon {listmode}"}}}, r"it lacks \{output\}"),
         ({"recon": {"command": COMMAND | {"run": "{lm} {listmode} {output}"}}}, r"\{lm\} is no placeholder"),
         (
@@ -128,7 +133,14 @@ def test_number_without_a_dot_is_a_number():
         ({"metrics": {"vgg": "vgg"}}, "metrics.vgg is 'vgg'; it must be 'vgg16' or 'vgg19'"),
         ({"metrics": {"lpips": True}}, "LPIPS was not calibrated for; set metrics.vgg: vgg19"),
         ({"restormer": {"channels": 20}}, "restormer.channels is 20; it must be a multiple of 8"),
-        ({"recon": {"command": {"run": COMMAND["run"]}}}, "lacks recon.command.scales_dose; add it"),
+        (
+            {"recon": {"command": {"run": COMMAND["run"], "unit": "Bq/mL"}}},
+            "lacks recon.command.scales_dose; add it",
+        ),
+        (
+            {"recon": {"command": {"run": COMMAND["run"], "scales_dose": "csrd"}}},
+            "lacks recon.command.unit; add it",
+        ),
         ({"seed": "x", "results_dir": ""}, r"\(and 1 more\)"),
     ],
 )

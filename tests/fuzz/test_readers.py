@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from csrd.io.dicom import read_series
 from csrd.io.files import header_path
+from csrd.io.interfile_image import read_interfile
+from csrd.io.normalisation import read_efficiencies
 from csrd.listmode import open_listmode, thin, write_hrrt, write_petlink
 from csrd.listmode.petsird.blocks import SCHEMA
 from csrd.listmode.thin import drf_of
 from csrd.listmode.timing import Timing
-from csrd.recon.interfile_image import read_interfile
 from csrd.scanner.geometry import mmr
-from csrd.scanner.normalisation import read_efficiencies
 from csrd.scanner.petsird import scanner_of_scan
 from csrd.seeds import generator
 from tests import petsird_files
@@ -178,7 +178,7 @@ def test_normalisation(folder, normalisation, header, data, cut):
     sound = normalisation.read_bytes()
     (folder / "damaged.npy").write_bytes(damaged(sound[:cut], header) + damaged(sound[cut:], data[:1]))
     with bounded():
-        efficiencies = read_efficiencies(folder / "damaged.npy", mmr())
+        efficiencies = read_efficiencies(folder / "damaged.npy", mmr().crystals, "mMR")
         assert efficiencies.shape == (mmr().crystals,) and (efficiencies >= 0).all()
 
 

@@ -10,7 +10,7 @@ def test_names_of_a_scan():
     scan = Scan("sub-01", tracer="DASB")
     assert scan.reference == "sub-01/pet/sub-01_trc-DASB_rec-acstat_desc-reference_pet"
     assert scan.low(4) == "sub-01/pet/sub-01_trc-DASB_rec-acstatDrf4_desc-lowdose_pet"
-    assert scan.std(10, "csrd") == "sub-01/pet/sub-01_trc-DASB_rec-acstatDrf10_desc-csrdSpread_pet"
+    assert scan.std(10, "csrd") == "sub-01/pet/sub-01_trc-DASB_rec-acstatDrf10_desc-csrdStd_pet"
     assert scan.transform == "sub-01/anat/sub-01_from-T1w_to-pet_xfm"
     assert Scan("sub-01").reference == "sub-01/pet/sub-01_rec-acstat_desc-reference_pet"
     assert scan.name() == "sub-01/sub-01" and scan.name("activity", "truth") == "sub-01/truth/sub-01_activity"

@@ -6,12 +6,21 @@ import logging
 import numpy as np
 import pydicom
 import pytest
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, JPEG2000Lossless, RLELossless
+from PIL import Image
+from pydicom.uid import (
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    RLELossless,
+)
 
 from csrd.errors import InputError
 from csrd.io.dicom import check_writable, read_series, write_series
 from csrd.io.files import read_json, write_json
 from csrd.io.images import read_pet
+from csrd.seeds import generator
 from csrd.stages.predict import predict
 from tests.ground.test_dicom import write_pet
 
@@ -165,6 +174,56 @@ def test_a_compressed_series_comes_out_uncompressed(tmp_path):
     np.testing.assert_allclose(result.volume.array, values, atol=0.2)
     element = pydicom.dcmread(tmp_path / "out" / "0001.dcm")["PixelData"]
     assert element.VR == "OW" and not element.is_undefined_length and len(element.value) == 2 * 6 * 5
+
+
+def jpeg_2000(image):
+    """Store the pixels as a lossless JPEG 2000 codestream by Pillow, which encodes unsigned 16 bits."""
+    stored = image.pixel_array
+    assert stored.min() >= 0
+    stream = io.BytesIO()
+    Image.fromarray(stored.astype(np.uint16)).save(stream, "JPEG2000", irreversible=False, no_jp2=True)
+    image.PixelRepresentation = 0
+    image.file_meta.TransferSyntaxUID = JPEG2000Lossless
+    image.PixelData = pydicom.encaps.encapsulate([stream.getvalue()])
+    image["PixelData"].VR, image["PixelData"].is_undefined_length = "OB", True
+    return image
+
+
+def test_jpeg_2000_is_read_to_the_digit_and_comes_out_uncompressed(tmp_path):
+    """With the decoder that is installed; its values are those before compression."""
+    shape = 40, 32  # an encoder of wavelets wants more than a few pixels
+    pixels = generator(2, "jpeg").integers(0, 32_000, (4, *shape))
+    changes = {"Rows": shape[0], "Columns": shape[1]}
+    changes["PixelData"] = lambda index: pixels[index].astype("<i2").tobytes()
+    write_pet(tmp_path / "pet", **changes)
+    before = read_series(tmp_path / "pet").volume
+    rewritten(tmp_path / "pet", jpeg_2000)
+    source, result = derived(tmp_path / "pet", tmp_path / "out")
+    assert {header.file_meta.TransferSyntaxUID for header in source.headers} == {JPEG2000Lossless}
+    slopes, intercept = np.array([0.5, 2.0, 1.25, 3.0]), -4.0
+    np.testing.assert_allclose(source.volume.array, (pixels * slopes[:, None, None] + intercept).T, rtol=1e-6)
+    np.testing.assert_array_equal(source.volume.array, before.array)
+    np.testing.assert_allclose(result.volume.array, before.array, atol=1.5)  # half a step of 16 bits
+    header = pydicom.dcmread(tmp_path / "out" / "0001.dcm")
+    element = header["PixelData"]
+    assert header.file_meta.TransferSyntaxUID == ExplicitVRLittleEndian
+    assert element.VR == "OW" and not element.is_undefined_length and len(element.value) == 2 * 40 * 32
+
+
+@pytest.mark.parametrize("syntax", [JPEGLSLossless, JPEGLosslessSV1])
+def test_compression_without_a_decoder_is_refused_before_a_model_is_loaded(tmp_path, syntax):
+    write_pet(tmp_path / "pet")
+
+    def renamed(image):
+        image.file_meta.TransferSyntaxUID = syntax
+        image.PixelData = pydicom.encaps.encapsulate([b"\xff\xd8\xff\xf7" + bytes(60)])
+        image["PixelData"].VR, image["PixelData"].is_undefined_length = "OB", True
+        return image
+
+    rewritten(tmp_path / "pet", renamed)
+    with pytest.raises(InputError, match="compressed as JPEG.* cannot be decoded.*; export it uncompressed"):
+        predict([tmp_path / "pet"], [tmp_path / "out"], mr=None, model=None, drf=4)
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_cannot_be_decoded_or_was_compressed_with_loss(tmp_path):

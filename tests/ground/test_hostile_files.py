@@ -12,11 +12,11 @@ import pytest
 from csrd.cohort.sheet import COLUMNS, read_sheet
 from csrd.config import load
 from csrd.errors import InputError
+from csrd.io.interfile_image import read_interfile
+from csrd.io.normalisation import read_efficiencies
 from csrd.io.volume import Volume
-from csrd.recon.command import _run, fill_in
-from csrd.recon.interfile_image import read_interfile
 from csrd.scanner.geometry import hrrt
-from csrd.scanner.normalisation import read_efficiencies
+from csrd.stages.command import _run, fill_in
 from csrd.train.checkpoint import load_weights
 
 
@@ -47,13 +47,13 @@ def test_an_array_that_promises_terabytes(tmp_path):
         facts = {"descr": "<f4", "fortran_order": False, "shape": (10**13,)}
         np.lib.format.write_array_header_1_0(stream, facts)
     with pytest.raises(InputError, match="has shape .10000000000000,."):
-        read_efficiencies(path, hrrt())
+        read_efficiencies(path, hrrt().crystals, "HRRT")
 
 
 def test_an_archive_of_arrays(tmp_path):
     np.savez_compressed(tmp_path / "many.npz", a=np.zeros(9))
     with pytest.raises(InputError, match="is an archive of arrays; save the efficiencies alone"):
-        read_efficiencies(tmp_path / "many.npz", hrrt())
+        read_efficiencies(tmp_path / "many.npz", hrrt().crystals, "HRRT")
 
 
 @pytest.mark.parametrize("size", ["4194304, 2097152, 2097152", "1000000, 1000000, 1000000"])
@@ -88,7 +88,7 @@ def test_no_pickle_is_loaded(tmp_path):
         ("objects.npy", "holds object, not numbers"),
     ):
         with pytest.raises(InputError, match=reason):
-            read_efficiencies(tmp_path / name, hrrt())
+            read_efficiencies(tmp_path / name, hrrt().crystals, "HRRT")
     assert not sprung.exists()
     pickle.loads(trap)
     assert sprung.exists(), "the trap works"

@@ -13,9 +13,9 @@ from csrd.errors import InputError
 from csrd.io.files import read_json, sha256
 from csrd.io.volume import Volume
 from csrd.methods import method
+from csrd.methods.base.train import train
 from csrd.methods.csrd import FRACTIONS, PRODUCTS, SIGMA_DATA, CsrdSettings
 from csrd.methods.learned.scaling import DoseFromNoise, Head, ResidualDeviation, noise_level
-from csrd.methods.train import train
 from csrd.pretrained import packaged
 from csrd.stages.predict import predict
 from csrd.train.patches import coordinates, mirrored

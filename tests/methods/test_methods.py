@@ -7,7 +7,7 @@ from csrd.errors import InputError
 from csrd.io.files import read_json
 from csrd.io.volume import Volume, centred_affine
 from csrd.methods import TrainingPair, keys, method
-from csrd.methods.train import train
+from csrd.methods.base.train import train
 from csrd.pretrained import locate, packaged
 from csrd.stages.fit import import_model
 from csrd.stages.predict import predict

@@ -23,7 +23,9 @@ import pandas as pd
 import yaml
 from csrd.config import load
 from csrd.methods import FitContext, TrainingPair, keys
-from csrd.methods.train import train
+from csrd.methods.base.train import train
+from csrd.io.tables import read_csv
+from csrd.report.table import Scope
 from csrd.report.writers import tables
 from csrd.stages.predict import predict
 
@@ -34,8 +36,8 @@ train("gaussian", pairs, config.of_method("gaussian"), folder / "model", FitCont
 predict([files["low"]], [folder / "out.nii.gz"], model=folder / "model", drf=4)
 rows = [("sub-01", 4, key, 1.0, 30.0) for key in config.methods]
 pd.DataFrame(rows, columns=["subject", "drf", "method", "mae", "psnr"]).to_csv(folder / "metrics.csv")
-known = {"methods": list(config.methods), "test_subjects": ["sub-01"], "drfs": [4], "train_drfs": [4]}
-tables(folder / "metrics.csv", folder, simulated=True, **known)
+scope = Scope(list(config.methods), ["sub-01"], [4], [4], simulated=True)
+tables(read_csv(folder / "metrics.csv"), scope, folder)
 print(json.dumps({"fitted": config.fitted_methods, "keys": keys()}))
 """
 

@@ -9,8 +9,8 @@ from csrd.config import load
 from csrd.errors import InputError
 from csrd.io.volume import Volume, centred_affine
 from csrd.methods import FitContext, TrainingPair, method
+from csrd.methods.base.train import train
 from csrd.methods.learned.slices import residual_of
-from csrd.methods.train import train
 from csrd.train.device import bf16_is_right
 from csrd.train.patches import Batch
 

@@ -20,7 +20,7 @@ from csrd.errors import InputError
 from csrd.io.files import read_json, write_json
 from csrd.methods import method
 from csrd.methods.base import TrainingPair
-from csrd.methods.train import train
+from csrd.methods.base.train import train
 from csrd.train.checkpoint import LOCK
 from tests.methods.conftest import ONE_THREAD
 
@@ -71,7 +71,9 @@ def test_their_mistake_is_one_sentence(on_disk, small, tmp_path):
 
 
 def test_a_method_that_is_not_learned_needs_one_process(on_disk, tmp_path, monkeypatch):
-    monkeypatch.setattr("csrd.methods.train.train_together", lambda *_, **__: pytest.fail("it was started"))
+    monkeypatch.setattr(
+        "csrd.methods.base.train.train_together", lambda *_, **__: pytest.fail("it was started")
+    )
     weights = load({"tv": {"weights": [0.1, 0.2]}}).of_method("tv")
     train("tv", on_disk, weights, tmp_path / "tv", ONE_THREAD, processes=2)
     assert read_json(tmp_path / "tv" / "model.json")["method"] == "tv"
@@ -82,7 +84,7 @@ import sys
 from csrd.errors import plain_errors
 from csrd.io.files import read_json
 from csrd.methods import FitContext, TrainingPair, method
-from csrd.methods.train import train
+from csrd.methods.base.train import train
 
 given = read_json(sys.argv[1])
 pairs = [TrainingPair(**pair) for pair in given["pairs"]]

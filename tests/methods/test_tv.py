@@ -10,7 +10,7 @@ from csrd.errors import InputError
 from csrd.io.volume import Volume, centred_affine
 from csrd.methods import FitContext, TrainingPair, method
 from csrd.methods.base import robust_scale
-from csrd.methods.train import train
+from csrd.methods.base.train import train
 from csrd.methods.tv import TotalVariation, TvSettings, denoise_tv, fit_line, search_weight
 
 SHAPE = (28, 30, 26)

@@ -109,3 +109,24 @@ def test_no_table_is_written_where_one_image_fails(files):
     with pytest.raises(InputError, match="none.nii.gz does not exist"):
         compare(images, files, outs, ["lowdose", "tv"], [4])
     assert not list(files.glob("*.csv"))
+
+
+@pytest.mark.parametrize("values", [[0.0, 0.5, 1.0], [0.0, 700.0, 9000.0], [-1.0, 0.0, 0.0], [1, 2, 3]])
+def test_an_image_is_no_mask(files, values):
+    pet = Volume.load(files / "ref.nii.gz")
+    array = np.resize(np.array(values, np.float32), pet.shape)
+    pet.like(array, "mask").save(files / "mask.nii.gz")
+    with pytest.raises(
+        InputError, match="mask.nii.gz is no mask .*; give an image of 0 outside and 1 inside"
+    ):
+        run(files)
+
+
+@pytest.mark.parametrize("inside", [1.0, 255.0])
+def test_a_mask_in_floats_counts_as_one(files, inside):
+    pet, inner = Volume.load(files / "ref.nii.gz"), np.zeros(SHAPE, bool)
+    inner[4:-4, 4:-4, 4:-4] = True
+    pet.like(inner, "mask").save(files / "mask.nii.gz")
+    expected = run(files)
+    pet.like(np.float32(inside) * inner, "").save(files / "mask.nii.gz")
+    pd.testing.assert_frame_equal(run(files), expected)

@@ -11,9 +11,9 @@ import pytest
 
 from csrd.config.sections import Command
 from csrd.errors import InputError
+from csrd.io.interfile_image import read_interfile
 from csrd.io.volume import Volume, centred_affine
-from csrd.recon.command import fill_in, run_command_engine
-from csrd.recon.interfile_image import read_interfile
+from csrd.stages.command import fill_in, run_command_engine
 
 SHAPE, VOXEL_MM, DRF = (4, 5, 6), 2.0, 4
 
@@ -32,7 +32,7 @@ def engine(tmp_path):
         )
         script.chmod(script.stat().st_mode | stat.S_IXUSR)
         template = f"'{script}' {run or '--lm={listmode} {output}'}"
-        settings = {"scales_dose": "engine", **settings}
+        settings = {"scales_dose": "engine", "unit": "Bq/mL", **settings}
         inputs = {
             "listmode": tmp_path / "a file; touch oops.l64",
             "header": tmp_path / "h.hdr",
@@ -105,7 +105,7 @@ def test_garbage_is_refused(engine, body, sentence):
 
 
 def test_command_that_cannot_start(tmp_path):
-    command = Command(run="no-such-program {listmode} {output}", scales_dose="csrd")
+    command = Command(run="no-such-program {listmode} {output}", scales_dose="csrd", unit="Bq/mL")
     with pytest.raises(InputError, match="cannot start no-such-program"):
         run_command_engine(command, {"listmode": tmp_path}, SHAPE, 2.0, 4, 1, tmp_path / "log")
 
@@ -180,3 +180,65 @@ def test_interfile_output(engine):
     text = HEADER.format(kind="float", size=4, order="littleendian").replace("image.v", "pet.v")
     body = f"np.ones({SHAPE[::-1]}, '<f4').tofile(output.parent / 'pet.v'); output.write_text({text!r})"
     assert np.all(engine(body, output_suffix=".hv").array == 0.5)
+
+
+@pytest.mark.parametrize(("unit", "expected"), [("Bq/mL", 3.0), ("kBq/mL", 3000.0)])
+def test_the_unit_of_the_settings_holds_for_an_image_that_names_none(engine, unit, expected):
+    volume = engine(image(value=3.0), unit=unit)
+    assert volume.unit == "Bq/mL" and not volume.notes and np.all(volume.array == expected)
+
+
+@pytest.mark.parametrize("name", ["header", "sidecar"])
+def test_an_image_that_names_another_unit_is_refused(engine, name):
+    body = (
+        image().replace(").save", ", 'kBq/mL').save")
+        if name == "header"
+        else image() + "\nPath(str(output).replace('.nii.gz', '.json')).write_text('{\"Units\": \"kBq/mL\"}')"
+    )
+    with pytest.raises(
+        InputError, match=f"its unit is kBq/mL by its {name}, Bq/mL by its recon.command.unit"
+    ):
+        engine(body)
+    assert np.all(engine(body, unit="kBq/mL").array == 1000)
+    with pytest.raises(InputError, match="names its unit; set recon.command.unit to it"):
+        engine(body, unit="relative")
+
+
+def test_uncalibrated_images_are_noted(engine):
+    volume = engine(image(value=3.0), unit="relative", scales_dose="csrd")
+    assert np.all(volume.array == 3 * DRF) and len(volume.notes) == 1
+    assert "uncalibrated" in volume.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype", "scale", "expected"),
+    [
+        ("float", "<f4", "data rescale slope := 0.25", 0.25),
+        ("signed integer", "<i2", "rescale slope := 4", 4.0),
+        ("float", "<f4", "quantification units := 1\ndata rescale slope := 0.25", 0.25),  # as CASToR writes
+        ("float", "<f4", "quantification units := 2\nrescale slope := 4", "has two scales"),
+        ("float", "<f4", "quantification units := 2\nrescale intercept := 7", "has a rescale offset"),
+        ("signed integer", "<i2", "", "has integers without a scale"),
+        ("signed integer", "<i2", "quantification units :=", "has integers without a scale"),
+    ],
+)
+def test_the_scale_of_an_interfile_image_is_never_guessed(tmp_path, kind, dtype, scale, expected):
+    np.ones(SHAPE[::-1], dtype).tofile(tmp_path / "image.v")
+    text = HEADER.format(kind=kind, size=np.dtype(dtype).itemsize, order="littleendian")
+    (tmp_path / "image.hv").write_text(text.replace("quantification units := 0.5", scale))
+    if isinstance(expected, str):
+        with pytest.raises(InputError, match=expected):
+            read_interfile(tmp_path / "image.hv")
+    else:
+        volume = read_interfile(tmp_path / "image.hv")
+        assert np.all(volume.array == expected) and not volume.notes
+
+
+def test_floats_without_a_scale_are_noted(engine):
+    text = HEADER.format(kind="float", size=4, order="littleendian").replace("image.v", "pet.v")
+    text = text.replace("quantification units := 0.5\n", "")
+    body = f"np.ones({SHAPE[::-1]}, '<f4').tofile(output.parent / 'pet.v'); output.write_text({text!r})"
+    volume = engine(body, output_suffix=".hv")
+    assert np.all(volume.array == 1)
+    assert [note.endswith("values are taken as they are stored") for note in volume.notes] == [True]
+    assert "/csrd-recon-" not in volume.notes[0], "a temporary file"

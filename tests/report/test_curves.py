@@ -6,10 +6,12 @@ import pytest
 from matplotlib.image import imread
 
 from csrd.errors import InputError
+from csrd.io.tables import read_csv, read_history
 from csrd.metrics.coverage import COVERAGE_KEYS, LEVELS
 from csrd.report import curves
 from csrd.report.coverage import coverage_html, coverage_table
-from csrd.report.curves import dose_quality, history, reliability, training
+from csrd.report.curves import dose_quality, reliability, training
+from csrd.report.table import Scope
 from csrd.report.writers import coverage_tables
 
 
@@ -22,14 +24,14 @@ def colour_is_in(path, colour) -> bool:
 def metrics(tmp_path):
     rows = [("sub-07", drf, m, 0.1 * drf, 30.0) for drf in (4, 10) for m in ("lowdose", "csrd")]
     pd.DataFrame(rows, columns=["subject", "drf", "method", "mae", "psnr"]).to_csv(tmp_path / "m.csv")
-    return tmp_path / "m.csv"
+    return read_csv(tmp_path / "m.csv")
 
 
 def test_a_line_a_method_and_a_band_behind_the_unseen_dose(metrics, tmp_path):
     seen, unseen = tmp_path / "seen.png", tmp_path / "unseen.png"
-    known = {"methods": ["lowdose", "csrd"], "drfs": [10, 4]}
-    dose_quality(seen, metrics, train_drfs=[4, 10], **known)
-    dose_quality(unseen, metrics, train_drfs=[4], **known)
+    known = ["lowdose", "csrd"], ["sub-07"], [10, 4]
+    dose_quality(seen, metrics, Scope(*known, train_drfs=[4, 10]))
+    dose_quality(unseen, metrics, Scope(*known, train_drfs=[4]))
     assert colour_is_in(unseen, curves.COLOURS["csrd"])
     assert not colour_is_in(unseen, curves.COLOURS["unet"])
     assert colour_is_in(unseen, "#eef3f6") and not colour_is_in(seen, "#eef3f6")
@@ -45,21 +47,22 @@ def record(path, *, psnr: bool) -> None:
 def test_training_with_and_without_validation(tmp_path):
     record(tmp_path / "a.jsonl", psnr=True)
     record(tmp_path / "b.jsonl", psnr=False)
-    training(tmp_path / "both.png", {"csrd": tmp_path / "a.jsonl", "unet": tmp_path / "b.jsonl"})
+    first, second = (read_history(tmp_path / f"{name}.jsonl") for name in "ab")
+    training(tmp_path / "both.png", {"csrd": first, "unet": second})
     assert all(colour_is_in(tmp_path / "both.png", curves.COLOURS[m]) for m in ("csrd", "unet"))
-    training(tmp_path / "none.png", {"unet": tmp_path / "b.jsonl"})
+    training(tmp_path / "none.png", {"unet": second})
 
 
 def test_the_record_is_read_as_it_was_written(tmp_path):
     record(tmp_path / "a.jsonl", psnr=True)
-    table = history(tmp_path / "a.jsonl")
+    table = read_history(tmp_path / "a.jsonl")
     assert len(table) == 39 and table["psnr"].notna().sum() == 1 and table["seconds"].iloc[-1] == 117
     for text in ("", "not json\n", '{"step": 1}\n'):
         (tmp_path / "bad.jsonl").write_text(text)
         with pytest.raises(InputError, match="train the method again"):
-            history(tmp_path / "bad.jsonl")
+            read_history(tmp_path / "bad.jsonl")
     with pytest.raises(InputError, match="train the method again"):
-        history(tmp_path / "absent.jsonl")
+        read_history(tmp_path / "absent.jsonl")
 
 
 @pytest.fixture
@@ -74,7 +77,7 @@ def coverage(tmp_path):
         for level in LEVELS
     ]
     pd.DataFrame(rows, columns=[*COVERAGE_KEYS, "coverage"]).to_csv(tmp_path / "c.csv", index=False)
-    return tmp_path / "c.csv"
+    return read_csv(tmp_path / "c.csv")
 
 
 def test_the_table_of_coverage(coverage, tmp_path):
@@ -84,13 +87,11 @@ def test_the_table_of_coverage(coverage, tmp_path):
     rows = list(zip(table["method"], table["target"], strict=True))
     assert rows == [(m, t) for m in ("csrd", "csrdnomr") for t in ("normal", "truth")]
     assert table["0.9"].tolist() == pytest.approx([0.9, 0.45, 0.9, 0.45])
-    text = coverage_html(coverage_table(pd.read_csv(coverage)))
+    text = coverage_html(coverage_table(coverage))
     assert "CSRD w/o MR: noise-free truth" in text and "<td>68%</td>" in text
 
 
 def test_reliability_without_truth(coverage, tmp_path):
     reliability(tmp_path / "both.png", coverage, train_drfs=[4])
-    rows = pd.read_csv(coverage)
-    rows[rows["target"] == "normal"].to_csv(coverage, index=False)
-    reliability(tmp_path / "one.png", coverage, train_drfs=[4])
+    reliability(tmp_path / "one.png", coverage[coverage["target"] == "normal"], train_drfs=[4])
     assert imread(tmp_path / "both.png").shape[1] > imread(tmp_path / "one.png").shape[1]

@@ -8,6 +8,7 @@ from matplotlib.image import imread
 from csrd.metrics.regions import REGION_KEYS
 from csrd.report.noise import noise_figure, noise_page
 from csrd.report.regions import bland_altman, regions_html, regions_table
+from csrd.report.table import Scope
 from csrd.report.writers import regions_tables, tables
 
 
@@ -42,14 +43,12 @@ def test_the_tables_for_readers(rows, tmp_path):
     assert text.index(">Normal dose<") < text.index(">TV<")
     assert ">white matter<" in text and "−20.0 ± 14.1<small>max −20</small>" in text
     assert ">hot spots<" in text and "0.30 ± 0.14" in text and "cold spots" not in text
-    rows.to_csv(tmp_path / "regions_of_all.csv", index=False)
-    regions_tables(tmp_path / "regions_of_all.csv", tmp_path / "tables")
+    regions_tables(rows, tmp_path / "tables")
     assert {path.name for path in (tmp_path / "tables").iterdir()} == {"regions.csv", "regions.html"}
 
 
 def test_agreement_is_drawn(rows, tmp_path):
-    rows.to_csv(tmp_path / "r.csv", index=False)
-    bland_altman(tmp_path / "b.png", tmp_path / "r.csv")
+    bland_altman(tmp_path / "b.png", rows)
     picture = imread(tmp_path / "b.png")
     orange = np.nonzero(picture[..., 0] - picture[..., 2] > 0.3)[0]
     assert orange.size and orange.min() > picture.shape[0] / 2, "TV's points lie below zero"
@@ -60,9 +59,8 @@ def test_table_1_against_the_truth_says_so(tmp_path):
         [("sub-07", drf, m, 1.0, 30.0) for drf in (4, 10) for m in ("lowdose", "tv")],
         columns=["subject", "drf", "method", "mae", "psnr"],
     )
-    frame.to_csv(tmp_path / "m.csv", index=False)
-    about = {"methods": ["lowdose", "tv"], "test_subjects": ["sub-07"], "drfs": [4, 10], "train_drfs": [4]}
-    tables(tmp_path / "m.csv", tmp_path / "out", **about, simulated=True, target="truth")
+    scope = Scope(["lowdose", "tv"], ["sub-07"], [4, 10], [4], simulated=True, target="truth")
+    tables(frame, scope, tmp_path / "out")
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {f"table1_truth.{kind}" for kind in ("csv", "md", "tex", "html")} | {
         "table1_truth_by_dose.csv",
@@ -93,11 +91,9 @@ def test_bias_and_deviation_are_shown(tmp_path):
             "voxel_sd",
         ],
     )
-    frame.to_csv(tmp_path / "noise.csv", index=False)
-    noise_figure(tmp_path / "noise.png", tmp_path / "noise.csv")
+    noise_figure(tmp_path / "noise.png", frame)
     facts = {"subject": "sub-07", "drf": 10, "draws": 5}
-    noise_page(tmp_path / "noise.html", tmp_path / "noise.csv", tmp_path / "noise.png", **facts)
-    text = (tmp_path / "noise.html").read_text()
+    text = noise_page(frame, tmp_path / "noise.png", **facts)
     assert "−10.0 ± 3.0<small>voxels 12 ± 20</small>" in text and "+2.0 ± 3.0" in text
     assert "over 5 thinnings" in text and "sub-07, 1/10 of the dose" in text
     assert not re.search(r'src="(?!data:)', text)

@@ -7,11 +7,13 @@ from matplotlib.image import imread, imsave
 
 from csrd.config import load
 from csrd.errors import InputError
+from csrd.io.tables import read_benchmarks
 from csrd.io.volume import Volume, centred_affine
 from csrd.metrics.coverage import COVERAGE_KEYS, LEVELS
 from csrd.report.figures import Panel, compare, comparison, errors, uncertainty
 from csrd.report.html import picture
-from csrd.report.report import Files, Pictures, flat, report
+from csrd.report.report import Pictures, Results, flat, report
+from csrd.report.table import Scope
 
 SHAPE = (30, 36, 32)
 
@@ -29,22 +31,11 @@ def mask() -> np.ndarray:
 
 
 def test_a_figure_of_every_image(tmp_path, mask):
-    files = {}
-    for name, volume in (("ref", blob()), ("low", blob(1.1)), ("tv", blob(0.9)), ("mr", blob(2.0))):
-        files[name] = tmp_path / f"{name}.nii.gz"
-        volume.like(volume.array, "arbitrary" if name == "mr" else None).save(files[name])
-    blob(1.0, voxel=1.5, shape=(60, 72, 64)).save(tmp_path / "truth.nii.gz")  # another grid, as simulated
-    blob().like(mask, "mask").save(tmp_path / "mask.nii.gz")
-    comparison(
-        tmp_path / "figure.png",
-        files["ref"],
-        tmp_path / "mask.nii.gz",
-        lows={4: files["low"], 10: files["low"]},
-        denoised={"tv": {10: files["tv"]}},
-        drf=10,
-        mr=files["mr"],
-        truth=tmp_path / "truth.nii.gz",
-    )
+    truth = blob(1.0, voxel=1.5, shape=(60, 72, 64))  # another grid, as simulated
+    mr = blob().like(blob(2.0).array, "arbitrary")
+    lows, denoised = {4: blob(1.1), 10: blob(1.1)}, {"tv": blob(0.9)}
+    panels = comparison(blob(), lows, denoised, 10, mr=mr, truth=truth)
+    compare(tmp_path / "figure.png", panels, blob(), mask)
     picture = imread(tmp_path / "figure.png")
     assert picture.shape[1] == 13 * 130 and picture[..., :3].std() > 0.1
 
@@ -62,20 +53,9 @@ def test_a_panel_on_another_grid_is_refused(tmp_path, mask):
         compare(tmp_path / "a.png", [Panel("two", blob(voxel=2.0))], blob(), mask)
 
 
-def saved(folder, **arrays) -> dict:
-    """Write stand-ins of images, the head mask among them, on the grid of `blob`."""
-    files = {}
-    for name, array in arrays.items():
-        files[name] = folder / f"{name}.nii.gz"
-        blob().like(array, "mask" if name == "mask" else "Bq/mL").save(files[name])
-    return files
-
-
 def test_errors_are_blue_below_and_red_above(tmp_path, mask):
-    normal = blob().array
-    files = saved(tmp_path, normal=normal, mask=mask, tv=0.9 * normal, csrd=1.1 * normal)
-    images = {"csrd": files["csrd"], "tv": files["tv"]}
-    errors(tmp_path / "e.png", files["normal"], files["mask"], images, drf=10)
+    images = {"csrd": blob(1.1), "tv": blob(0.9)}
+    errors(tmp_path / "e.png", blob(), mask, images, drf=10)
     picture = imread(tmp_path / "e.png")[..., :3]
     cell = 3 * 130  # three columns as wide as columns may be, then the colour bar
     lower = picture[picture.shape[0] // 2 :, : 39 + 3 * cell]
@@ -85,20 +65,19 @@ def test_errors_are_blue_below_and_red_above(tmp_path, mask):
     assert start + 2 * cell < np.percentile(red, 5)
 
 
-def test_spread_and_error_share_a_scale(tmp_path, mask):
-    normal = blob().array
-    files = saved(tmp_path, normal=normal, mask=mask, csrd=normal + 1e3 * mask, spread=np.full(SHAPE, 1e3))
-    one = {"csrd": files["csrd"]}, {"csrd": files["spread"]}
-    uncertainty(tmp_path / "u.png", files["normal"], files["mask"], *one, drf=10)
+def test_standard_deviation_and_error_share_a_scale(tmp_path, mask):
+    normal = blob()
+    images = {"csrd": normal.like(normal.array + np.float32(1e3) * mask)}
+    stds = {"csrd": normal.like(np.full(SHAPE, 1e3, np.float32))}
+    uncertainty(tmp_path / "u.png", normal, mask, images, stds, drf=10)
     cells = imread(tmp_path / "u.png")[150:, 39 : 39 + 2 * 390, :3]
     left, right = np.array_split(cells, 2, axis=1)
     assert left[180, 195] == pytest.approx(right[180, 195], abs=0.02)  # 1 kBq/mL looks alike in both
     with pytest.raises(InputError, match="is not on the grid of the normal dose"):
-        blob(voxel=2.0).save(files["spread"])
-        uncertainty(tmp_path / "u.png", files["normal"], files["mask"], *one, drf=10)
+        uncertainty(tmp_path / "u.png", normal, mask, images, {"csrd": blob(voxel=2.0)}, drf=10)
 
 
-def page_of(folder, methods, pictures, **more) -> str:
+def page_of(methods, pictures, **more) -> str:
     rows = [
         (subject, drf, method, 1.0 + 0.1 * drf, 30.0, 0.9)
         for subject in ("sub-07", "sub-08")
@@ -106,11 +85,9 @@ def page_of(folder, methods, pictures, **more) -> str:
         for method in methods
     ]
     frame = pd.DataFrame(rows, columns=["subject", "drf", "method", "mae", "psnr", "ssim"])
-    frame.to_csv(folder / "metrics.csv", index=False)
     given = {"drfs": [4, 10], "train_drfs": [4], "methods": methods, "report": {"title": "A <test> cohort"}}
-    files = Files(folder / "metrics.csv", **more)
-    report(folder / "report.html", files, pictures, load(given), ["sub-07", "sub-08"])
-    text = (folder / "report.html").read_text()
+    scope = Scope(methods, ["sub-07", "sub-08"], [4, 10], [4], simulated=True)
+    text = report(Results(frame, **more), pictures, load(given), scope)
     for target in re.findall(r'href="#(\w+)"', text):
         assert f'id="{target}"' in text
     assert not re.search(r'(src|href)="(?!data:|#)', text) and "@import" not in text and "url(" not in text
@@ -120,7 +97,7 @@ def page_of(folder, methods, pictures, **more) -> str:
 def test_the_page_stands_alone(tmp_path):
     compare(tmp_path / "f.png", [Panel("normal dose", blob())], blob(), blob().array > 2e3)
     subject = {"sub-07": tmp_path / "f.png"}
-    text = page_of(tmp_path, ["lowdose", "tv"], Pictures(comparison=subject, registration=subject))
+    text = page_of(["lowdose", "tv"], Pictures(comparison=subject, registration=subject))
     assert text.startswith("<!doctype html>") and "A &lt;test&gt; cohort" in text
     assert text.count('src="data:image/') == 2
     for part in ("Table 1", "unseen in fitting", "recon.subsets", "41.11 ± 4.97", "Scatter is not simulated"):
@@ -135,15 +112,13 @@ def test_the_page_with_everything(tmp_path):
     compare(tmp_path / "f.png", [Panel("normal dose", blob())], blob(), blob().array > 2e3)
     one, each = tmp_path / "f.png", {"sub-07": tmp_path / "f.png", "sub-08": tmp_path / "f.png"}
     levels = [("sub-07", 10, "csrd", "normal", level, 0.5) for level in LEVELS]
-    pd.DataFrame(levels, columns=[*COVERAGE_KEYS, "coverage"]).to_csv(tmp_path / "c.csv", index=False)
     (tmp_path / "times").mkdir()
     (tmp_path / "times" / "align.tsv").write_text("s\tmax_rss\tcpu_time\n75\t10\t60\n")
     text = page_of(
-        tmp_path,
         ["lowdose", "csrd"],
         Pictures(each, each, each, each, dose_quality=one, training=one, reliability=one),
-        coverage=tmp_path / "c.csv",
-        benchmarks=tmp_path / "times",
+        coverage=pd.DataFrame(levels, columns=[*COVERAGE_KEYS, "coverage"]),
+        jobs=read_benchmarks(tmp_path / "times"),
     )
     assert text.count('src="data:image/') == 4 * 2 + 3
     parts = (
@@ -159,7 +134,7 @@ def test_the_page_with_everything(tmp_path):
     )
     places = [text.index(f'"{part}"') if part == "summary" else text.index(f'id="{part}"') for part in parts]
     assert places == sorted(places)
-    for part in ("the test has no power", "its spread is too small", "1 min 15 s"):
+    for part in ("the test has no power", "its standard deviation is too small", "1 min 15 s"):
         assert part in text
 
 

@@ -9,7 +9,7 @@ from pylatexenc.latexwalker import LatexEnvironmentNode, LatexWalker
 from csrd.errors import InputError
 from csrd.methods import in_row_order, keys
 from csrd.report import paper
-from csrd.report.table import best, caption, cells, metrics_in, table1, table1_by_dose, units_of
+from csrd.report.table import Scope, best, caption, cells, metrics_in, table1, table1_by_dose, units_of
 from csrd.report.writers import html_table, latex, markdown, tables
 
 SUBJECTS, DRFS = ["sub-07", "sub-08"], [4, 10]
@@ -92,7 +92,7 @@ def test_what_is_missing_is_told(metrics):
 
 
 def test_the_caption_says_what_must_be_known():
-    text = caption(SUBJECTS, [4, 6, 8, 10], [4, 6, 8], simulated=True)
+    text = caption(Scope([], SUBJECTS, [4, 6, 8, 10], [4, 6, 8], simulated=True))
     for part in (
         "2 virtual test subjects",
         "4, 6, 8 and 10 ×",
@@ -101,8 +101,8 @@ def test_the_caption_says_what_must_be_known():
         "Scatter",
     ):
         assert part in text
-    assert "low dose's maximum" in caption(SUBJECTS, [4], [4], simulated=True, protocol="released")
-    real = caption(["a"], [4], [4], simulated=False)
+    assert "low dose's maximum" in caption(Scope([], SUBJECTS, [4], [4], protocol="released"))
+    real = caption(Scope([], ["a"], [4], [4]))
     assert "Scatter" not in real and "virtual" not in real and "No method" not in real
 
 
@@ -119,7 +119,7 @@ def test_latex_compiles_and_fits_the_page(metrics, tmp_path):
     """By a TeX engine where there is one, else by a parser that knows macros and environments."""
     wide = metrics.assign(h_dist=22.53, p_dist=192.88, psnr=metrics["psnr"] * 1.001, mae=metrics["mae"] / 7)
     whole = table1(wide, ["lowdose", "tv", "csrd"], SUBJECTS).assign(method=["csrd", "csrdnomr", "unet"])
-    note = caption(SUBJECTS, DRFS, [4], simulated=True)
+    note = caption(Scope([], SUBJECTS, DRFS, [4], simulated=True))
     text = latex(whole, note, units_of(in_suv=True, vgg="vgg16"))
     document = "\n".join([r"\documentclass{article}", r"\usepackage{booktabs}", r"\begin{document}"])
     document += f"\n{text}\n\\end{{document}}\n"
@@ -154,16 +154,8 @@ def test_html_marks_the_best_and_the_unseen_dose(metrics, table):
 
 
 def test_all_files_from_one_frame(metrics, tmp_path):
-    metrics.to_csv(tmp_path / "metrics.csv", index=False)
-    tables(
-        tmp_path / "metrics.csv",
-        tmp_path / "tables",
-        methods=["lowdose", "tv", "csrd"],
-        test_subjects=SUBJECTS,
-        drfs=DRFS,
-        train_drfs=[4],
-        simulated=True,
-    )
+    scope = Scope(["lowdose", "tv", "csrd"], SUBJECTS, DRFS, [4], simulated=True)
+    tables(metrics, scope, tmp_path / "tables")
     names = {path.name for path in (tmp_path / "tables").iterdir()}
     assert names == {f"table1.{s}" for s in ("csv", "md", "tex", "html")} | {
         "table1_by_dose.csv",

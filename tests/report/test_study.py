@@ -5,7 +5,9 @@ import pytest
 
 from csrd.config import load
 from csrd.errors import InputError
-from csrd.report.study import advantage, checks, main, pooled, study
+from csrd.report.study import advantage, checks
+from csrd.report.study import pooled as pooled_metrics
+from csrd.stages.study import main, metrics_of, study
 
 METHODS = ("lowdose", "tv", "csrd", "csrdnomr")
 QUALITY = {"lowdose": 0.2, "tv": 0.5, "csrd": 0.8, "csrdnomr": 0.7}
@@ -23,6 +25,10 @@ def runs(tmp_path) -> list:
         folders.append(tmp_path / f"seed-{i}")
         write(folders[-1], pd.DataFrame(rows, columns=["subject", "drf", "method", "mae", "psnr", "ssim"]))
     return folders
+
+
+def pooled(folders) -> pd.DataFrame:
+    return pooled_metrics(metrics_of(folders))
 
 
 def write(folder, table) -> None:

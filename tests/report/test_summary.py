@@ -4,6 +4,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from csrd.io.tables import read_benchmarks
 from csrd.report.statistics import Power
 from csrd.report.summary import calibration, losses, summary, winners, worse_than_nothing
 from csrd.report.table import table1, table1_by_dose
@@ -85,12 +86,12 @@ def test_time_by_rule(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / f"{name}.tsv").write_text(heads + line + "\n")
     (tmp_path / "broken.tsv").write_text("")
-    table = times(tmp_path).set_index("rule")
+    table = times(read_benchmarks(tmp_path)).set_index("rule")
     assert list(table.index) == ["align", "fit csrd", "fit tv", "table1"]
     assert table.loc["align"].tolist() == ["align", 2, 30, 28, 300]
-    text = times_html(times(tmp_path))
+    text = times_html(times(read_benchmarks(tmp_path)))
     assert "1 min 40 s" in text and "2 min 15 s" in text and "<td>74%</td>" in text
     assert text.index(">train<") < text.index("\u2003fit csrd<") and "1 min 45 s" in text, "a stage's sum"
     assert ">report<" in text and "table1" not in text, "too short to be listed"
-    assert times_html(times(tmp_path / "nothing")) == ""
+    assert times_html(times(read_benchmarks(tmp_path / "nothing"))) == ""
     assert clock(59.6) == "1 min 00 s" and clock(7380) == "2 h 03 min"

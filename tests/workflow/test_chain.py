@@ -168,6 +168,7 @@ def test_own_subjects_by_an_outside_command(results, snakemake, study):
     command = {
         "run": f"'{sys.executable}' stand_in.py {{listmode}} {{drf}} {{output}}",
         "scales_dose": "csrd",
+        "unit": "Bq/mL",
     }
     own = {"results_dir": "results-own", "drfs": [4], "methods": ["lowdose"], "cohort": {"sheet": "own.tsv"}}
     own["recon"] = {"engine": "command", "command": command}
@@ -225,7 +226,7 @@ def test_own_images_and_a_lone_low_dose(results, snakemake, study):
     for name, made in (("sub-Low3", {"csrd", "csrdnomr"}), ("sub-Low4", {"csrdnomr"})):
         pets = (out / "derivatives" / "csrd" / name / "pet").glob("*_pet.nii.gz")
         images = {re.search("desc-(.*)_pet", path.name)[1]: Volume.load(path) for path in pets}
-        assert set(images) == made | {f"{method}Spread" for method in made}
+        assert set(images) == made | {f"{method}Std" for method in made}
         assert all(image.same_grid(odd) and image.unit == "Bq/mL" for image in images.values())
     assert (out / "figures" / "registration" / "sub-Low3.png").exists()
     assert_is_bids(out / "derivatives" / "csrd")

@@ -18,13 +18,14 @@ RULES = {
     "reconstruct": "subjects x all",
     "align": "subjects",
     "fit": "fitted",
-    "denoise": "tests x without spread",
-    "denoise_with_spread": "tests x with spread",
+    "denoise": "tests x without std",
+    "denoise_with_std": "tests x with std",
     "evaluate": "tests",
     "match_truth": "tests",
     "evaluate_truth": "tests",
     "regions": "tests",
     "table1": "one",
+    "record_run": "one",
     "report": "one",
 }
 
@@ -45,8 +46,8 @@ def test_plan(snakemake, configfile, subjects, tests, drfs):
         "subjects x all": subjects * (drfs + 1),
         "tests": tests,
         "fitted": 5,
-        "tests x without spread": tests * 3,
-        "tests x with spread": tests * 2,
+        "tests x without std": tests * 3,
+        "tests x with std": tests * 2,
         "one": 1,
     }
     assert {rule: int(jobs[rule]) for rule in RULES} == {rule: expected[key] for rule, key in RULES.items()}
@@ -61,11 +62,11 @@ def test_a_plan_waits_for_no_heavy_library(snakemake, monkeypatch):
     assert not loaded & {"torch", "scipy", "numba", "nibabel", "matplotlib", "ants", "skimage", "safetensors"}
 
 
-def test_methods_with_a_spread_are_checked(snakemake):
+def test_methods_with_a_standard_deviation_are_checked(snakemake):
     settings = "results_dir=results-plan", "methods=[lowdose, tv, csrd, csrdnomr]"
     plan = snakemake("--cores", "1", "-n", "--configfile", "config/test.yaml", "--config", *settings).stdout
     jobs = dict(re.findall(r"^(\w+) +(\d+)$", plan, flags=re.MULTILINE))
-    once = ("merge_coverage", "figure_reliability", "figure_training", "figure_spread", "statistics")
+    once = ("merge_coverage", "figure_reliability", "figure_training", "figure_std", "statistics")
     assert {rule: int(jobs[rule]) for rule in once} == dict.fromkeys(once, 1)
     assert int(jobs["coverage"]) == 2
     settings = settings[0], "methods=[lowdose, tv]"
@@ -142,7 +143,7 @@ def test_the_profile_of_slurm(snakemake):
     rules = set(re.findall(r"^ *(?:use rule \w+ as|rule) (\w+)", written, flags=re.MULTILINE))
     alone = {
         "denoise_alone",
-        "denoise_alone_with_spread",
+        "denoise_alone_with_std",
     }  # of a low dose only: not in this plan
     assert alone <= rules and set(profile["set-resources"]) - alone <= jobs
     assert "--signal=TERM@" in profile["set-resources"]["fit"]["slurm_extra"]
@@ -165,7 +166,7 @@ def test_only_low_doses_and_the_packaged_models(snakemake, study):
         "import_t1w": 1,
         "bring_model": 2,
         "align_alone": 1,
-        "denoise_alone_with_spread": 3,
+        "denoise_alone_with_std": 3,
         "describe_derivatives": 1,
         "all": 1,
         "total": 11,
@@ -205,7 +206,7 @@ def test_scans_of_other_scanners_tell_theirs(snakemake, study):
     expected = {
         **{"import_petsird": 1, "import_listmode": 2, "import_corrections": 3},
         **{"thin_petsird": 2, "thin": 4, "reconstruct": 9},
-        **{"told_sensitivity": 2, "geometric_sensitivity": 1, "subject_sensitivity": 3},
+        **{"scanner_sensitivity": 2, "geometric_sensitivity": 1, "subject_sensitivity": 3},
     }
     assert {rule: int(jobs.get(rule, 0)) for rule in expected} == expected
     assert "petsird.hdr" not in plan, "PETSIRD carries its header"

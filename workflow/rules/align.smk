@@ -1,15 +1,15 @@
 # MR and PET on one grid: registration, cropping, head mask, and a picture to check the registration.
 rule align:
     input:
-        normal=f"{RECON}_drf-1_pet.nii.gz",
+        normal=f"{reconstructed(1)}.nii.gz",
         lows=expand(f"{RECONSTRUCTED}.nii.gz", drf=settings.drfs, allow_missing=True),
         sidecars=expand(
             f"{RECONSTRUCTED}.json",
             drf=[1, *settings.drfs],
             allow_missing=True,
         ),
-        t1w=f"{RAW}_T1w.nii.gz",
-        facts=f"{RAW}_subject.json",
+        t1w=f"{T1W}.nii.gz",
+        facts=f"{FACTS}.json",
     output:
         reference=f"{REFERENCE}.nii.gz",
         lows=expand(f"{LOW}.nii.gz", drf=settings.drfs, allow_missing=True),
@@ -51,8 +51,8 @@ rule align:
 # The same for a subject of whom there is a low dose alone: the PET stays on its own grid.
 rule align_alone:
     input:
-        low=lambda wildcards: f"{RECON}_drf-{next(iter(ALONE[wildcards.subject].lows))}_pet.nii.gz",
-        t1w=f"{RAW}_T1w.nii.gz",
+        low=lambda wildcards: f"{reconstructed(next(iter(ALONE[wildcards.subject].lows)))}.nii.gz",
+        t1w=f"{T1W}.nii.gz",
     output:
         t1w=f"{MR}.nii.gz",
         sidecar=f"{MR}.json",

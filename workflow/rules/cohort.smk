@@ -6,13 +6,13 @@ if SIMULATED:
             tracer=settings.cohort.tracer,
             t1w=files_of("t1w"),
         output:
-            mr=f"{RAW}_T1w.nii.gz",
-            mumap=f"{RAW}_mumap.nii.gz",
-            facts=f"{RAW}_subject.json",
-            activity=f"{SIMULATED_TRUTH}_activity.nii.gz",
-            labels=f"{SIMULATED_TRUTH}_labels.nii.gz",
-            brainmask=f"{SIMULATED_TRUTH}_brainmask.nii.gz",
-            mr_to_pet=f"{SIMULATED_TRUTH}_mrToPet.json",
+            mr=f"{T1W}.nii.gz",
+            mumap=f"{MUMAP}.nii.gz",
+            facts=f"{FACTS}.json",
+            activity=f"{ACTIVITY}.nii.gz",
+            labels=f"{LABELS}.nii.gz",
+            brainmask=f"{BRAIN_MASK}.nii.gz",
+            mr_to_pet=f"{MR_TO_PET}.json",
         log:
             "<logs>/simulate_anatomy/{subject}.log",
         benchmark:
@@ -34,12 +34,12 @@ if SIMULATED:
     rule acquire:
         input:
             tracer=settings.cohort.tracer,
-            activity=f"{SIMULATED_TRUTH}_activity.nii.gz",
-            mumap=f"{RAW}_mumap.nii.gz",
+            activity=f"{ACTIVITY}.nii.gz",
+            mumap=f"{MUMAP}.nii.gz",
         output:
-            listmode=f"{RAW}_listmode.l64",
-            header=f"{RAW}_listmode.l64.hdr",
-            normalisation=f"{RAW}_normalisation.npy",
+            listmode=f"{LISTMODE}.l64",
+            header=f"{LISTMODE}.l64.hdr",
+            normalisation=f"{NORMALISATION}.npy",
         log:
             "<logs>/acquire/{subject}.log",
         benchmark:
@@ -64,8 +64,8 @@ else:
             listmode=files_of("listmode"),
             header=files_of("header"),
         output:
-            listmode=f"{RAW}_listmode.{{suffix}}",
-            header=f"{RAW}_listmode.{{suffix}}.hdr",
+            listmode=f"{LISTMODE}.{{suffix}}",
+            header=f"{LISTMODE}.{{suffix}}.hdr",
         log:
             "<logs>/import_listmode/{subject}_{suffix}.log",
         benchmark:
@@ -85,7 +85,7 @@ else:
         input:
             listmode=files_of("listmode"),
         output:
-            listmode=f"{RAW}_listmode.petsird",
+            listmode=f"{LISTMODE}.petsird",
         log:
             "<logs>/import_listmode/{subject}_petsird.log",
         benchmark:
@@ -95,8 +95,8 @@ else:
         input:
             t1w=files_of("t1w"),
         output:
-            t1w=f"{RAW}_T1w.nii.gz",
-            facts=f"{RAW}_subject.json",
+            t1w=f"{T1W}.nii.gz",
+            facts=f"{FACTS}.json",
         log:
             "<logs>/import_t1w/{subject}.log",
         benchmark:
@@ -161,8 +161,8 @@ else:
             normalisation=files_of("normalisation"),
             listmode=listmode_with_scanner,
         output:
-            mumap=f"{RAW}_mumap.nii.gz",
-            normalisation=f"{RAW}_normalisation.npy",
+            mumap=f"{MUMAP}.nii.gz",
+            normalisation=f"{NORMALISATION}.npy",
         log:
             "<logs>/import_corrections/{subject}.log",
         benchmark:
@@ -182,7 +182,7 @@ rule hash_inputs:
     input:
         files=SIMULATED_FILES if SIMULATED else own_files,
     output:
-        record=f"{RAW}_inputs.json",
+        record=f"{INPUTS}.json",
     log:
         "<logs>/hash_inputs/{subject}.log",
     benchmark:

@@ -29,7 +29,7 @@ rule denoise:
 
 
 # The same for a method that also predicts a standard deviation.
-use rule denoise as denoise_with_spread with:
+use rule denoise as denoise_with_std with:
     output:
         images=expand(f"{DENOISED}.nii.gz", drf=settings.drfs, allow_missing=True),
         sidecars=expand(f"{DENOISED}.json", drf=settings.drfs, allow_missing=True),
@@ -71,7 +71,7 @@ rule denoise_alone:
         "../scripts/predict.py"
 
 
-use rule denoise_alone as denoise_alone_with_spread with:
+use rule denoise_alone as denoise_alone_with_std with:
     output:
         images=[f"{DENOISED}.nii.gz"],
         sidecars=f"{DENOISED}.json",

@@ -5,7 +5,7 @@ rule evaluate:
         lows=expand(f"{LOW}.nii.gz", drf=settings.drfs, allow_missing=True),
         reference=f"{REFERENCE}.nii.gz",
         mask=f"{HEAD}.nii.gz",
-        facts=f"{RAW}_subject.json",
+        facts=f"{FACTS}.json",
         code=code_of("metrics", "evaluate"),
     output:
         tables=expand("<results>/metrics/{subject}_{method}.csv", method=settings.methods, allow_missing=True),
@@ -133,7 +133,7 @@ if SIMULATED:
             lows=expand(f"{LOW}.nii.gz", drf=settings.drfs, allow_missing=True),
             reference=MATCHED_TRUTH,
             mask=f"{HEAD}.nii.gz",
-            facts=f"{RAW}_subject.json",
+            facts=f"{FACTS}.json",
             code=code_of("metrics", "evaluate"),
         output:
             tables=expand(
@@ -170,8 +170,8 @@ if SIMULATED:
             normal=f"{REFERENCE}.nii.gz",
             mask=f"{HEAD}.nii.gz",
             activity=TRUTH,
-            labels=f"{SIMULATED_TRUTH}_labels.nii.gz",
-            spots=f"{SIMULATED_TRUTH}_mrToPet.json",
+            labels=f"{LABELS}.nii.gz",
+            spots=f"{MR_TO_PET}.json",
             matched=MATCHED_TRUTH,
             sidecar="<results>/metrics/{subject}_truth.json",
             code=code_of("metrics", "evaluate", "regions"),

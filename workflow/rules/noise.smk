@@ -2,15 +2,19 @@
 if SIMULATED:
     NOISE_SUBJECT = subjects_of("test")[0]
     DRAWS = list(range(1, settings.noise.draws + 1))
-    DRAW = f"<results>/noise/{SCAN.name(draw='{draw}', drf='{drf}')}"
+    OF_DRAW = {"draw": "{draw}", "drf": "{drf}"}
+    DRAWN_LISTMODE = f"<results>/noise/{SCAN.file('listmode', **OF_DRAW)}"
+    DRAWN = f"<results>/noise/{SCAN.file('pet', **OF_DRAW)}"
+    DRAWN_LOW = f"<results>/noise/{SCAN.file('pet', **OF_DRAW, desc='lowdose')}"
+    DRAWN_DENOISED = f"<results>/noise/{SCAN.file('pet', **OF_DRAW, desc='{method}')}"
 
     wildcard_constraints:
         draw="[0-9]+",
 
     use rule thin as thin_again with:
         output:
-            listmode=temp(f"{DRAW}_listmode.{{suffix}}"),
-            header=temp(f"{DRAW}_listmode.{{suffix}}.hdr"),
+            listmode=temp(f"{DRAWN_LISTMODE}.{{suffix}}"),
+            header=temp(f"{DRAWN_LISTMODE}.{{suffix}}.hdr"),
         log:
             "<logs>/thin_again/{subject}_draw-{draw}_drf-{drf}_{suffix}.log",
         benchmark:
@@ -23,14 +27,14 @@ if SIMULATED:
 
     use rule reconstruct as reconstruct_again with:
         input:
-            listmode=f"{DRAW}_listmode.l64",
-            header=f"{DRAW}_listmode.l64.hdr",
-            mumap=f"{RAW}_mumap.nii.gz",
-            normalisation=f"{RAW}_normalisation.npy",
+            listmode=f"{DRAWN_LISTMODE}.l64",
+            header=f"{DRAWN_LISTMODE}.l64.hdr",
+            mumap=f"{MUMAP}.nii.gz",
+            normalisation=f"{NORMALISATION}.npy",
             sensitivity=rules.subject_sensitivity.output.sensitivity if EMBEDDED else [],
         output:
-            pet=temp(f"{DRAW}_pet.nii.gz"),
-            sidecar=temp(f"{DRAW}_pet.json"),
+            pet=temp(f"{DRAWN}.nii.gz"),
+            sidecar=temp(f"{DRAWN}.json"),
         log:
             "<logs>/reconstruct_again/{subject}_draw-{draw}_drf-{drf}.log",
         benchmark:
@@ -40,12 +44,12 @@ if SIMULATED:
 
     rule crop_again:
         input:
-            pet=f"{DRAW}_pet.nii.gz",
-            sidecar=f"{DRAW}_pet.json",
+            pet=f"{DRAWN}.nii.gz",
+            sidecar=f"{DRAWN}.json",
             reference=f"{REFERENCE}.nii.gz",
         output:
-            pet=f"{DRAW}_desc-lowdose_pet.nii.gz",
-            sidecar=f"{DRAW}_desc-lowdose_pet.json",
+            pet=f"{DRAWN_LOW}.nii.gz",
+            sidecar=f"{DRAWN_LOW}.json",
         log:
             "<logs>/crop_again/{subject}_draw-{draw}_drf-{drf}.log",
         benchmark:
@@ -63,12 +67,12 @@ if SIMULATED:
     rule denoise_again:
         input:
             model="<results>/models/{method}/model.json",
-            lows=expand(f"{DRAW}_desc-lowdose_pet.nii.gz", draw=DRAWS, allow_missing=True),
-            sidecars=expand(f"{DRAW}_desc-lowdose_pet.json", draw=DRAWS, allow_missing=True),
+            lows=expand(f"{DRAWN_LOW}.nii.gz", draw=DRAWS, allow_missing=True),
+            sidecars=expand(f"{DRAWN_LOW}.json", draw=DRAWS, allow_missing=True),
             mr=f"{MR}.nii.gz",
         output:
-            images=expand(f"{DRAW}_desc-{{method}}_pet.nii.gz", draw=DRAWS, allow_missing=True),
-            sidecars=expand(f"{DRAW}_desc-{{method}}_pet.json", draw=DRAWS, allow_missing=True),
+            images=expand(f"{DRAWN_DENOISED}.nii.gz", draw=DRAWS, allow_missing=True),
+            sidecars=expand(f"{DRAWN_DENOISED}.json", draw=DRAWS, allow_missing=True),
         log:
             "<logs>/denoise_again/{subject}_drf-{drf}_{method}.log",
         benchmark:
@@ -87,14 +91,14 @@ if SIMULATED:
     rule noise:
         input:
             images=expand(
-                f"{DRAW}_desc-{{method}}_pet.nii.gz",
+                f"{DRAWN_DENOISED}.nii.gz",
                 subject=NOISE_SUBJECT,
                 drf=LOWEST,
                 method=settings.methods,
                 draw=DRAWS,
             ),
             mask=expand(f"{HEAD}.nii.gz", subject=NOISE_SUBJECT)[0],
-            labels=expand(f"{SIMULATED_TRUTH}_labels.nii.gz", subject=NOISE_SUBJECT)[0],
+            labels=expand(f"{LABELS}.nii.gz", subject=NOISE_SUBJECT)[0],
             truth=expand(MATCHED_TRUTH, subject=NOISE_SUBJECT)[0],
             code=code_of("metrics", "evaluate", "regions") + code_of("report"),
         output:

@@ -7,11 +7,22 @@ IMAGE_SUBJECTS = [name for name in COMPARED_SUBJECTS if subjects[name].lows]
 ALONE = {name: subject for name, subject in subjects.items() if not subject.is_compared}  # only a low dose
 ALONE_WITH_MR = [name for name, subject in ALONE.items() if subject.t1w]
 SCAN = bids.Scan("{subject}", tracer=TRACER)
-RAW = f"<results>/raw/{SCAN.name()}"
-SIMULATED_TRUTH = f"<results>/raw/{SCAN.name(part='truth')}"
-THINNED = f"<results>/thinned/{SCAN.name(drf='{drf}')}"
-RECON = f"<results>/recon/{SCAN.name()}"
-RECONSTRUCTED = f"<results>/recon/{SCAN.name('pet', drf='{drf}')}"
+RAW, RECON = "<results>/raw", "<results>/recon"
+LISTMODE = f"{RAW}/{SCAN.file('listmode')}"
+THINNED = f"<results>/thinned/{SCAN.file('listmode', drf='{drf}')}"
+T1W = f"{RAW}/{SCAN.file('t1w')}"
+MUMAP = f"{RAW}/{SCAN.file('mumap')}"
+NORMALISATION = f"{RAW}/{SCAN.file('normalisation')}"
+FACTS = f"{RAW}/{SCAN.file('facts')}"
+INPUTS = f"{RAW}/{SCAN.file('inputs')}"
+ACTIVITY = f"{RAW}/{SCAN.file('activity')}"
+LABELS = f"{RAW}/{SCAN.file('labels')}"
+BRAIN_MASK = f"{RAW}/{SCAN.file('brain_mask')}"
+MR_TO_PET = f"{RAW}/{SCAN.file('mr_to_pet')}"
+SCANNER_SENSITIVITY = f"{RECON}/{SCAN.file('scanner')}"
+HRRT_SENSITIVITY = f"{RECON}/scanner/hrrt_sensitivity.nii.gz"
+SENSITIVITY = f"{RECON}/{SCAN.file('sensitivity')}"
+RECONSTRUCTED = f"{RECON}/{SCAN.file('pet', drf='{drf}')}"
 DERIVATIVES = "<results>/derivatives/csrd"
 MR = f"{DERIVATIVES}/{SCAN.mr}"
 HEAD = f"{DERIVATIVES}/{SCAN.head}"
@@ -20,11 +31,14 @@ REFERENCE = f"{DERIVATIVES}/{SCAN.reference}"
 LOW = f"{DERIVATIVES}/{SCAN.low('{drf}')}"
 DENOISED = f"{DERIVATIVES}/{SCAN.denoised('{drf}', '{method}')}"
 STD = f"{DERIVATIVES}/{SCAN.std('{drf}', '{method}')}"
-TRUTH = f"{SIMULATED_TRUTH}_activity.nii.gz" if SIMULATED else []
+TRUTH = f"{ACTIVITY}.nii.gz" if SIMULATED else []
 MATCHED_TRUTH = "<results>/metrics/{subject}_truth.nii.gz" if SIMULATED else []  # at the PET's resolution
 SIMULATED_FILES = [
-    f"{RAW}_{file}"
-    for file in ("listmode.l64", "listmode.l64.hdr", "T1w.nii.gz", "mumap.nii.gz", "normalisation.npy")
+    f"{LISTMODE}.l64",
+    f"{LISTMODE}.l64.hdr",
+    f"{T1W}.nii.gz",
+    f"{MUMAP}.nii.gz",
+    f"{NORMALISATION}.npy",
 ]
 LOWEST = max(settings.drfs)
 COMPARED = "csrd" in settings.methods and len(settings.methods) > 1
@@ -66,10 +80,15 @@ def subjects_of(*splits):
     return [name for name, subject in subjects.items() if subject.split in splits]
 
 
+def of_subjects(pattern, names):
+    """Return (subject, file) of a figure at the lowest dose."""
+    return [(name, expand(pattern, subject=name, drf=LOWEST)[0]) for name in names]
+
+
 def listmode_of(wildcards):
     """Return the subject's list-mode file at the wildcards' dose."""
-    scan = RAW if wildcards.drf == "1" else THINNED
-    return f"{scan}_listmode.{subjects[wildcards.subject].suffix}"
+    listmode = LISTMODE if wildcards.drf == "1" else THINNED
+    return f"{listmode}.{subjects[wildcards.subject].suffix}"
 
 
 def header_of(wildcards):
@@ -81,13 +100,18 @@ def header_of(wildcards):
 def listmode_with_scanner(wildcards):
     """Return the subject's list-mode file where it names the scanner, none where that is the HRRT."""
     suffix = subjects[wildcards.subject].suffix
-    return [] if suffix == "l64" else f"{RAW}_listmode.{suffix}"
+    return [] if suffix == "l64" else f"{LISTMODE}.{suffix}"
 
 
 def geometric_sensitivity_of(wildcards):
     """Return the geometric sensitivity of the subject's scanner."""
-    own = f"{RECON}_scanner.nii.gz"
-    return own if listmode_with_scanner(wildcards) else "<results>/recon/scanner/hrrt_sensitivity.nii.gz"
+    own = f"{SCANNER_SENSITIVITY}.nii.gz"
+    return own if listmode_with_scanner(wildcards) else HRRT_SENSITIVITY
+
+
+def reconstructed(drf):
+    """Return the reconstruction of a dose, without extension."""
+    return f"{RECON}/{SCAN.file('pet', drf=drf)}"
 
 
 def among(names):

@@ -4,7 +4,7 @@ EMBEDDED = settings.recon.engine == "embedded"
 
 rule geometric_sensitivity:
     output:
-        sensitivity="<results>/recon/scanner/hrrt_sensitivity.nii.gz",
+        sensitivity=HRRT_SENSITIVITY,
     log:
         "<logs>/geometric_sensitivity/hrrt.log",
     benchmark:
@@ -23,11 +23,11 @@ rule geometric_sensitivity:
 
 
 # Of other scanners: a PETSIRD file describes its own, a PETLINK header names it.
-use rule geometric_sensitivity as told_sensitivity with:
+use rule geometric_sensitivity as scanner_sensitivity with:
     input:
         listmode=listmode_with_scanner,
     output:
-        sensitivity=f"{RECON}_scanner.nii.gz",
+        sensitivity=f"{SCANNER_SENSITIVITY}.nii.gz",
     log:
         "<logs>/geometric_sensitivity/{subject}.log",
     benchmark:
@@ -40,10 +40,10 @@ rule subject_sensitivity:
     input:
         geometric=geometric_sensitivity_of,
         listmode=listmode_with_scanner,
-        mumap=f"{RAW}_mumap.nii.gz",
-        normalisation=f"{RAW}_normalisation.npy",
+        mumap=f"{MUMAP}.nii.gz",
+        normalisation=f"{NORMALISATION}.npy",
     output:
-        sensitivity=f"{RECON}_sensitivity.nii.gz",
+        sensitivity=f"{SENSITIVITY}.nii.gz",
     log:
         "<logs>/subject_sensitivity/{subject}.log",
     benchmark:
@@ -65,8 +65,8 @@ rule reconstruct:
     input:
         listmode=listmode_of,
         header=header_of,
-        mumap=f"{RAW}_mumap.nii.gz" if EMBEDDED else files_of("mumap"),
-        normalisation=(f"{RAW}_normalisation.npy" if EMBEDDED else files_of("normalisation")),
+        mumap=f"{MUMAP}.nii.gz" if EMBEDDED else files_of("mumap"),
+        normalisation=(f"{NORMALISATION}.npy" if EMBEDDED else files_of("normalisation")),
         sensitivity=rules.subject_sensitivity.output.sensitivity if EMBEDDED else [],
     output:
         pet=f"{RECONSTRUCTED}.nii.gz",

@@ -206,25 +206,25 @@ rule figure_errors:
         "../scripts/figure_errors.py"
 
 
-rule figure_spread:
+rule figure_std:
     input:
         code=code_of("report"),
         reference=f"{REFERENCE}.nii.gz",
         mask=f"{HEAD}.nii.gz",
         images=expand(f"{DENOISED}.nii.gz", method=settings.methods_with_std, allow_missing=True),
-        spreads=expand(f"{STD}.nii.gz", method=settings.methods_with_std, allow_missing=True),
+        stds=expand(f"{STD}.nii.gz", method=settings.methods_with_std, allow_missing=True),
     output:
         figure=report(
-            "<results>/figures/{subject}_drf-{drf}_spread.png",
-            caption="../report/spread.rst",
+            "<results>/figures/{subject}_drf-{drf}_std.png",
+            caption="../report/std.rst",
             category="Images",
             subcategory="{subject}",
-            labels={"figure": "spread", "dose": "1/{drf}"},
+            labels={"figure": "standard deviation", "dose": "1/{drf}"},
         ),
     log:
-        "<logs>/figure_spread/{subject}_drf-{drf}.log",
+        "<logs>/figure_std/{subject}_drf-{drf}.log",
     benchmark:
-        "<benchmarks>/figure_spread/{subject}_drf-{drf}.tsv"
+        "<benchmarks>/figure_std/{subject}_drf-{drf}.tsv"
     threads: 1
     resources:
         mem_mb=growing(2000),
@@ -234,7 +234,7 @@ rule figure_spread:
     message:
         "{wildcards.subject}: draw errors and predicted deviations at 1/{wildcards.drf} of the dose"
     script:
-        "../scripts/figure_spread.py"
+        "../scripts/figure_std.py"
 
 
 rule figure_doses:
@@ -312,7 +312,7 @@ rule figure_reliability:
             "<results>/figures/reliability.png",
             caption="../report/reliability.rst",
             category="Curves",
-            labels={"figure": "reliability of the spread"},
+            labels={"figure": "reliability of the standard deviation"},
         ),
     log:
         "<logs>/figure_reliability.log",
@@ -330,38 +330,65 @@ rule figure_reliability:
         "../scripts/figure_reliability.py"
 
 
-rule report:
+# What the run was made of.
+rule record_run:
     input:
         code=code_of("report"),
         metrics="<results>/metrics/metrics.csv",
-        comparison=expand(rules.figure.output.figure, subject=subjects_of("test"), drf=LOWEST),
-        errors=expand(rules.figure_errors.output.figure, subject=subjects_of("test"), drf=LOWEST),
-        spread=(
-            expand(rules.figure_spread.output.figure, subject=subjects_of("test"), drf=LOWEST)
-            if settings.methods_with_std
-            else []
-        ),
-        registration=expand(
-            "<results>/figures/registration/{subject}.png", subject=[*COMPARED_SUBJECTS, *ALONE_WITH_MR]
-        ),
-        dose_quality=rules.figure_doses.output.figure,
-        training=rules.figure_training.output.figure if LEARNED_HERE else [],
-        reliability=rules.figure_reliability.output.figure if settings.methods_with_std else [],
-        coverage="<results>/metrics/coverage.csv" if settings.methods_with_std else [],
-        truth="<results>/metrics/metrics_truth.csv" if SIMULATED else [],
-        regions="<results>/metrics/regions.csv" if SIMULATED else [],
-        agreement=rules.figure_regions.output.figure if SIMULATED else [],
-        inputs=expand(f"{RAW}_inputs.json", subject=subjects),
+        inputs=expand(f"{INPUTS}.json", subject=subjects),
         study=(
             [settings.cohort.tracer]
             if SIMULATED
             else [settings.cohort.sheet] if settings.cohort.sheet else []
         ),
         models=expand("<results>/models/{method}/model.json", method=settings.fitted_methods),
+    output:
+        run="<results>/run.json",
+    log:
+        "<logs>/record_run.log",
+    benchmark:
+        "<benchmarks>/record_run.tsv"
+    threads: 1
+    resources:
+        mem_mb=growing(500),
+        runtime=growing(5),
+    params:
+        settings=settings.model_dump(mode="json"),
+        subjects=list(subjects),
+        methods=settings.fitted_methods,
+    message:
+        "Record what the run was made of"
+    script:
+        "../scripts/record_run.py"
+
+
+TEST = subjects_of("test")
+FIGURES = {  # by kind (a field of csrd.report.report.Pictures): subject, None for all, and file
+    "comparison": of_subjects(rules.figure.output.figure, TEST),
+    "errors": of_subjects(rules.figure_errors.output.figure, TEST),
+    "std": of_subjects(rules.figure_std.output.figure, TEST) if settings.methods_with_std else [],
+    "registration": of_subjects(
+        "<results>/figures/registration/{subject}.png", [*COMPARED_SUBJECTS, *ALONE_WITH_MR]
+    ),
+    "dose_quality": [(None, rules.figure_doses.output.figure)],
+    "training": [(None, rules.figure_training.output.figure)] if LEARNED_HERE else [],
+    "reliability": [(None, rules.figure_reliability.output.figure)] if settings.methods_with_std else [],
+    "agreement": [(None, rules.figure_regions.output.figure)] if SIMULATED else [],
+}
+
+
+rule report:
+    input:
+        code=code_of("report"),
+        metrics="<results>/metrics/metrics.csv",
+        pictures=[file for kind in FIGURES for _, file in FIGURES[kind]],
+        coverage="<results>/metrics/coverage.csv" if settings.methods_with_std else [],
+        truth="<results>/metrics/metrics_truth.csv" if SIMULATED else [],
+        regions="<results>/metrics/regions.csv" if SIMULATED else [],
         sidecars=expand(f"{REFERENCE}.json", subject=COMPARED_SUBJECTS),
+        run=rules.record_run.output.run,
     output:
         page="<results>/report.html",
-        run="<results>/run.json",
     log:
         "<logs>/report.log",
     benchmark:
@@ -373,11 +400,8 @@ rule report:
     params:
         settings=settings.model_dump(mode="json"),
         benchmarks=f"{settings.results_dir}/benchmarks",
-        subjects=list(subjects),
-        methods=settings.fitted_methods,
-        registered=[*COMPARED_SUBJECTS, *ALONE_WITH_MR],
-        test_subjects=subjects_of("test"),
-        simulated=SIMULATED,
+        shown=[[kind, subject] for kind in FIGURES for subject, _ in FIGURES[kind]],
+        test_subjects=TEST,
         in_suv=cohort.in_suv(subjects.values()),
     message:
         "Write the report"

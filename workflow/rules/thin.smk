@@ -1,11 +1,11 @@
 # Low doses: Poisson thinning of the raw events.
 rule thin:
     input:
-        listmode=f"{RAW}_listmode.{{suffix}}",
-        header=f"{RAW}_listmode.{{suffix}}.hdr",
+        listmode=f"{LISTMODE}.{{suffix}}",
+        header=f"{LISTMODE}.{{suffix}}.hdr",
     output:
-        listmode=temp(f"{THINNED}_listmode.{{suffix}}"),
-        header=temp(f"{THINNED}_listmode.{{suffix}}.hdr"),
+        listmode=temp(f"{THINNED}.{{suffix}}"),
+        header=temp(f"{THINNED}.{{suffix}}.hdr"),
     log:
         "<logs>/thin/{subject}_drf-{drf}_{suffix}.log",
     benchmark:
@@ -27,9 +27,9 @@ rule thin:
 
 use rule thin as thin_petsird with:
     input:
-        listmode=f"{RAW}_listmode.petsird",
+        listmode=f"{LISTMODE}.petsird",
     output:
-        listmode=temp(f"{THINNED}_listmode.petsird"),
+        listmode=temp(f"{THINNED}.petsird"),
     log:
         "<logs>/thin/{subject}_drf-{drf}_petsird.log",
     benchmark:

@@ -1,4 +1,4 @@
-"""The outside engine: a command of the user's reconstructs, and CSR-D checks what it wrote.
+"""Reconstruction by an outside command of the user's, whose image is validated.
 
 The template is split into words first and its placeholders are filled in afterwards, without a shell: a path
 with spaces stays one word, and no file name is ever run as code. What needs a pipe belongs into a script.
@@ -11,15 +11,21 @@ import subprocess
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from csrd.config.sections import Command
-from csrd.errors import InputError
+from csrd.errors import InputError, naming, notice
+from csrd.io.bids import inherited
+from csrd.io.interfile_image import read_interfile
 from csrd.io.volume import Volume
-from csrd.recon.interfile_image import read_interfile
+from csrd.units import agreed_unit, pet_unit
 
+RELATIVE = (
+    "the command's images are uncalibrated (recon.command.unit: relative): values named Bq/mL are relative"
+)
 TAIL_LINES = 3
 GRACE_S = 5.0
 
@@ -33,7 +39,7 @@ def run_command_engine(
     threads: int,
     log: Path,
 ) -> Volume:
-    """Return the image that the command wrote, in Bq/mL and scaled to the normal dose.
+    """Return the image that the command wrote, in Bq/mL and scaled to the normal dose, with its notes.
 
     `inputs` holds the paths of listmode, header, mumap and normalisation, None where a subject has none.
     Raises InputError, ending in the log's last lines, where the command cannot be run, fails, exceeds its
@@ -51,12 +57,14 @@ def run_command_engine(
         try:
             if failure:
                 raise InputError(failure)
-            volume = _read(output, command.interfile_axes)
+            volume = _read(output, command)
             _check(volume, expected_shape, expected_voxel_mm)
+            notes = tuple(note.replace(str(output), f"the image of {words[0]}") for note in volume.notes)
         except InputError as error:
             message = str(error).replace(str(output), f"the image of {words[0]}")
             raise InputError(f"{message}; the command's last words in {log}: {_tail(log, start)}") from None
-    return volume.like(volume.array * np.float32(drf)) if command.scales_dose == "csrd" else volume
+    scale = np.float32(drf) if command.scales_dose == "csrd" else np.float32(1)
+    return replace(volume, array=volume.array * scale, notes=notes)
 
 
 def fill_in(template: str, values: Mapping[str, Path | int | None]) -> list[str]:
@@ -102,13 +110,25 @@ def _end(process: subprocess.Popen) -> None:
             process.wait(GRACE_S)
 
 
-def _read(path: Path, axes: str) -> Volume:
-    """Return the image in Bq/mL, from NIfTI or Interfile by the name's end."""
+def _read(path: Path, command: Command) -> Volume:
+    """Return the image from NIfTI or Interfile by the name's end, converted to Bq/mL.
+
+    Raises InputError where its header or sidecar names another unit than the settings.
+    """
     if not path.exists():
         raise InputError(f"{path} was not written; check where the command puts {{output}}")
     if path.name.endswith((".nii", ".nii.gz")):
-        return Volume.load(path, unit="Bq/mL")
-    return read_interfile(path, axes, unit="Bq/mL")
+        volume = Volume.load(path)
+    else:
+        volume = read_interfile(path, command.interfile_axes)
+    named = {"header": volume.unit, "sidecar": inherited(path).get("Units")}
+    if command.unit == "relative":
+        if any(named.values()):
+            raise InputError(f"{path} names its unit; set recon.command.unit to it in place of relative")
+        return replace(volume, unit="Bq/mL", notes=(*volume.notes, notice(RELATIVE)))
+    with naming(path):
+        unit, factor = pet_unit(agreed_unit({**named, "recon.command.unit": command.unit}))
+    return volume.like(volume.array * np.float32(factor), unit)
 
 
 def _check(volume: Volume, shape: tuple[int, int, int], voxel_mm: float) -> None:

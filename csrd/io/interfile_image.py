@@ -6,21 +6,25 @@ from pathlib import Path
 
 import numpy as np
 
-from csrd.errors import InputError
+from csrd.errors import InputError, notice
+from csrd.io.interfile import InterfileHeader, is_file
 from csrd.io.volume import Volume
-from csrd.listmode.interfile import InterfileHeader, is_file
 
 KINDS = {"float": "f", "short float": "f", "long float": "f", "signed integer": "i", "unsigned integer": "u"}
 ORDERS = {"littleendian": "<", "bigendian": ">"}
+SCALES = ("quantification units", "rescale slope", "data rescale slope")  # by STIR and e7; NEMA; CASToR
+OFFSETS = ("rescale offset", "rescale intercept", "data rescale offset")
 GROWS_TO_RAS = {"L": -1, "R": 1, "A": 1, "P": -1, "I": -1, "S": 1}
 
 
-def read_interfile(path: Path, axes: str = "LPS", unit: str = "") -> Volume:
+def read_interfile(path: Path, axes: str = "LPS") -> Volume:
     """Return the image whose Interfile header is `path`, its grid centred on the scanner.
 
     Interfile stores x fastest and does not say where the axes point: `axes` does, e.g. "LPS" where x grows
     to the patient's left, y to the back and z to the head.
-    Raises InputError for a header or data file that is missing, not understood, or not finite.
+    It names no unit.
+    Raises InputError for a header or data file that is missing, not understood, or not finite, and where
+    the scale of the values is not known.
     """
     header = InterfileHeader.read(path)
     size = [_number(path, header, f"matrix size [{axis}]") for axis in (1, 2, 3)]
@@ -31,11 +35,29 @@ def read_interfile(path: Path, axes: str = "LPS", unit: str = "") -> Volume:
     if min(shape) < 1 or voxel_mm.min() <= 0:
         raise InputError(f"{path} has matrix size {shape} and voxels of {voxel_mm} mm; all must be positive")
     values = _values(path, header, math.prod(shape))
-    scale = _number(path, header, "quantification units", 1)
+    scale, notes = _scale(path, header, values.dtype)
     array = (values.reshape(shape[::-1]).transpose(2, 1, 0) * scale).astype(np.float32)
     if unusable := np.count_nonzero(~np.isfinite(array)):
         raise InputError(f"{path} has {unusable} voxels that are not finite; replace them, e.g. by 0")
-    return Volume(array, _affine(shape, voxel_mm, axes), unit)
+    return Volume(array, _affine(shape, voxel_mm, axes), notes=notes)
+
+
+def _scale(path: Path, header: InterfileHeader, stored: np.dtype) -> tuple[float, tuple[str, ...]]:
+    """Return the factor to the stored values, and a note where the header has none.
+
+    Raises InputError for integers without a factor, factors that differ, or an offset.
+    """
+    if any(_number(path, header, key, 0) for key in OFFSETS if key in header):
+        raise InputError(f"{path} has a rescale offset; write the image without one")
+    named = {key: _number(path, header, key) for key in SCALES if header.get(key)}
+    if len(factors := set(named.values()) - {1.0}) > 1:
+        text = ", ".join(f"{key} {value:g}" for key, value in named.items())
+        raise InputError(f"{path} has two scales ({text}); correct the one that is wrong")
+    if named:
+        return (factors or {1.0}).pop(), ()
+    if stored.kind != "f":
+        raise InputError(f"{path} has integers without a scale; add the line 'quantification units' with it")
+    return 1.0, (notice(f"{path} lacks 'quantification units': its values are taken as they are stored"),)
 
 
 def _number(path: Path, header: InterfileHeader, key: str, default: float | None = None) -> float:

@@ -1,7 +1,7 @@
 import pytest
 
 from csrd.errors import InputError
-from csrd.listmode.interfile import MAX_BYTES, InterfileHeader, whole_pair
+from csrd.io.interfile import MAX_BYTES, InterfileHeader, whole_pair
 
 TEXT = (
     "; written by hand\r\n!INTERFILE  :=\r\n!Originating System:=HRRT\r\n"

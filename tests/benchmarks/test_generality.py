@@ -1,0 +1,197 @@
+"""The yardstick's own parts: scans that are kept, spots that are planted, figures that are written."""
+
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from csrd.io.volume import Volume, centred_affine
+from csrd.virtual.anatomy import Anatomy
+from csrd.virtual.template import REGIONS
+from csrd.virtual.tracer import Spot, apply_spot
+from tests.conftest import REPOSITORY
+
+sys.path.insert(0, str(REPOSITORY / "benchmarks"))  # as python does for a script there
+
+import generality_columns as columns  # noqa: E402
+import generality_page as page  # noqa: E402
+import generality_rows as rows  # noqa: E402
+import generality_scans as scans  # noqa: E402
+
+SHAPE = (40, 48, 40)
+AFFINE = centred_affine(SHAPE, 4.0)
+
+
+def ball(radius_mm: float) -> np.ndarray:
+    at = np.moveaxis(np.indices(SHAPE), 0, -1) @ AFFINE[:3, :3].T + AFFINE[:3, 3]
+    return np.linalg.norm(at, axis=-1) < radius_mm
+
+
+@pytest.fixture
+def scan() -> scans.Scan:
+    """A noisy ball of grey matter in which one half is twice as bright as the other."""
+    rng = np.random.default_rng(0)
+    labels = (ball(70) * REGIONS["frontal"]).astype(np.uint8)
+    labels[20:][ball(70)[20:]] = REGIONS["parietal"]
+    sharp = np.where(labels == REGIONS["parietal"], 8.0, 4.0) * (labels > 0)
+    bare = ndimage.gaussian_filter(sharp, 1.0)
+    spot = Spot((8.0, 4.0, -4.0), 6.0, 1.5)
+    apply_spot(sharp, AFFINE, spot)
+    truth = ndimage.gaussian_filter(sharp, 1.0)
+    noise = ndimage.gaussian_filter(rng.standard_normal(SHAPE), 0.6)
+    low = (truth * (1 + noise)).clip(0)
+    images = {"truth": truth, "bare": bare, "normal": truth * (1 + 0.3 * noise), "low": low}
+    volumes = {name: Volume(array.astype(np.float32), AFFINE, "kBq/mL") for name, array in images.items()}
+    mr = Volume(labels.astype(np.float32), AFFINE, "arbitrary")
+    facts = {"name": "a", "drf": 4}
+    return scans.Scan(**volumes, mr=mr, mask=labels > 0, labels=labels, spots=[spot], facts=facts)
+
+
+def test_one_factor_changes_at_a_time():
+    names = [row.name for row in rows.ROWS]
+    tested = [row for row in rows.ROWS if not row.validation]
+    assert len(set(names)) == len(names) and len(tested) >= 25
+    for row in tested:
+        differing = {
+            field
+            for field in ("subject", "tracer", "scanner", "drf", "filter_mm", "voxel_mm", "mr", "shift_mm")
+            if getattr(row, field) != getattr(rows.REFERENCE, field)
+        }
+        factor = {"tracer": {"tracer", "drf"}, "person": {"subject", "tracer", "drf"}}.get(row.factor)
+        assert differing <= factor if factor else len(differing) == (row.factor != "reference"), row.name
+    validation = {row.subject for row in rows.ROWS if row.validation}
+    assert validation and not validation & {row.subject for row in tested}
+
+
+def test_a_kept_scan_is_read_back(scan, tmp_path):
+    scan.save(tmp_path / "scan.npz")
+    back = scans.Scan.load(tmp_path / "scan.npz")
+    for name in ("low", "normal", "truth", "bare", "mr"):
+        np.testing.assert_allclose(getattr(back, name).array, getattr(scan, name).array, rtol=1e-3, atol=1e-3)
+        assert getattr(back, name).same_grid(scan.low)
+    assert back.spots == scan.spots and back.facts == scan.facts
+    assert (back.labels == scan.labels).all() and (back.mask == scan.mask).all()
+    replace(scan, mr=None).save(tmp_path / "bare.npz")
+    assert scans.Scan.load(tmp_path / "bare.npz").mr is None
+
+
+def test_spots_lie_in_their_tissue_and_have_cold_twins():
+    labels = (ball(70) * REGIONS["frontal"]).astype(np.uint8)
+    labels[ball(45)] = REGIONS["white_matter"]
+    grid = Volume(labels, AFFINE, "label")
+    anatomy = Anatomy(grid, grid.like(ball(75), "mask"), grid, grid)
+    spots = scans.draw_spots(np.random.default_rng(3), anatomy)
+    at = [labels[tuple(np.rint(np.linalg.solve(AFFINE, [*s.centre_mm, 1])[:3]).astype(int))] for s in spots]
+    assert at == [REGIONS["frontal"]] * 8 + [REGIONS["white_matter"]] * 8
+    for hot, cold in zip(spots[::2], spots[1::2], strict=True):
+        assert 1.4 <= hot.contrast <= 1.8 and hot.contrast + cold.contrast == pytest.approx(2)
+        assert hot.radius_mm == cold.radius_mm
+    for n, one in enumerate(spots):
+        for other in spots[:n]:
+            gap = np.linalg.norm(np.subtract(one.centre_mm, other.centre_mm))
+            assert gap > one.radius_mm + other.radius_mm
+
+
+def test_smooth_fields_have_unit_variance_and_their_own_scale():
+    grid = Volume(np.zeros((60, 60, 60), np.float32), centred_affine((60, 60, 60), 2.0))
+    field = scans.smooth_field(np.random.default_rng(0), grid, 8.0)
+    assert field.std() == pytest.approx(1, rel=0.2)
+    neighbours = np.corrcoef(field[:-8].ravel(), field[8:].ravel())[0, 1]  # 16 mm: exp(−(16 / 8)² / 4)
+    assert neighbours == pytest.approx(np.exp(-1), abs=0.12)
+
+
+def test_t2_turns_the_order_of_tissues_round():
+    csf, grey, white = scans.t2_like(np.array([0.28, 0.72, 1.0]))
+    assert csf > grey > white > 0
+
+
+def test_an_oracle_finds_the_best_strength(scan):
+    made = columns.oracle(scan, columns.gaussian, columns.GAUSSIAN_MM)
+
+    def error(image: np.ndarray) -> float:
+        return float(np.mean(np.square(image - scan.truth.array)[scan.mask]))
+
+    tried = [columns.gaussian(scan.low.array, scan, mm) for mm in np.linspace(0.1, 20, 60)]
+    assert error(made.image.array) <= 1.01 * min(map(error, tried))
+
+
+def test_figures_of_the_truth_itself_are_perfect(scan):
+    found = columns.measured(scan, scan.truth, scan.truth, 10)
+    assert found["psnr_truth"] == np.inf and found["false_spots"] == 0
+    assert found["bias_truth"] == (0.0, 0.0) and found["coverage_truth"] == 1.0
+    assert found["hot"][0] == 1.0
+
+
+def test_regional_bias_is_of_means_of_regions_that_are_large_enough(scan):
+    image = scan.truth.array * np.where(scan.labels == REGIONS["parietal"], 1.1, 0.95)
+    labels = scan.labels.copy()
+    labels[20, 20, 20:24] = REGIONS["caudate"]  # 0.26 mL
+    biases = columns.regional_bias(image, scan.truth.array, labels, scan.truth.voxel_mm)
+    assert set(biases) == {"frontal", "parietal"}
+    assert biases["parietal"] == pytest.approx(0.1, abs=1e-4)
+    assert biases["frontal"] == pytest.approx(-0.05, abs=1e-4)
+
+
+def test_what_does_not_look_at_the_mr_is_made_once(scan, tmp_path):
+    made = []
+
+    def make(scan, _):
+        made.append(scan)
+        return columns.Made(scan.low, None, {})
+
+    plain, with_mr = columns.Column("plain", make), columns.Column("mr", make, "x", uses_mr=True)
+    moved = replace(scan, mr=scan.mr.like(np.roll(scan.mr.array, 1)))
+    first = [columns.record(plain, s, False, tmp_path) for s in (scan, moved)]
+    assert len(made) == 1 and first[0] == first[1]
+    for s in (scan, moved, scan):
+        columns.record(with_mr, s, False, tmp_path)
+    assert len(made) == 3
+    columns.record(replace(with_mr, identity="another model"), scan, False, tmp_path)
+    assert len(made) == 4
+    assert columns.record(with_mr, replace(scan, mr=None), False, tmp_path) is None
+
+
+def figures(psnr: float, hot: float = 0.9, false: int = 0) -> dict:
+    return {
+        "psnr_truth": psnr,
+        "psnr_normal": psnr,
+        "bias_truth": (-0.02, 0.01),
+        "hot": (hot, 0.1),
+        "false_spots": false,
+        "coverage_truth": 0.9,
+    }
+
+
+def test_limits_that_are_missed_are_bold():
+    tested = [row for row in rows.ROWS if not row.validation]
+    others = {page.NORMAL: figures(40), **{name: figures(30.0) for name in (page.INPUT, *page.ORACLES)}}
+    records = {row.name: {**others, "good": figures(33.5), "bad": figures(29, 0.3, 2)} for row in tested}
+    models = [columns.Column(name, lambda *_: None, uses_mr=True, gives_std=True) for name in ("good", "bad")]
+    good, bad = zip(
+        *(
+            line.strip("| ").split(" | ")[3:]
+            for line in page.limits(tested, records, models).splitlines()[2:]
+        ),
+        strict=True,
+    )
+    assert not any("**" in cell for cell in good)
+    assert [bad.index(cell) for cell in bad if "**" in cell] == [0, 0, 0, 0, 6, 7]
+    assert bad[0].startswith("**-1.0**")
+
+
+def test_losses_come_worst_first():
+    tested = [row for row in rows.ROWS if not row.validation][:3]
+    others = {name: figures(30.0) for name in (page.INPUT, *page.ORACLES)}
+    records = {row.name: {**others, "m": figures(29.0 - n)} for n, row in enumerate(tested)}
+    lines = page.worst(tested, records, ["m"]).splitlines()[2:]
+    assert [line.split(" | ")[2] for line in lines] == ["-3.0", "-2.0", "-1.0"]
+
+
+def test_only_marked_places_of_a_page_are_written(tmp_path):
+    path = tmp_path / "page.md"
+    path.write_text("before\n<!-- one -->\nold\n<!-- /one -->\nafter\n")
+    for _ in range(2):
+        page.write_places(path, {"one": "| new \\d |"})
+    assert path.read_text() == "before\n<!-- one -->\n\n| new \\d |\n\n<!-- /one -->\nafter\n"

@@ -126,11 +126,12 @@ def with_records(columns: list[Column], records: Records) -> list[Column]:
     return [column for column in columns if any(record[column.name] for record in records.values())]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    commands = parser.add_subparsers(required=True)
+def parser() -> argparse.ArgumentParser:
+    """Return the command line of the three commands."""
+    found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    commands = found.add_subparsers(required=True)
     for name, run in (("scans", make_scans), ("table", make_table), ("validate", validate)):
-        command = commands.add_parser(name)
+        command = commands.add_parser(name, help=run.__doc__)
         command.set_defaults(run=run)
         command.add_argument("--out", type=Path, default=Path("results/generality"))
         command.add_argument("--threads", type=int, default=2)
@@ -142,10 +143,10 @@ def main() -> None:
             command.add_argument("--anew", action="store_true", help="read no record")
         if name == "table":
             command.add_argument("--page", action="store_true", help="renew docs/generality.md")
-    given = parser.parse_args()
-    with plain_errors():
-        given.run(given)
+    return found
 
 
 if __name__ == "__main__":
-    main()
+    given = parser().parse_args()
+    with plain_errors():
+        given.run(given)

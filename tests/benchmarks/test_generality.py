@@ -1,5 +1,7 @@
 """The yardstick's own parts: scans that are kept, spots that are planted, figures that are written."""
 
+import runpy
+import shlex
 import sys
 from dataclasses import replace
 from types import SimpleNamespace
@@ -16,7 +18,8 @@ from csrd.virtual.regions import REGIONS
 from csrd.virtual.tracer import Spot, apply_spot
 from tests.conftest import REPOSITORY
 
-sys.path.insert(0, str(REPOSITORY / "benchmarks" / "generality"))  # as python does for a folder that it runs
+FOLDER = REPOSITORY / "benchmarks" / "generality"
+sys.path.insert(0, str(FOLDER))  # as python does for a folder that it runs
 
 import columns  # noqa: E402
 import limits  # noqa: E402
@@ -267,3 +270,11 @@ def test_only_marked_places_of_a_page_are_written(tmp_path):
     for _ in range(2):
         page.write_places(path, {"one": "| new \\d |"})
     assert path.read_text() == "before\n<!-- one -->\n\n| new \\d |\n\n<!-- /one -->\nafter\n"
+
+
+def test_the_commands_of_the_page_are_understood():
+    text = (REPOSITORY / "docs" / "generality.md").read_text()
+    lines = [line for line in text.splitlines() if line.startswith("python benchmarks/generality ")]
+    parser = runpy.run_path(str(FOLDER))["parser"]()
+    runs = {parser.parse_args(shlex.split(line, comments=True)[2:]).run.__name__ for line in lines}
+    assert runs == {"make_scans", "make_table", "validate"}

@@ -58,15 +58,16 @@ def draw_other_person(own: Scan, other: Scan, column: Column, path: Path) -> Non
     with_own, with_other = (column.make(scan, False).image.array for scan in (own, other))
     peak = float(np.percentile(own.truth.array[own.mask], 99.8))
     pet = {"cmap": "gray_r", "vmin": 0, "vmax": peak}
-    mr = {"cmap": "gray", "vmin": 0, "vmax": float(np.percentile(own.mr.array[own.mask], 99))}
+    own_mr, other_mr = (scan.mr.array / np.percentile(scan.mr.array[own.mask], 99) for scan in (own, other))
+    mr = {"cmap": "gray", "vmin": 0, "vmax": 1}
     signed = {"cmap": "RdBu_r", "vmin": -0.3 * peak, "vmax": 0.3 * peak}
     panels = [
         ("truth", own.truth.array, pet),
-        ("its own MR", own.mr.array, mr),
+        ("its own MR", own_mr, mr),
         ("denoised with its own MR", with_own, pet),
         ("error with its own MR", with_own - own.truth.array, signed),
         ("low dose", own.low.array, pet),
-        ("another person's MR", other.mr.array, mr),
+        ("another person's MR", other_mr, mr),
         ("denoised with another's MR", with_other, pet),
         ("another's − its own", with_other - with_own, signed),
     ]

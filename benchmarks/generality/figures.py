@@ -8,9 +8,9 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
-from columns import GAUSSIAN, INPUT, Column
+from columns import GAUSSIAN, Column
 from matplotlib.axes import Axes
-from page import Records
+from page import NORMAL, Records
 from rows import REFERENCE, SHIFTS_MM
 from scans import Scan
 
@@ -35,7 +35,7 @@ def draw_displacement(records: Records, columns: list[Column], path: Path) -> No
             _draw_model(axis, records, column.name, value, f"C{number}")
         levels = [column.name for column in columns if column.gives_std and not column.uses_mr]
         styles = [(name, f"C{number}", "--") for number, name in enumerate(levels)]
-        for name, colour, style in [*styles, (GAUSSIAN, "0.35", ":"), (INPUT, "0.6", "-.")]:
+        for name, colour, style in [*styles, (GAUSSIAN, "0.4", "-."), (NORMAL, "0.7", "-")]:
             axis.axhline(value(records[REFERENCE.name][name]), color=colour, ls=style, lw=1.2, label=name)
         axis.set(ylabel=label, xticks=[0, *SHIFTS_MM])
     for axis in axes[1]:

@@ -46,10 +46,12 @@ def table(rows: list[Row], records: Records, columns: list[Column], cell: Cell) 
 
 
 def _cell(row: Row, records: Records, column: Column, cell: Cell) -> str:
-    """Return a figure; `NONE` where there is none, and of images that do not change with the row's MR."""
+    """Return a figure; `NONE` where there is none, and where it is the reference's whatever the MR."""
     record = records[row.name].get(column.name)
-    same_as_reference = row.factor == "MR" and not column.uses_mr
-    return NONE if record is None or same_as_reference else cell(record)
+    shown_elsewhere = row.factor == "MR" and not column.uses_mr
+    if row.mr == "none" and column.gives_std:  # the model without MR is what this row is about
+        shown_elsewhere = False
+    return NONE if record is None or shown_elsewhere else cell(record)
 
 
 def markdown(header: list[str], rows: list[list[str]], left: int = 2) -> str:

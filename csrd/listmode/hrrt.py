@@ -95,7 +95,7 @@ def write_hrrt(
         fixed = {
             "originating system": "HRRT",
             "name of data file": path.name,
-            "image duration": f"{end / 1000:g}",
+            "image duration": f"{end / 1000:.12g}",
         }
         header_part.write_bytes(content.replace(fixed).encode())
 

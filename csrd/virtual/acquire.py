@@ -25,12 +25,19 @@ PILOT_DECAYS = 2e6  # followed to learn the trues' rate, which sets the randoms'
 
 @dataclass(frozen=True)
 class Acquisition:
-    """How the virtual scanner is run: duration in s, isotope, randoms as a fraction of the prompts."""
+    """How the virtual scanner is run: duration in s, isotope, randoms as a fraction of the prompts.
+
+    The duration is rounded up to whole milliseconds, since the clock of list-mode counts no others.
+    """
 
     duration_s: float
     half_life_s: float
     branching: float
     randoms_fraction: float
+
+    def __post_init__(self) -> None:
+        milliseconds = math.ceil(round(1000 * self.duration_s, 6))  # 2007.0000000000002 is 2007
+        object.__setattr__(self, "duration_s", milliseconds / 1000)
 
     @property
     def decay_per_s(self) -> float:
@@ -176,7 +183,7 @@ def _in_time_order(
     """
     rates = np.repeat([1.0, 2.0, 2.0], [len(trues), len(prompts), len(delayeds)]) * decay_per_s
     times = -np.log1p(draw.random(len(rates)) * np.expm1(-rates * (end - begin))) / rates
-    milliseconds = np.minimum((begin + times) * 1000, math.ceil(end * 1000) - 1).astype(np.uint32)
+    milliseconds = np.minimum((begin + times) * 1000, round(end * 1000) - 1).astype(np.uint32)
     order = np.argsort(milliseconds, kind="stable")
     crystals = np.concatenate([trues, prompts, delayeds])[order]
     prompt = np.arange(len(rates)) < len(trues) + len(prompts)

@@ -159,12 +159,12 @@ def draw_spots(rng: np.random.Generator, anatomy: Anatomy) -> list[Spot]:
     spots: list[Spot] = []
     for n in range(rng.integers(SPOTS[0], SPOTS[1] + 1)):
         contrast, radius = rng.uniform(*(HOT, COLD)[n % 2]), rng.uniform(*SPOT_RADIUS_MM)
-        centre = _free_place(rng, places, anatomy.labels.affine, radius, spots)
+        centre = free_place(rng, places, anatomy.labels.affine, radius, spots)
         spots.append(Spot(tuple(float(c) for c in centre), float(radius), float(contrast)))
     return spots
 
 
-def _free_place(
+def free_place(
     rng: np.random.Generator, places: np.ndarray, affine: np.ndarray, radius: float, spots: list[Spot]
 ) -> np.ndarray:
     """Return the centre in mm of a random voxel of `places` (N, 3), clear of the spots before it."""

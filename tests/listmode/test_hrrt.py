@@ -227,6 +227,11 @@ def test_every_millisecond_has_its_tag_before_its_events(tmp_path):
     assert (words[3] >> 30).tolist() == [0, 3]
 
 
+def test_the_header_has_every_millisecond_of_a_long_scan(tmp_path):
+    write_hrrt(tmp_path / "a.l64", [], {}, duration_ms=1_000_001)
+    assert open_listmode(tmp_path / "a.l64").header["image duration"] == "1000.001"
+
+
 def test_without_a_duration_the_last_event_ends_the_scan(tmp_path):
     write_hrrt(tmp_path / "a.l64", [random_events(100, 50)], {})
     assert open_listmode(tmp_path / "a.l64").info()["time_tags"] == random_events(100, 50)[2][-1] + 1

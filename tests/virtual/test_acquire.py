@@ -1,5 +1,7 @@
 """The virtual scanner on a small hot cube, with an isotope so short-lived that its decay shows."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -16,16 +18,16 @@ SCAN = Acquisition(duration_s=4.0, half_life_s=2.0, branching=0.9, randoms_fract
 @pytest.fixture(scope="module")
 def scans(tmp_path_factory):
     """Return the paths of two acquisitions, by one thread and by three, and the first one's counts."""
+    folder = tmp_path_factory.mktemp("scan")
+    counts = {threads: scan(folder / f"{threads}.l64", SCAN, threads) for threads in (1, 3)}
+    return folder / "1.l64", folder / "3.l64", counts[1]
+
+
+def scan(path, acquisition: Acquisition, threads: int = 1) -> dict[str, int]:
     grid = Volume(np.ones(SHAPE, np.float32), centred_affine(SHAPE, VOXEL_MM))
     mumap, efficiencies = grid.like(grid.array * 0.096, "1/cm"), crystal_efficiencies(hrrt(), 1, "sub-01")
-    activity, folder = grid.like(grid.array * 1.5e5, "Bq/mL"), tmp_path_factory.mktemp("scan")
-    counts = {
-        threads: write_scan(
-            folder / f"{threads}.l64", activity, mumap, efficiencies, hrrt(), SCAN, 1, "sub-01", threads
-        )
-        for threads in (1, 3)
-    }
-    return folder / "1.l64", folder / "3.l64", counts[1]
+    activity = grid.like(grid.array * 1.5e5, "Bq/mL")
+    return write_scan(path, activity, mumap, efficiencies, hrrt(), acquisition, 1, "sub-01", threads)
 
 
 def test_threads_do_not_change_the_file(scans):
@@ -45,6 +47,18 @@ def test_the_file_holds_what_is_counted_over_its_whole_length(scans):
     info = open_listmode(scans[0]).info()
     assert (info["prompts"], info["delayeds"]) == (scans[2]["prompts"], scans[2]["delayeds"])
     assert info["duration_s"] == 4.0 and info["skipped_words"] == 0
+
+
+@pytest.mark.parametrize(("given_s", "whole_s"), [(0.0504, 0.051), (2.007, 2.007), (0.0002, 0.001)])
+def test_a_scan_lasts_whole_milliseconds(tmp_path, given_s, whole_s):
+    """The clock of list-mode has no others; 2.007 s · 1000 is 2007.0000000000002 in floating point."""
+    acquisition = replace(SCAN, duration_s=given_s, half_life_s=2e3)
+    counts = scan(tmp_path / "a.l64", acquisition)
+    found = open_listmode(tmp_path / "a.l64")
+    assert acquisition.duration_s == whole_s and float(found.header["image duration"]) == whole_s
+    assert found.info()["prompts"] == counts["prompts"] > 0
+    last = max(int(block.time_ms.max()) for block in found.blocks() if len(block.time_ms))
+    assert last == round(1000 * whole_s) - 1, "the last millisecond has events too"
 
 
 def test_randoms_decay_twice_as_fast(scans):

@@ -77,7 +77,7 @@ format: .venv/installed-dev
 
 # The stamps are older than what they depend on as soon as a dependency or its version changes.
 .venv/installed: pyproject.toml constraints.txt | .venv/bin/pip
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[all]"
 	@touch $@
 
 .venv/installed-dev: .venv/installed

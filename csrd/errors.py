@@ -1,4 +1,4 @@
-"""What is said to the user when an input cannot be used, and how it is said."""
+"""Exceptions with a sentence for the user, and how the command line shows it."""
 
 import logging
 import sys
@@ -12,8 +12,24 @@ from csrd.jobs.orphans import ended_with_parent
 NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")  # torch, on CPU and CUDA
 
 
-class InputError(ValueError):
+class CsrdError(Exception):
+    """An error whose text is one sentence for the user; the command line shows it without a traceback."""
+
+
+class InputError(CsrdError, ValueError):
     """An input that cannot be used; its text is one sentence naming file, value and remedy."""
+
+
+class MissingExtra(CsrdError, ImportError):
+    """A command whose optional packages are not installed; its text names the extra to install."""
+
+
+class TrainingDiverged(CsrdError):
+    """A training whose loss has no finite value any more."""
+
+
+class Interrupted(CsrdError):
+    """A computation that was ended from outside, by SIGTERM, and has saved its state."""
 
 
 def notice(text: str) -> str:
@@ -36,7 +52,7 @@ def naming(what: str | Path) -> Iterator[None]:
 
 @contextmanager
 def plain_errors(log: str | Path | None = None) -> Iterator[None]:
-    """Run the block with its output in `log`; turn an InputError into one line and exit status 1.
+    """Run the block with its output in `log`; turn a CsrdError into one line and exit status 1.
 
     The line goes to the log and to the terminal, without a traceback: the mistake is the user's, or the
     machine has too little memory. Any other exception is ours and keeps its traceback, which then stands in
@@ -45,7 +61,7 @@ def plain_errors(log: str | Path | None = None) -> Iterator[None]:
     if log is None:
         try:
             yield
-        except (InputError, MemoryError, RuntimeError) as error:
+        except (CsrdError, MemoryError, RuntimeError) as error:
             if (sentence := _sentence(error)) is None:
                 raise
             sys.exit(sentence)
@@ -89,8 +105,8 @@ def _write(text: str, *streams: TextIO) -> None:
 
 
 def _sentence(error: Exception) -> str | None:
-    """Return what to say of a mistake of the user's or of too little memory; None for a fault of ours."""
-    if isinstance(error, InputError):
+    """Return the sentence of a CsrdError or of too little memory; None for a fault of ours."""
+    if isinstance(error, CsrdError):
         return f"csrd: {error}"
     if isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError) and any(said in str(error) for said in NO_MEMORY)

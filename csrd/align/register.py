@@ -15,6 +15,7 @@ from scipy import ndimage
 
 from csrd.align.head import head_mask
 from csrd.errors import InputError, notice
+from csrd.extras import require
 from csrd.io.volume import Volume
 from csrd.resample import resample
 
@@ -49,6 +50,7 @@ def register(moving: Volume, fixed: Volume, seed: int, threads: int) -> np.ndarr
     on timing, and `threads` serves the screening only.
     Raises InputError for an empty or sheared volume.
     """
+    require("register", "registering an MR")
     os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = "1"  # read once, when ITK first computes
     moving, fixed = _prepared(moving), _prepared(fixed)
     centre, offset = _centre_of_mass(fixed), _centre_of_mass(moving) - _centre_of_mass(fixed)

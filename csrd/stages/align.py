@@ -11,6 +11,7 @@ from csrd.align.picture import registration_picture
 from csrd.align.register import check_cover, crop, register
 from csrd.config.sections import Align
 from csrd.errors import InputError, naming
+from csrd.extras import require
 from csrd.io.bids import bids_uri, inherited, pet_sidecar, save_with_sidecar
 from csrd.io.files import read_json, whole_file, write_json
 from csrd.io.volume import NOTES_KEY, Volume, refuse_other_grid
@@ -47,6 +48,7 @@ def align(
     inside the PET's. Without a `t1w`, `t1w_out` and `transform` are not written.
     Raises InputError where the PET images differ in grid, an image is empty, or the one to register to lacks.
     """
+    require("register", "aligning a subject's images")
     if t1w is not None and align.register_to == "low" and not lows:
         raise InputError("align.register_to is low, but there is no low dose; give one, or set it to normal")
     whole = Volume.load(normal)
@@ -98,6 +100,7 @@ def align_mr(
 
     The PET keeps its own grid. Raises InputError where an image is empty.
     """
+    require("register", "aligning a subject's images")
     pet, mr = Volume.load(low), Volume.load(t1w, unit="arbitrary")
     with naming(f"{t1w} with {low}"):
         matrix = register(mr, pet, seed, threads)

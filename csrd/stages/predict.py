@@ -11,6 +11,7 @@ from pathlib import Path
 import csrd
 from csrd.align.register import check_cover, register
 from csrd.errors import InputError, naming, notice
+from csrd.extras import require
 from csrd.io.bids import bids_uri, dose_of, pet_sidecar, save_with_sidecar
 from csrd.io.dicom import check_writable, write_series
 from csrd.io.files import read_json, refuse_locked, sha256
@@ -118,7 +119,10 @@ class Denoiser:
         if choices.get("product") == "sample" and "samples" in choices and not std:
             raise InputError("samples is given, but the product is one sample; ask for std, or for average")
         folder = model_folder(model) if model else packaged("csrd" if mr is not None else "csrdnomr")
-        loaded = method(str(read_json(folder / MODEL_FILE).get("method"))).load(folder)
+        kind = method(str(read_json(folder / MODEL_FILE).get("method")))
+        if kind.extra:
+            require(kind.extra, f"denoising by {kind.label}")
+        loaded = kind.load(folder)
         loaded.move(device)
         loaded.use(**choices)
         of_samples = [name for name in ("samples", "steps") if name in choices]

@@ -50,6 +50,27 @@ def naming(what: str | Path) -> Iterator[None]:
         raise InputError(f"{what}: {error}") from None
 
 
+class _Stderr(logging.Handler):
+    """Writes the bare messages to whatever standard error is at the time."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _write(f"{record.getMessage()}\n", sys.stderr)
+
+
+@contextmanager
+def shown_messages() -> Iterator[None]:
+    """Show the messages of the logger ``csrd`` on standard error within the block, progress among them."""
+    logger, handler = logging.getLogger("csrd"), _Stderr()
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
 @contextmanager
 def plain_errors(log: str | Path | None = None) -> Iterator[None]:
     """Run the block with its output in `log`; turn a CsrdError into one line and exit status 1.
@@ -60,7 +81,8 @@ def plain_errors(log: str | Path | None = None) -> Iterator[None]:
     """
     if log is None:
         try:
-            yield
+            with shown_messages():
+                yield
         except (CsrdError, MemoryError, RuntimeError) as error:
             if (sentence := _sentence(error)) is None:
                 raise
@@ -69,7 +91,8 @@ def plain_errors(log: str | Path | None = None) -> Iterator[None]:
     terminal = sys.stderr
     with _open(log) as stream, redirect_stdout(stream), redirect_stderr(stream), ended_with_parent():
         try:
-            yield
+            with shown_messages():
+                yield
         except Exception as error:
             if (sentence := _sentence(error)) is None:
                 import traceback

@@ -1,6 +1,5 @@
 """Alignment of one subject: PET and MR on one cropped grid, with sidecars, head mask and a picture."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from csrd.align.head import head_mask, mask_centre_mm
 from csrd.align.picture import registration_picture
 from csrd.align.register import check_cover, crop, register
 from csrd.config.sections import Align
-from csrd.errors import InputError, naming
+from csrd.errors import InputError, naming, notice
 from csrd.extras import require
 from csrd.io.bids import bids_uri, inherited, pet_sidecar, save_with_sidecar
 from csrd.io.files import read_json, whole_file, write_json
@@ -178,10 +177,9 @@ def _warn_of_cut_head(
 ) -> None:
     cut = 1 - crop(head, shape, centre).array.sum() / head.array.sum()
     if cut > CUT_HEAD_WARNING:
-        print(
+        notice(
             f"{path}: {cut:.0%} of the head lies outside the {'×'.join(map(str, shape))} voxels kept; "
-            "enlarge align.shape to keep it",
-            file=sys.stderr,
+            "enlarge align.shape to keep it"
         )
 
 

@@ -1,8 +1,8 @@
 """Denoising of scans on whatever grid they are, with `csrd.denoise` for one scan in Python."""
 
+import logging
 import math
 import platform
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -31,6 +31,8 @@ SUFFIXES = (".nii.gz", ".nii")
 PACKAGES = ("torch", "numpy")
 
 Source = Volume | str | Path
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,8 @@ class Denoiser:
         mr = self.mr.volume
         if mr.same_grid(pet):
             return mr, {}
-        print(f"{self.mr.name}: registering it to the PET", file=sys.stderr, flush=True)
+        require("register", "registering an MR that lies on another grid")
+        logger.info("%s: registering it to the PET", self.mr.name)
         with naming(self.mr.name):
             matrix = register(mr, pet, REGISTRATION_SEED, threads=1)
             covered = check_cover(mr, pet, matrix)
@@ -283,8 +286,7 @@ def _check_dose(drf: object, denoiser: Method) -> None:
             "the dose, or mend DoseReductionFactor in the sidecar"
         )
     if drf > denoiser.largest_drf:
-        print(
+        notice(
             f"the dose reduction factor is {drf:g}; {denoiser.key} has learned nothing of doses beyond "
-            f"{denoiser.largest_drf:g}, so do not trust the image",
-            file=sys.stderr,
+            f"{denoiser.largest_drf:g}, so do not trust the image"
         )

@@ -11,9 +11,9 @@ from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from csrd import errors
 from csrd.config.methods import MethodSettings
 from csrd.config.sections import Metrics
-from csrd import errors
 from csrd.io.files import read_json, write_json
 from csrd.methods.base import FitContext, TrainingPair
 
@@ -63,14 +63,15 @@ def train_together(
 
 
 def work(order: Path) -> None:
-    """Do one process's part of the training in `order`; leave the class and sentence of a CsrdError beside it."""
+    """Do one process's part of the training in `order`; write a CsrdError's class and sentence beside it."""
     from csrd.methods import method
 
     content = read_json(order)
     kind, pairs = method(content["method"]), [TrainingPair(**pair) for pair in content["pairs"]]
     context = FitContext(content["seed"], Metrics(**content["metrics"]), content["threads"])
     try:
-        kind.fit(pairs, kind.Settings(**content["settings"]), Path(content["model_dir"]), context)
+        with errors.shown_messages():
+            kind.fit(pairs, kind.Settings(**content["settings"]), Path(content["model_dir"]), context)
     except errors.CsrdError as error:
         said = {"error": type(error).__name__, "sentence": str(error)}
         write_json(order.with_name(f"refused-{os.environ['RANK']}"), said)

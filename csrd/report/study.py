@@ -1,20 +1,13 @@
-"""Several runs as one study: their pooled tables, and whether CSR-D does what the paper says of it.
+"""Several runs as one study: their pooled tables, and whether CSR-D does what the paper says of it."""
 
-`python -m csrd.report.study FOLDER…` takes the results folders of runs that differ in their seed. It exits
-with 1 where a check fails.
-"""
-
-import argparse
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
-import yaml
 
 from csrd import cohort
-from csrd.config import Config, load
-from csrd.errors import InputError, plain_errors
+from csrd.config import Config
+from csrd.errors import InputError
 from csrd.io.files import whole_file
 from csrd.io.tables import read_csv, write_csv
 from csrd.methods import label_of
@@ -165,30 +158,11 @@ def study(folders: list[str | Path], out_dir: str | Path, settings: Config) -> p
     return verdicts
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Write the study that the command line asks for, say what failed; return 1 where something did."""
-    parser = argparse.ArgumentParser(prog="python -m csrd.report.study", description=__doc__.split("\n")[0])
-    parser.add_argument("folders", nargs="+", metavar="FOLDER", type=Path, help="results folder of one run")
-    parser.add_argument("--config", type=Path, default=Path("config/config.yaml"), help="what the runs share")
-    parser.add_argument("--out", type=Path, help="default: the folder that the first run lies in")
-    asked = parser.parse_args(arguments)
-    try:
-        values = yaml.safe_load(asked.config.read_text()) or {}
-    except (OSError, yaml.YAMLError) as error:
-        raise InputError(
-            f"{asked.config} is no readable configuration ({error}); name another by --config"
-        ) from None
-    out = asked.out or asked.folders[0].resolve().parent
-    verdicts = study(asked.folders, out, load(values))
+def sentences(verdicts: pd.DataFrame, out: Path) -> list[str]:
+    """Return what the command line says of `checks`: those that did not run or failed, and the count."""
+    lines = []
     for verdict in (NOT_RUN, FAILED):
         for row in verdicts[verdicts["verdict"] == verdict].itertuples():
-            print(f"{verdict}: {row.claim} ({row.run})" + (f": {row.detail}" if row.detail else ""))
-    count = verdicts["verdict"].value_counts()
-    print(f"{count.get(PASSED, 0)} of {len(verdicts)} checks passed; see {out / 'tables'}")
-    return int(FAILED in count)
-
-
-if __name__ == "__main__":
-    with plain_errors():
-        code = main()
-    sys.exit(code)
+            lines.append(f"{verdict}: {row.claim} ({row.run})" + (f": {row.detail}" if row.detail else ""))
+    passed = (verdicts["verdict"] == PASSED).sum()
+    return [*lines, f"{passed} of {len(verdicts)} checks passed; see {out / 'tables'}"]

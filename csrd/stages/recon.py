@@ -124,8 +124,7 @@ def image_of(
     where a file is missing or unusable, or where the command fails.
     """
     if recon.engine == "embedded":
-        with numba_threads(threads):
-            return _embedded(files, recon, drf, seed, subject)
+        return embedded_image(files, recon, drf, seed, subject, threads)
     listmode = open_listmode(files.listmode)
     drf = _dose(drf, listmode)
     inputs = {name: path for name, path in asdict(files).items() if name in PLACEHOLDERS}
@@ -138,6 +137,14 @@ def image_of(
         "DoseReductionFactor": drf,
         "DoseScaling": f"scaled to the normal dose by {scaled}",
     }
+
+
+def embedded_image(
+    files: ScanFiles, recon: Recon, drf: float | None, seed: int, subject: str, threads: int
+) -> tuple[Volume, dict]:
+    """Return the image of `image_of` by the embedded engine, and its sidecar."""
+    with numba_threads(threads):
+        return _embedded(files, recon, drf, seed, subject)
 
 
 def _embedded(

@@ -29,7 +29,7 @@ study: .venv/installed
 		$(BIN)/snakemake --cores $(CORES) --configfile $(CONFIG) \
 			--config seed=$$seed results_dir=results/study/seed-$$seed || exit 1; \
 	done
-	$(BIN)/python -m csrd.stages.study --config $(CONFIG) --out results/study $(SEEDS:%=results/study/seed-%)
+	$(BIN)/csrd study --config $(CONFIG) --out results/study $(SEEDS:%=results/study/seed-%)
 
 # What the profile workflow/profiles/slurm needs besides.
 slurm: .venv/installed
@@ -77,7 +77,8 @@ format: .venv/installed-dev
 
 # The stamps are older than what they depend on as soon as a dependency or its version changes.
 .venv/installed: pyproject.toml constraints.txt | .venv/bin/pip
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[all]"
+	@mkdir -p workflow/schemas && $(BIN)/csrd schema > workflow/schemas/config.schema.yaml
 	@touch $@
 
 .venv/installed-dev: .venv/installed

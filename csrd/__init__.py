@@ -1,15 +1,39 @@
 """CSR-D: from PET list-mode data to a denoised brain and to the paper's Table 1.
 
-`csrd.denoise(low, mr)` denoises one scan (see `csrd.stages.predict.denoise`).
+`denoise` denoises one scan, `load_model` reads a model for many; docs/api.md shows each function.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from csrd.api import denoise, evaluate, load_model, reconstruct, thin
+    from csrd.errors import InputError
+    from csrd.io.volume import Volume
+    from csrd.listmode.formats import open_listmode
 
 __version__ = "0.1.0"
 
+__all__ = [
+    "InputError",
+    "Volume",
+    "denoise",
+    "evaluate",
+    "load_model",
+    "open_listmode",
+    "reconstruct",
+    "thin",
+]
+
+_MODULES = {"InputError": "errors", "Volume": "io.volume", "open_listmode": "listmode.formats"}
+
 
 def __getattr__(name: str) -> object:
-    """Return `denoise`, which is imported when asked for: what it needs takes seconds."""
-    if name == "denoise":
-        from csrd.stages.predict import denoise
-
-        return denoise
+    """Return a public name, imported when it is asked for: what most of them need takes seconds."""
+    if name in __all__:
+        return getattr(import_module(f"csrd.{_MODULES.get(name, 'api')}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from csrd import __version__
 from csrd.errors import InputError, plain_errors
 
 app = typer.Typer(
@@ -50,6 +51,22 @@ def main() -> None:
     """Run the command line; a mistake of the user's gets one line and exit status 1."""
     with plain_errors():
         app()
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command()
@@ -300,6 +317,48 @@ def weights(
     if network not in WEIGHTS:
         raise InputError(f"{network} is no network; choose from {', '.join(WEIGHTS)}")
     print(fetch(network, folder))
+
+
+@app.command()
+def study(
+    folders: Annotated[
+        list[Path], typer.Argument(help="The results folders of runs that differ in their seed.")
+    ],
+    config: Configuration = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The study's folder; else the one in which the first run lies.")
+    ] = None,
+) -> None:
+    """Pool several runs and check the paper's claims; exit with 1 where a check fails."""
+    from csrd.extras import require
+
+    require("workflow", "pooling runs")
+    from csrd.report.study import FAILED, sentences
+    from csrd.stages.study import study
+
+    out = out or folders[0].resolve().parent
+    verdicts = study(folders, out, _configuration(config))
+    print("\n".join(sentences(verdicts, out)))
+    if FAILED in set(verdicts["verdict"]):
+        raise typer.Exit(1)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of the configuration, by which editors check a file of settings."""
+    from csrd.config import schema
+
+    print(schema(), end="")
+
+
+@app.command()
+def publish(
+    models: Annotated[Path, typer.Argument(help="The models of a finished run: <results>/models.")],
+) -> None:
+    """Replace the models in the package by those of a finished run (for developers, in a clone)."""
+    from csrd.pretrained import publish
+
+    publish(models)
 
 
 def _configuration(path: Path | None):

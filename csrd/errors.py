@@ -1,4 +1,4 @@
-"""What is said to the user when an input cannot be used, and how it is said."""
+"""Exceptions with a sentence for the user, and how the command line shows it."""
 
 import logging
 import sys
@@ -12,8 +12,24 @@ from csrd.jobs.orphans import ended_with_parent
 NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")  # torch, on CPU and CUDA
 
 
-class InputError(ValueError):
+class CsrdError(Exception):
+    """An error whose text is one sentence for the user; the command line shows it without a traceback."""
+
+
+class InputError(CsrdError, ValueError):
     """An input that cannot be used; its text is one sentence naming file, value and remedy."""
+
+
+class MissingExtra(CsrdError, ImportError):
+    """A command whose optional packages are not installed; its text names the extra to install."""
+
+
+class TrainingDiverged(CsrdError):
+    """A training whose loss has no finite value any more."""
+
+
+class Interrupted(CsrdError):
+    """A computation that was ended from outside, by SIGTERM, and has saved its state."""
 
 
 def notice(text: str) -> str:
@@ -34,9 +50,30 @@ def naming(what: str | Path) -> Iterator[None]:
         raise InputError(f"{what}: {error}") from None
 
 
+class _Stderr(logging.Handler):
+    """Writes the bare messages to whatever standard error is at the time."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _write(f"{record.getMessage()}\n", sys.stderr)
+
+
+@contextmanager
+def shown_messages() -> Iterator[None]:
+    """Show the messages of the logger ``csrd`` on standard error within the block, progress among them."""
+    logger, handler = logging.getLogger("csrd"), _Stderr()
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
 @contextmanager
 def plain_errors(log: str | Path | None = None) -> Iterator[None]:
-    """Run the block with its output in `log`; turn an InputError into one line and exit status 1.
+    """Run the block with its output in `log`; turn a CsrdError into one line and exit status 1.
 
     The line goes to the log and to the terminal, without a traceback: the mistake is the user's, or the
     machine has too little memory. Any other exception is ours and keeps its traceback, which then stands in
@@ -44,8 +81,9 @@ def plain_errors(log: str | Path | None = None) -> Iterator[None]:
     """
     if log is None:
         try:
-            yield
-        except (InputError, MemoryError, RuntimeError) as error:
+            with shown_messages():
+                yield
+        except (CsrdError, MemoryError, RuntimeError) as error:
             if (sentence := _sentence(error)) is None:
                 raise
             sys.exit(sentence)
@@ -53,7 +91,8 @@ def plain_errors(log: str | Path | None = None) -> Iterator[None]:
     terminal = sys.stderr
     with _open(log) as stream, redirect_stdout(stream), redirect_stderr(stream), ended_with_parent():
         try:
-            yield
+            with shown_messages():
+                yield
         except Exception as error:
             if (sentence := _sentence(error)) is None:
                 import traceback
@@ -89,8 +128,8 @@ def _write(text: str, *streams: TextIO) -> None:
 
 
 def _sentence(error: Exception) -> str | None:
-    """Return what to say of a mistake of the user's or of too little memory; None for a fault of ours."""
-    if isinstance(error, InputError):
+    """Return the sentence of a CsrdError or of too little memory; None for a fault of ours."""
+    if isinstance(error, CsrdError):
         return f"csrd: {error}"
     if isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError) and any(said in str(error) for said in NO_MEMORY)

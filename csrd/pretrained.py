@@ -1,14 +1,12 @@
 """The folders of fitted methods, and the models in the package, by which a scan is denoised out of the box.
 
-`python -m csrd.pretrained results/models` replaces the package's models by those of a finished run. Importing
-this module takes the standard library only, since the workflow does so before it plans.
+Importing this module takes the standard library only, since the workflow does so before it plans.
 """
 
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from csrd.errors import InputError, plain_errors
+from csrd.errors import InputError
 
 PACKAGED = "packaged"
 KEYS = ("csrd", "csrdnomr")
@@ -59,8 +57,3 @@ def publish(models: Path) -> None:
         card = read_json(models / key / MODEL_FILE)
         card["weights_sha256"] = sha256(FOLDER / key / WEIGHTS_FILE)
         write_json(FOLDER / key / MODEL_FILE, card)
-
-
-if __name__ == "__main__":
-    with plain_errors():
-        publish(Path(sys.argv[1]))

@@ -1,5 +1,6 @@
 """Progress with the time left: a bar in a terminal, a line now and then in a log."""
 
+import logging
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -9,9 +10,11 @@ Item = TypeVar("Item")
 
 LOG_EVERY_S = 10.0
 
+logger = logging.getLogger(__name__)
+
 
 def progress(items: Iterable[Item], label: str, total: int | None = None) -> Iterator[Item]:
-    """Yield the items while showing how far along they are on standard error.
+    """Yield the items while showing how far along they are: in a terminal, else by the logger.
 
     `total` is needed where `items` has no length.
     """
@@ -35,8 +38,7 @@ def _lines(items: Iterable[Item], label: str, total: int) -> Iterator[Item]:
         now = time.monotonic()
         if now - last >= LOG_EVERY_S or (done == total and now - start >= 1):
             last, left = now, (now - start) / done * (total - done)
-            print(
-                f"{label}: {done}/{total} ({done / total:.0%}), {now - start:.0f} s, {left:.0f} s left",
-                file=sys.stderr,
-                flush=True,
+            logger.info(
+                "%s: %d/%d (%.0f%%), %.0f s, %.0f s left",
+                *(label, done, total, 100 * done / total, now - start, left),
             )

@@ -4,9 +4,11 @@ Matrices are 4 by 4, in RAS+ mm, and lead from a point of the fixed (PET) world 
 the direction in which resampling looks voxels up.
 """
 
-import os
+import random
 import tempfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +17,9 @@ from scipy import ndimage
 
 from csrd.align.head import head_mask
 from csrd.errors import InputError, notice
+from csrd.extras import require
 from csrd.io.volume import Volume
+from csrd.process import environment
 from csrd.resample import resample
 
 if TYPE_CHECKING:
@@ -33,6 +37,7 @@ OPTIMISED_STARTS = 2
 FINE_RUNS = 3
 JUDGING_MM = 3.0
 SHEAR_TOLERANCE = 1e-3
+ONE_THREAD = {"ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1"}  # read once, when ITK first computes
 # Of the PET's head inside the MR. Mean errors with a head phantom's MR cut on all sides, by that fraction:
 # below 0.3 mm from 0.77 on, 0.3 to 0.8 mm from 0.61 to 0.75, and 0.9 to 9 mm at 0.51 and less.
 LEAST_COVERED, WELL_COVERED = 0.6, 0.75
@@ -49,7 +54,12 @@ def register(moving: Volume, fixed: Volume, seed: int, threads: int) -> np.ndarr
     on timing, and `threads` serves the screening only.
     Raises InputError for an empty or sheared volume.
     """
-    os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = "1"  # read once, when ITK first computes
+    require("register", "registering an MR")
+    with environment(**ONE_THREAD), _seeds_kept():
+        return _register(moving, fixed, seed, threads)
+
+
+def _register(moving: Volume, fixed: Volume, seed: int, threads: int) -> np.ndarray:
     moving, fixed = _prepared(moving), _prepared(fixed)
     centre, offset = _centre_of_mass(fixed), _centre_of_mass(moving) - _centre_of_mass(fixed)
     pitches = np.deg2rad(START_PITCHES_DEG)
@@ -65,6 +75,20 @@ def register(moving: Volume, fixed: Volume, seed: int, threads: int) -> np.ndarr
         fine = {"iterations": (60, 60), "shrink": (3, 2), "smoothing": (1, 1), "sampling": 0.4}
         found.append(_optimise(*images, found[-1], seed + run, **fine))
     return _best_first(found, moving, fixed, threads, voxel_mm=JUDGING_MM)[0]
+
+
+@contextmanager
+def _seeds_kept() -> Iterator[None]:
+    """Put back what ANTs' seeding changes besides: Python's and numpy's own generators."""
+    import ants
+
+    before = random.getstate(), np.random.get_state()
+    try:
+        yield
+    finally:
+        ants.config.set_ants_deterministic(False, None)
+        random.setstate(before[0])
+        np.random.set_state(before[1])
 
 
 def check_cover(mr: Volume, pet: Volume, matrix: np.ndarray) -> float:

@@ -1,11 +1,7 @@
-"""The configuration: the stages' sections, and a block for each method that is installed.
-
-`python -m csrd.config` writes the JSON schema that editors check `config/*.yaml` against.
-"""
+"""The configuration: the stages' sections, and a block for each method that is installed."""
 
 from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import Field, ValidationError, create_model, field_validator, model_validator
@@ -28,8 +24,6 @@ from csrd.errors import InputError
 
 if TYPE_CHECKING:
     from csrd.methods import Method
-
-SCHEMA = Path(__file__).parents[2] / "workflow" / "schemas" / "config.schema.yaml"
 
 
 class Config(Section):
@@ -196,5 +190,4 @@ def schema() -> str:
 
     content = with_methods(own()).model_json_schema()
     content = {"$schema": "https://json-schema.org/draft/2020-12/schema", **content}
-    header = "# Written by `python -m csrd.config`; edit the sections in csrd/config/ and csrd/methods/.\n"
-    return header + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110)
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110)

@@ -1,7 +1,7 @@
 """Tables: metrics and results as CSV, the user's own as TSV, records of trainings and jobs."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -81,6 +81,13 @@ def write_csv(table: "pd.DataFrame", path: str | Path) -> None:
     """Write a table with seven significant digits, which is the precision of float32 images."""
     with whole_file(path) as temporary:
         table.to_csv(temporary, index=False, float_format="%.7g")
+
+
+def write_records(records: Sequence[Mapping[str, object]], path: str | Path) -> None:
+    """Write rows given by column as a metrics table (see `write_csv`)."""
+    import pandas as pd
+
+    write_csv(pd.DataFrame(records), path)
 
 
 def write_rows(rows: Sequence[Sequence[object]], columns: Sequence[str], path: str | Path) -> None:

@@ -29,7 +29,7 @@ MAX_VOXELS = 2**29
 """Of an image in a file: a whole head at 0.35 mm. A compressed file of a few kB could promise terabytes."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Volume:
     """A 3D image: `array` (X, Y, Z), `affine` (4, 4) from voxel index to RAS+ mm, and its `unit`.
 
@@ -46,6 +46,18 @@ class Volume:
         assert self.array.ndim == 3, f"a volume has three axes, not {self.array.shape}"
         object.__setattr__(self, "affine", np.asarray(self.affine, dtype=np.float64))
         assert self.affine.shape == (4, 4), f"an affine is 4 by 4, not {self.affine.shape}"
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether voxels, affine and unit are equal, to the last bit."""
+        if not isinstance(other, Volume):
+            return NotImplemented
+        return (
+            self.unit == other.unit
+            and np.array_equal(self.affine, other.affine)
+            and np.array_equal(self.array, other.array)
+        )
+
+    __hash__ = None
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from csrd.errors import InputError
+from csrd.extras import require
 from csrd.io.files import header_beside, header_path
 from csrd.io.interfile import InterfileHeader, is_file
 from csrd.listmode.base import ListMode
@@ -28,6 +29,7 @@ def open_listmode(path: str | Path) -> ListMode:
     if Path(path).is_dir():
         raise InputError(f"{path} is not a file; give the list-mode file or its header")
     if Path(path).suffix.lower() == PETSIRD_SUFFIX or is_petsird(Path(path)):
+        require("petsird", "reading PETSIRD list-mode")
         from csrd.listmode.petsird import PetsirdListMode
 
         return PetsirdListMode.open(Path(path))

@@ -25,6 +25,7 @@ class UNet(SliceMethod):
     key, label, row = "unet", "U-net", 2
     Settings = UnetSettings
     factor = 16
+    extra = "baselines"
 
     def of_slices(self) -> nn.Module:
         from monai.networks.nets import BasicUNet

@@ -1,6 +1,7 @@
 """Several runs as one study: their pooled metrics, and whether CSR-D does what the paper says of it."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import pandas as pd
 
@@ -112,3 +113,13 @@ def checks_html(table: pd.DataFrame) -> str:
     count = table["verdict"].value_counts()
     note = ", ".join(f"{count.get(verdict, 0)} {verdict}" for verdict in (PASSED, FAILED, NOT_RUN)) + "."
     return plain_table("Claim", ["Run", "Verdict", "Detail"], rows, note)
+
+
+def sentences(verdicts: pd.DataFrame, folder: Path) -> list[str]:
+    """Return what the command line says of `checks`: those that did not run or failed, and the count."""
+    lines = []
+    for verdict in (NOT_RUN, FAILED):
+        for row in verdicts[verdicts["verdict"] == verdict].itertuples():
+            lines.append(f"{verdict}: {row.claim} ({row.run})" + (f": {row.detail}" if row.detail else ""))
+    passed = (verdicts["verdict"] == PASSED).sum()
+    return [*lines, f"{passed} of {len(verdicts)} checks passed; see {folder}"]

@@ -1,6 +1,5 @@
 """Alignment of one subject: PET and MR on one cropped grid, with sidecars, head mask and a picture."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,7 +9,8 @@ from csrd.align.head import head_mask, mask_centre_mm
 from csrd.align.picture import registration_picture
 from csrd.align.register import check_cover, crop, register
 from csrd.config.sections import Align
-from csrd.errors import InputError, naming
+from csrd.errors import InputError, naming, notice
+from csrd.extras import require
 from csrd.io.bids import bids_uri, inherited, pet_sidecar, save_with_sidecar
 from csrd.io.files import read_json, whole_file, write_json
 from csrd.io.volume import NOTES_KEY, Volume, refuse_other_grid
@@ -47,6 +47,7 @@ def align(
     inside the PET's. Without a `t1w`, `t1w_out` and `transform` are not written.
     Raises InputError where the PET images differ in grid, an image is empty, or the one to register to lacks.
     """
+    require("register", "aligning a subject's images")
     if t1w is not None and align.register_to == "low" and not lows:
         raise InputError("align.register_to is low, but there is no low dose; give one, or set it to normal")
     whole = Volume.load(normal)
@@ -98,6 +99,7 @@ def align_mr(
 
     The PET keeps its own grid. Raises InputError where an image is empty.
     """
+    require("register", "aligning a subject's images")
     pet, mr = Volume.load(low), Volume.load(t1w, unit="arbitrary")
     with naming(f"{t1w} with {low}"):
         matrix = register(mr, pet, seed, threads)
@@ -175,10 +177,9 @@ def _warn_of_cut_head(
 ) -> None:
     cut = 1 - crop(head, shape, centre).array.sum() / head.array.sum()
     if cut > CUT_HEAD_WARNING:
-        print(
+        notice(
             f"{path}: {cut:.0%} of the head lies outside the {'×'.join(map(str, shape))} voxels kept; "
-            "enlarge align.shape to keep it",
-            file=sys.stderr,
+            "enlarge align.shape to keep it"
         )
 
 

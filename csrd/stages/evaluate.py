@@ -5,13 +5,13 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from csrd.config.sections import Metrics
 from csrd.errors import InputError, naming
+from csrd.extras import require
 from csrd.io.bids import inherited
 from csrd.io.files import read_json
-from csrd.io.tables import KEYS, read_csv, write_csv, write_rows
+from csrd.io.tables import KEYS, read_csv, write_csv, write_records, write_rows
 from csrd.io.volume import Volume, refuse_other_grid
 from csrd.metrics.coverage import COVERAGE_KEYS, LEVELS, covered
 from csrd.metrics.evaluate import Bound
@@ -43,6 +43,7 @@ def evaluate(
     decay-corrected to. Without `tables` no file is written.
     Raises InputError where an image cannot be compared; then no file is written.
     """
+    require("metrics", "evaluating images")
     known = read_json(facts) if facts and in_suv else {}
     scale = _scale(known.get("weight_kg"), known.get("activity_MBq"))
     pet = _load(reference, scale)
@@ -55,7 +56,7 @@ def evaluate(
             values = _values(found, files[method, drf], scale)
             rows[method].append({"subject": subject, "drf": drf, "method": method, **values})
     for method, table in zip(methods, tables, strict=bool(tables)):
-        write_csv(pd.DataFrame(rows[method]), table)
+        write_records(rows[method], table)
     return [row for found in rows.values() for row in found]
 
 
@@ -99,6 +100,8 @@ def merge(tables: Iterable[str | Path], table: str | Path, row: Sequence[str] = 
     `row` are the columns that name a row, those of `evaluate` first.
     Raises InputError where a row is in two tables.
     """
+    import pandas as pd
+
     merged = pd.concat([read_csv(path) for path in tables], ignore_index=True)
     if (double := merged.duplicated(list(row))).any():
         subject, drf, method = merged.loc[double, KEYS].iloc[0]

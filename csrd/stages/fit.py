@@ -6,6 +6,7 @@ from typing import Any
 
 from csrd.config.methods import MethodSettings
 from csrd.config.sections import Metrics
+from csrd.extras import require
 from csrd.io.bids import dose_of, find_aligned, subject_of
 from csrd.io.files import whole_file
 from csrd.methods import method as method_of
@@ -36,8 +37,13 @@ def fit(
     subjects, the other images one a subject, in the order of `splits`. `settings` is the method's block of
     the configuration; `metrics` are those to select by on validation subjects.
     """
+    kind = method_of(method)
+    if kind.extra:
+        require(kind.extra, f"fitting {kind.label}")
+    if kind.selects and "validation" in splits.values():
+        require("metrics", f"selecting {kind.label} on validation subjects")
     pairs = _pairs(splits, lows, normals, mrs, masks)
-    block = (method_of(method).Settings or MethodSettings).model_validate(settings)
+    block = (kind.Settings or MethodSettings).model_validate(settings)
     context = FitContext(seed, metrics, threads)
     train(method, pairs, block, model_folder(model), context, processes=processes)
 

@@ -1,16 +1,17 @@
-"""Denoising of scans on whatever grid they are, with `csrd.denoise` for one scan in Python."""
+"""Denoising of scans on any grid: files in and out, and the step that `csrd.denoise` shares."""
 
+import logging
 import math
 import platform
-import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
 import csrd
 from csrd.align.register import check_cover, register
 from csrd.errors import InputError, naming, notice
+from csrd.extras import require
 from csrd.io.bids import bids_uri, dose_of, pet_sidecar, save_with_sidecar
 from csrd.io.dicom import check_writable, write_series
 from csrd.io.files import read_json, refuse_locked, sha256
@@ -19,6 +20,7 @@ from csrd.io.volume import NOTES_KEY, Volume, refuse_dicom_file
 from csrd.methods import method
 from csrd.methods.base import MODEL_FILE, Method
 from csrd.methods.base.denoise import applied
+from csrd.pretrained import KEYS as PACKAGED_KEYS
 from csrd.pretrained import packaged
 from csrd.progress import progress
 from csrd.resample import resample
@@ -31,6 +33,8 @@ PACKAGES = ("torch", "numpy")
 
 Source = Volume | str | Path
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Denoised:
@@ -40,34 +44,6 @@ class Denoised:
     image: Volume
     std: Volume | None
     facts: dict
-
-
-def denoise(
-    low: Source,
-    mr: Source | None = None,
-    *,
-    model: str | Path | None = None,
-    drf: float | None = None,
-    product: str | None = None,
-    samples: int | None = None,
-    steps: int | None = None,
-    std: bool = False,
-    device: str = "auto",
-    units: str | None = None,
-    allow_incomplete: bool = False,
-) -> Denoised:
-    """Return a low-dose PET denoised; both images are volumes, NIfTI files or folders of DICOM, on any grid.
-
-    `low` is scaled to the normal dose. An MR on another grid is registered and resampled. `model` is the
-    folder of a fitted method, else the package's CSR-D, with or without MR. `drf` is the dose reduction
-    factor, else that of the file's sidecar or name, else estimated from the noise. `product`, `samples` and
-    `steps` of the sampler are CSR-D's choices; `device` is auto, cpu or cuda. `units` is what the PET is in
-    where its file does not say it; `allow_incomplete` takes a DICOM series that lacks slices.
-    Raises InputError where an image, the model or a choice cannot be used.
-    """
-    choices = {"product": product, "samples": samples, "steps": steps}
-    pet = _opened_pet(low, units, allow_incomplete)
-    return Denoiser.load(model, _opened_mr(mr), std, device, choices).denoise(pet, drf)
 
 
 def predict(
@@ -85,13 +61,13 @@ def predict(
 ) -> None:
     """Write low-dose images denoised, their predicted standard deviations `stds`, and all sidecars.
 
-    Of a DICOM series the image is a series in a new folder. The parameters are those of `denoise`; `model`
-    may be its ``model.json``, and is loaded once.
+    Of a DICOM series the image is a series in a new folder. The parameters are those of `csrd.denoise`;
+    `model` may be its ``model.json``, and is loaded once.
     Raises InputError before anything is computed where a file cannot be written; where anything else goes
     wrong, no image is half-written.
     """
     _check_targets(lows, images, mr, stds)
-    denoiser = Denoiser.load(model, _opened_mr(mr), stds is not None, device, choices)
+    denoiser = Denoiser.load(model, opened_mr(mr), stds is not None, device, choices)
     jobs = list(zip(lows, images, stds or [None] * len(lows), strict=True))
     for low, image, std in progress(jobs, f"{denoiser.method.key}: denoising"):
         pet = read_pet(low, units, allow_incomplete)
@@ -113,12 +89,20 @@ class Denoiser:
     def load(
         cls, model: str | Path | None, mr: Image | None, std: bool, device: str, choices: dict
     ) -> "Denoiser":
-        """Return the method in the folder `model`, else the package's; `choices` are for `Method.use`."""
+        """Return the method in the folder `model`, else the package's, which can be named too.
+
+        `choices` are for `Method.use`.
+        """
         choices = {name: choice for name, choice in choices.items() if choice is not None}
         if choices.get("product") == "sample" and "samples" in choices and not std:
             raise InputError("samples is given, but the product is one sample; ask for std, or for average")
-        folder = model_folder(model) if model else packaged("csrd" if mr is not None else "csrdnomr")
-        loaded = method(str(read_json(folder / MODEL_FILE).get("method"))).load(folder)
+        if model is None:
+            model = "csrd" if mr is not None else "csrdnomr"
+        folder = packaged(str(model)) if model in PACKAGED_KEYS else model_folder(model)
+        kind = method(str(read_json(folder / MODEL_FILE).get("method")))
+        if kind.extra:
+            require(kind.extra, f"denoising by {kind.label}")
+        loaded = kind.load(folder)
         loaded.move(device)
         loaded.use(**choices)
         of_samples = [name for name in ("samples", "steps") if name in choices]
@@ -127,6 +111,10 @@ class Denoiser:
                 f"{of_samples[0]} is given, but no sample is drawn; ask for std, or for the product average"
             )
         return cls(loaded, folder, mr, std)
+
+    def of(self, mr: Image | None, std: bool) -> "Denoiser":
+        """Return the same loaded method for scans with this MR."""
+        return replace(self, mr=mr, std=std)
 
     def denoise(self, pet: Image, drf: float | None) -> Denoised:
         """Return one scan denoised.
@@ -155,7 +143,8 @@ class Denoiser:
         mr = self.mr.volume
         if mr.same_grid(pet):
             return mr, {}
-        print(f"{self.mr.name}: registering it to the PET", file=sys.stderr, flush=True)
+        require("register", "registering an MR that lies on another grid")
+        logger.info("%s: registering it to the PET", self.mr.name)
         with naming(self.mr.name):
             matrix = register(mr, pet, REGISTRATION_SEED, threads=1)
             covered = check_cover(mr, pet, matrix)
@@ -179,7 +168,11 @@ class Denoiser:
         }
 
 
-def _opened_pet(low: Source, units: str | None, allow_incomplete: bool) -> Image:
+def opened_pet(low: Source, units: str | None, allow_incomplete: bool) -> Image:
+    """Return a PET scan with its unit and sidecar, from a volume, a NIfTI file or a folder of DICOM.
+
+    Raises InputError where it cannot be used, or its unit is not known.
+    """
     if not isinstance(low, Volume):
         return read_pet(low, units, allow_incomplete)
     refuse_pet(low, "the low-dose image")
@@ -192,7 +185,8 @@ def _opened_pet(low: Source, units: str | None, allow_incomplete: bool) -> Image
     return Image(low if unit in (None, low.unit) else low.like(low.array, unit), "the low-dose image")
 
 
-def _opened_mr(mr: Source | None) -> Image | None:
+def opened_mr(mr: Source | None) -> Image | None:
+    """Return an MR from a volume, a NIfTI file or a folder of DICOM."""
     if mr is None or not isinstance(mr, Volume):
         return None if mr is None else read_mr(mr)
     return Image(mr, "the MR")
@@ -281,8 +275,7 @@ def _check_dose(drf: object, denoiser: Method) -> None:
             "the dose, or mend DoseReductionFactor in the sidecar"
         )
     if drf > denoiser.largest_drf:
-        print(
+        notice(
             f"the dose reduction factor is {drf:g}; {denoiser.key} has learned nothing of doses beyond "
-            f"{denoiser.largest_drf:g}, so do not trust the image",
-            file=sys.stderr,
+            f"{denoiser.largest_drf:g}, so do not trust the image"
         )

@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numba
 import numpy as np
 
 from csrd.config.sections import PLACEHOLDERS, Recon
@@ -15,6 +14,7 @@ from csrd.io.files import header_beside, refuse_locked
 from csrd.io.volume import NOTES_KEY, Volume
 from csrd.listmode import ListMode, open_listmode
 from csrd.listmode.thin import drf_of
+from csrd.process import numba_threads
 from csrd.recon import embedded
 from csrd.recon import sensitivity as library
 from csrd.resample import resample
@@ -54,9 +54,9 @@ def geometric_sensitivity(
 
     The scanner is that of the `listmode` file, without one the HRRT.
     """
-    _use(threads)
-    scanner = scanner_in(listmode)
-    library.geometric_sensitivity(scanner, tuple(shape), voxel_mm).save(sensitivity)
+    with numba_threads(threads):
+        found = library.geometric_sensitivity(scanner_in(listmode), tuple(shape), voxel_mm)
+    found.save(sensitivity)
 
 
 def subject_sensitivity(
@@ -72,11 +72,12 @@ def subject_sensitivity(
     listmode: str | Path | None = None,
 ) -> None:
     """Write the sensitivity with the subject in the scanner, in mm³, on the grid of `geometric`."""
-    _use(threads)
     scanner, grid = scanner_in(listmode), Volume.load(geometric)
     efficiencies = efficiencies_of(normalisation, scanner)
     arrays = grid, _mumap_on(grid, mumap), efficiencies
-    library.subject_sensitivity(scanner, *arrays, lines, seed, subject).save(sensitivity)
+    with numba_threads(threads):
+        found = library.subject_sensitivity(scanner, *arrays, lines, seed, subject)
+    found.save(sensitivity)
 
 
 def reconstruct(
@@ -123,8 +124,7 @@ def image_of(
     where a file is missing or unusable, or where the command fails.
     """
     if recon.engine == "embedded":
-        _use(threads)
-        return _embedded(files, recon, drf, seed, subject)
+        return embedded_image(files, recon, drf, seed, subject, threads)
     listmode = open_listmode(files.listmode)
     drf = _dose(drf, listmode)
     inputs = {name: path for name, path in asdict(files).items() if name in PLACEHOLDERS}
@@ -139,6 +139,14 @@ def image_of(
         "DoseScaling": f"scaled to the normal dose by {scaled}",
         **notes,
     }
+
+
+def embedded_image(
+    files: ScanFiles, recon: Recon, drf: float | None, seed: int, subject: str, threads: int
+) -> tuple[Volume, dict]:
+    """Return the image of `image_of` by the embedded engine, and its sidecar."""
+    with numba_threads(threads):
+        return _embedded(files, recon, drf, seed, subject)
 
 
 def _embedded(
@@ -204,8 +212,3 @@ def _as_saved(volume: Volume) -> Volume:
     with TemporaryDirectory(prefix="csrd-") as folder:
         volume.save(Path(folder, "volume.nii.gz"))
         return Volume.load(Path(folder, "volume.nii.gz"))
-
-
-def _use(threads: int) -> None:
-    """Have numba compute in so many threads, or in as many as there are cores."""
-    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))

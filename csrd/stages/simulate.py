@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from csrd.errors import naming
+from csrd.extras import require
 from csrd.io.files import write_json
 from csrd.io.normalisation import write_efficiencies
 from csrd.io.volume import Volume
@@ -46,6 +47,7 @@ def simulate_anatomy(
     the brain is the one in that skull-stripped image. `start_s` is the scan's start after the injection.
     Raises InputError for an unusable `tracer` or `t1w`.
     """
+    require("virtual", "simulating a subject")
     brain = Volume.load(t1w, unit="arbitrary") if t1w else None
     with naming(t1w or "the packaged template"):
         anatomy = make_anatomy(seed, subject, voxel_mm, t1w=brain)

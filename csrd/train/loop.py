@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from csrd.errors import InputError
+from csrd.errors import Interrupted, TrainingDiverged
 from csrd.seeds import key64
 from csrd.train import ema
 from csrd.train.checkpoint import StateFolder, load_tensors, save_tensors
@@ -88,7 +88,7 @@ def train(
 ) -> Counters:
     """Train `task.network` in place, going on from what `folder` holds; the averages are left there.
 
-    Raises InputError where the loss stays without finite values.
+    Raises TrainingDiverged where the loss stays without finite values, and Interrupted after SIGTERM.
     """
     group = group or Processes()
     task.network.train()  # whoever built the task may have applied the network already
@@ -120,7 +120,7 @@ def train(
                     state.write(folder)
                     saved = time.monotonic()
             if ending:
-                raise InputError(
+                raise Interrupted(
                     "the training was asked to end and has saved its state; start it again to go on"
                 )
     group.wait()
@@ -157,7 +157,7 @@ def _step(
         counters.lost += 1
         counters.lost_in_a_row += 1
         if counters.lost_in_a_row == MAX_LOST:
-            raise InputError(
+            raise TrainingDiverged(
                 f"the loss had no finite value for {MAX_LOST} steps up to step {counters.step}; "
                 "lower the learning rate, or look for extreme values in the training images"
             )

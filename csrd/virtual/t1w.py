@@ -1,15 +1,13 @@
 """A real, skull-stripped T1w image as a subject's brain: its own tissue, the template's regions."""
 
-import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 from scipy import ndimage
 
 from csrd.errors import InputError
 from csrd.io.volume import Volume
+from csrd.process import environment
 from csrd.virtual.regions import REGIONS
 from csrd.virtual.template import DEEP, Brain, Template, solid, template
 
@@ -19,7 +17,7 @@ BIAS_ROUNDS = {"iters": [30, 30, 30], "tol": 1e-6}  # a fifth of the default's t
 BRAIN_LITRES = (0.7, 2.2)  # what a skull-stripped adult brain can measure
 PRIOR_FLOOR = 0.02  # the template may be mistaken about a voxel's tissue
 ROUNDS = 12
-SEED_VARIABLE, SEED = "ANTS_RANDOM_SEED", "1"  # the only seed that ANTs heeds; its keyword is ignored
+SEED = {"ANTS_RANDOM_SEED": "1"}  # the only seed that ANTs heeds; equal inputs then give equal bytes
 
 
 def individual_brain(image: Volume, pose: np.ndarray, affine: np.ndarray, shape: tuple[int, ...]) -> Brain:
@@ -110,7 +108,7 @@ def _carried(source: Template, t1: np.ndarray, voxel_mm: float) -> tuple[np.ndar
     fixed = _ants(t1, voxel_mm)
     coarse = ants.resample_image(fixed, (max(REGISTER_MM, voxel_mm),) * 3, interp_type=0)
     moving = ants.resample_image(_ants(source.t1, 1.0), (REGISTER_MM,) * 3, interp_type=0)
-    with tempfile.TemporaryDirectory() as folder, _seeded():
+    with tempfile.TemporaryDirectory() as folder, environment(**SEED):
         found = ants.registration(coarse, moving, "SyN", outprefix=f"{folder}/")
         return tuple(
             ants.apply_transforms(fixed, _ants(array, 1.0), found["fwdtransforms"], interpolator).numpy()
@@ -120,20 +118,6 @@ def _carried(source: Template, t1: np.ndarray, voxel_mm: float) -> tuple[np.ndar
                 (source.white, "linear"),
             )
         )
-
-
-@contextmanager
-def _seeded() -> Iterator[None]:
-    """Run the block with ANTs' samples seeded: equal inputs then give equal bytes at equal threads."""
-    before = os.environ.get(SEED_VARIABLE)
-    os.environ[SEED_VARIABLE] = SEED
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[SEED_VARIABLE]
-        else:
-            os.environ[SEED_VARIABLE] = before
 
 
 def _ants(array: np.ndarray, voxel_mm: float):

@@ -114,9 +114,9 @@ def test_a_box_larger_than_the_pet_is_padded_with_zeros(recon, tmp_path):
     )
 
 
-def test_a_cut_head_is_told(recon, tmp_path, capsys):
+def test_a_cut_head_is_told(recon, tmp_path, caplog):
     alone(recon, outputs(tmp_path), (40, 50, 40))
-    assert "lies outside the 40×50×40 voxels" in capsys.readouterr().err
+    assert "lies outside the 40×50×40 voxels" in caplog.text
 
 
 def test_another_grid_is_refused(pet, recon, tmp_path):

@@ -6,9 +6,9 @@ from head_phantom import rigid
 
 from csrd.align.head import head_mask
 from csrd.align.register import check_cover
+from csrd.api import denoise
 from csrd.errors import InputError
 from csrd.io.volume import Volume, centred_affine
-from csrd.stages.predict import denoise
 
 
 def cut(top: int, matrix: np.ndarray) -> Volume:

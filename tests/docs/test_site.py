@@ -89,7 +89,7 @@ def test_docstrings_are_in_it(pages):
     """Of every kind one: a function, a class, a method, a setting."""
     names = {anchor for page in pages.values() for anchor in page.anchors}
     wanted = (
-        "stages.predict.denoise",
+        "api.denoise",
         "io.volume.Volume",
         "io.volume.Volume.load",
         "config.sections.Recon.subsets",

@@ -2,12 +2,14 @@ import itertools
 
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
+from csrd.cli import app
 from csrd.config import load
 from csrd.errors import InputError
 from csrd.report.study import advantage, checks
 from csrd.report.study import pooled as pooled_metrics
-from csrd.stages.study import main, metrics_of, study
+from csrd.stages.study import metrics_of, study
 
 METHODS = ("lowdose", "tv", "csrd", "csrdnomr")
 QUALITY = {"lowdose": 0.2, "tv": 0.5, "csrd": 0.8, "csrdnomr": 0.7}
@@ -91,20 +93,21 @@ def test_equal_is_not_better(runs):
     assert (table.loc[table["claim"].str.contains("w/o MR"), "verdict"] == "failed").all()
 
 
-def test_the_command_names_what_failed_and_fails(runs, tmp_path, capsys):
+def test_the_command_names_what_failed_and_fails(runs, tmp_path):
     config = tmp_path / "config.yaml"
     config.write_text("drfs: [4, 10]\ntrain_drfs: [4]\n")
-    arguments = [*map(str, runs), "--config", str(config)]
-    assert main(arguments) == 0
-    said = capsys.readouterr().out
-    assert "21 of 31 checks passed" in said and "not run: CSRD w MR beats U-net in PSNR" in said
-    edit(runs[0], "sub-07", 4, "csrd", "mae", 9.0)
-    assert main(arguments) == 1
-    assert "failed: CSRD w MR beats TV in MAE at every dose on every test subject (seed-0)" in (
-        capsys.readouterr().out
+    command = ["study", *map(str, runs), "--config", str(config)]
+    done = CliRunner().invoke(app, command)
+    said = done.stdout
+    assert (
+        done.exit_code == 0
+        and "21 of 31 checks passed" in said
+        and "not run: CSRD w MR beats U-net in PSNR" in said
     )
-    with pytest.raises(InputError, match="is no readable configuration"):
-        main([*map(str, runs), "--config", str(tmp_path / "none.yaml")])
+    edit(runs[0], "sub-07", 4, "csrd", "mae", 9.0)
+    done = CliRunner().invoke(app, command)
+    sentence = "failed: CSRD w MR beats TV in MAE at every dose on every test subject (seed-0)"
+    assert done.exit_code == 1 and sentence in done.stdout
 
 
 def test_what_a_study_leaves(runs, tmp_path):

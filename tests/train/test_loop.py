@@ -6,7 +6,7 @@ import pytest
 import torch
 from toy_training import TRAINING, Toy, run, scans
 
-from csrd.errors import InputError
+from csrd.errors import TrainingDiverged
 from csrd.train.checkpoint import StateFolder
 from csrd.train.loop import MAX_LOST, SPIKE, Counters, _tame, averaged, marks, rate, train
 from csrd.train.patches import Patches
@@ -111,7 +111,7 @@ def test_a_loss_without_any_finite_value_ends_in_one_sentence(tmp_path):
     task = Toy(lose=lambda step: step > 3)
     training = TRAINING.model_copy(update={"steps": 100})
     says = f"no finite value for {MAX_LOST} steps up to step {3 + MAX_LOST}; lower the learning rate"
-    with pytest.raises(InputError, match=says) as error:
+    with pytest.raises(TrainingDiverged, match=says) as error:
         run(task, tmp_path, training)
     assert "\n" not in str(error.value) and task.step == 3 + MAX_LOST
 

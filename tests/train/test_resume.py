@@ -12,7 +12,7 @@ import toy_training
 from safetensors.torch import load_file
 from toy_training import TRAINING, Toy, run
 
-from csrd.errors import InputError
+from csrd.errors import Interrupted
 from csrd.train import ema
 from csrd.train.checkpoint import StateFolder
 from csrd.train.loop import _State, averaged
@@ -125,7 +125,7 @@ def test_a_polite_end_saves_the_state_and_says_so(undisturbed, tmp_path):
                 os.kill(os.getpid(), signal.SIGTERM)
             yield step
 
-    with pytest.raises(InputError, match="asked to end and has saved its state; start it again to go on"):
+    with pytest.raises(Interrupted, match="asked to end and has saved its state; start it again to go on"):
         run(Toy(), tmp_path, progress=progress)
     assert signal.getsignal(signal.SIGTERM) is before
     assert StateFolder(tmp_path).load(torch.device("cpu"))[1]["step"] == 10

@@ -88,6 +88,8 @@ class Method(ABC):
     """Whether it needs an MR beside the PET; it is left out for subjects that have none."""
     predicts_std: ClassVar[bool] = False
     """Whether it predicts a standard deviation beside its image."""
+    extra: ClassVar[str] = ""
+    """The extra of csrd, if any, that brings the packages it computes with (see `csrd.extras`)."""
     selects: ClassVar[bool] = False
     """Whether `fit` selects something on validation subjects by `FitContext.metrics`."""
     trained: ClassVar[bool] = False

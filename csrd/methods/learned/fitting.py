@@ -17,6 +17,7 @@ from csrd.errors import InputError
 from csrd.io.files import sha256, whole_file
 from csrd.methods.base import VOXEL_TOLERANCE, FitContext, TrainingPair
 from csrd.methods.learned import HISTORY_FILE, WEIGHTS_FILE, Learned
+from csrd.process import torch_threads
 from csrd.progress import progress
 from csrd.train.checkpoint import (
     StateFolder,
@@ -42,7 +43,13 @@ def fit(
 
     Raises InputError where there is no training pair, or voxels of different sizes.
     """
-    torch.set_num_threads(context.threads)
+    with torch_threads(context.threads), torch.random.fork_rng(_devices()):
+        _fit(kind, pairs, settings, out, context)
+
+
+def _fit(
+    kind: type[Learned], pairs: list[TrainingPair], settings: LearnedSettings, out: Path, context: FitContext
+) -> None:
     pairs = [canonical(pair.load()) for pair in pairs]
     training, validation = ([p for p in pairs if p.split == split] for split in ("train", "validation"))
     if not training:
@@ -58,6 +65,11 @@ def fit(
             _train(method, scans, validation, folder, group)
         if group.first:
             _finish(method, validation, folder, out, context)
+
+
+def _devices() -> list[int]:
+    """Return the CUDA devices whose random state a training may change."""
+    return list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
 
 
 class ValidatedTraining:

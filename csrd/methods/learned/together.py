@@ -11,9 +11,9 @@ from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from csrd import errors
 from csrd.config.methods import MethodSettings
 from csrd.config.sections import Metrics
-from csrd.errors import InputError
 from csrd.io.files import read_json, write_json
 from csrd.methods.base import FitContext, TrainingPair
 
@@ -31,7 +31,7 @@ def train_together(
     """Fit method `key` in `processes` processes, each with its part of the threads, or an accelerator.
 
     The images of `pairs` are paths. SIGTERM ends it as it ends a training of one process: its state is saved.
-    Raises InputError with the sentence that a process ended with.
+    Raises the CsrdError that a process ended with.
     """
     with TemporaryDirectory(prefix="csrd-train-") as folder:
         order = Path(folder) / "order.json"
@@ -56,22 +56,25 @@ def train_together(
         with _ending_too(running):
             status = running.wait()
         for refused in sorted(Path(folder).glob("refused-*")):
-            raise InputError(refused.read_text())
+            kind, sentence = read_json(refused).values()
+            raise getattr(errors, kind)(sentence)
     if status:
         raise RuntimeError(f"the processes that train {key} ended with status {status}; see their messages")
 
 
 def work(order: Path) -> None:
-    """Do one process's part of the training in `order`; leave the sentence of an InputError beside it."""
+    """Do one process's part of the training in `order`; write a CsrdError's class and sentence beside it."""
     from csrd.methods import method
 
     content = read_json(order)
     kind, pairs = method(content["method"]), [TrainingPair(**pair) for pair in content["pairs"]]
     context = FitContext(content["seed"], Metrics(**content["metrics"]), content["threads"])
     try:
-        kind.fit(pairs, kind.Settings(**content["settings"]), Path(content["model_dir"]), context)
-    except InputError as error:
-        order.with_name(f"refused-{os.environ['RANK']}").write_text(str(error))
+        with errors.shown_messages():
+            kind.fit(pairs, kind.Settings(**content["settings"]), Path(content["model_dir"]), context)
+    except errors.CsrdError as error:
+        said = {"error": type(error).__name__, "sentence": str(error)}
+        write_json(order.with_name(f"refused-{os.environ['RANK']}"), said)
         sys.exit(1)
 
 

@@ -4,6 +4,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+ITK_ON_ONE_THREAD = {"ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1"}
+"""Read once, when ITK first computes. On several threads its sums depend on timing."""
+
 
 @contextmanager
 def environment(**values: str) -> Iterator[None]:

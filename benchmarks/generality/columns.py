@@ -14,6 +14,7 @@ from scans import Scan
 from scipy import ndimage
 from skimage.restoration import denoise_nl_means, denoise_tv_chambolle
 
+from csrd.api import denoise
 from csrd.errors import InputError
 from csrd.io.files import read_json, sha256, write_json
 from csrd.io.volume import Volume
@@ -27,7 +28,6 @@ from csrd.metrics.image import psnr
 from csrd.metrics.lesions import false_spots, mean_and_error, spot_recovery
 from csrd.metrics.regions import LEFT_OUT
 from csrd.resample import FWHM_PER_SIGMA
-from csrd.stages.predict import denoise
 from csrd.virtual.regions import REGIONS
 
 INPUT, GAUSSIAN = "input", "oracle Gaussian"

@@ -19,7 +19,7 @@ from csrd.align.head import head_mask
 from csrd.errors import InputError, notice
 from csrd.extras import require
 from csrd.io.volume import Volume
-from csrd.process import environment
+from csrd.process import ITK_ON_ONE_THREAD, environment
 from csrd.resample import resample
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ OPTIMISED_STARTS = 2
 FINE_RUNS = 3
 JUDGING_MM = 3.0
 SHEAR_TOLERANCE = 1e-3
-ONE_THREAD = {"ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1"}  # read once, when ITK first computes
 # Of the PET's head inside the MR. Mean errors with a head phantom's MR cut on all sides, by that fraction:
 # below 0.3 mm from 0.77 on, 0.3 to 0.8 mm from 0.61 to 0.75, and 0.9 to 9 mm at 0.51 and less.
 LEAST_COVERED, WELL_COVERED = 0.6, 0.75
@@ -55,7 +54,7 @@ def register(moving: Volume, fixed: Volume, seed: int, threads: int) -> np.ndarr
     Raises InputError for an empty or sheared volume.
     """
     require("register", "registering an MR")
-    with environment(**ONE_THREAD), _seeds_kept():
+    with environment(**ITK_ON_ONE_THREAD), _seeds_kept():
         return _register(moving, fixed, seed, threads)
 
 

@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from csrd.errors import InputError
 from csrd.io.volume import Volume
-from csrd.process import environment
+from csrd.process import ITK_ON_ONE_THREAD, environment
 from csrd.virtual.regions import REGIONS
 from csrd.virtual.template import DEEP, Brain, Template, solid, template
 
@@ -26,6 +26,11 @@ def individual_brain(image: Volume, pose: np.ndarray, affine: np.ndarray, shape:
     The template is registered to it (affine, then SyN; Avants et al. 2008) and brings regions and priors.
     Raises InputError where the image is no skull-stripped brain.
     """
+    with environment(**SEED, **ITK_ON_ONE_THREAD):
+        return _individual_brain(image, pose, affine, shape)
+
+
+def _individual_brain(image: Volume, pose: np.ndarray, affine: np.ndarray, shape: tuple[int, ...]) -> Brain:
     t1, mask = _placed(image, pose, affine, shape)
     voxel_mm = float(affine[0, 0])
     t1 = _unbiased(t1, mask, voxel_mm)
@@ -108,7 +113,7 @@ def _carried(source: Template, t1: np.ndarray, voxel_mm: float) -> tuple[np.ndar
     fixed = _ants(t1, voxel_mm)
     coarse = ants.resample_image(fixed, (max(REGISTER_MM, voxel_mm),) * 3, interp_type=0)
     moving = ants.resample_image(_ants(source.t1, 1.0), (REGISTER_MM,) * 3, interp_type=0)
-    with tempfile.TemporaryDirectory() as folder, environment(**SEED):
+    with tempfile.TemporaryDirectory() as folder:
         found = ants.registration(coarse, moving, "SyN", outprefix=f"{folder}/")
         return tuple(
             ants.apply_transforms(fixed, _ants(array, 1.0), found["fwdtransforms"], interpolator).numpy()

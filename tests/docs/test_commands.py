@@ -57,7 +57,7 @@ NO_CONFIGURATION = {
     "gaussian": "of the method that tests/methods/test_own_method.py puts together",
 }
 """What blocks of YAML and Python hold that are not for `csrd` as it is, and why."""
-OTHER_OPTIONS = {"--signal", "--hypothesis-profile", "--editable", "--target"}  # sbatch's, pytest's, pip's
+OTHER_OPTIONS = {"--signal", "--hypothesis-profile", "--editable", "--target", "--anew"}  # others'
 SECTIONS = ("cohort", "acquisition", "thin", "recon", "align", "metrics", "noise", "report")
 FILES = ".csv", ".html", ".smk", ".py"  # that are named like sections
 

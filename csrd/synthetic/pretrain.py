@@ -119,7 +119,8 @@ def pretrain(out: Path, recipe: Recipe, device: torch.device, seed: int) -> dict
     found = {length: averaged(folder, recipe, length) for length in EMA_LENGTHS}
     scores = {length: score(task, weights) for length, weights in found.items()}
     best = max(scores, key=scores.get)
-    save_weights(out / WEIGHTS_FILE, found[best], {"method": "csrd"})
+    fill(network, found[best])
+    save_weights(out / WEIGHTS_FILE, network.state_dict(), {"method": "csrd"})
     facts = {"recipe": asdict(recipe), "seed": seed, "ema_std": best, "gain_db": scores,
              "parameters": sum(w.numel() for w in network.parameters()), "training": vars(counters),
              "device": device.type}  # fmt: skip
@@ -127,13 +128,18 @@ def pretrain(out: Path, recipe: Recipe, device: torch.device, seed: int) -> dict
     return facts
 
 
-@torch.no_grad()
 def score(task: Task, weights: dict[str, Tensor]) -> float:
     """Return the gain of held-out volumes with these weights in the network."""
-    for name, parameter in task.network.named_parameters():
-        parameter.copy_(weights[name])
-    task.network.eval()
+    fill(task.network, weights)
     return task.validate()["psnr"]
+
+
+@torch.no_grad()
+def fill(network: ResUNet, weights: dict[str, Tensor]) -> None:
+    """Copy weights by name into the network; what is no weight, as the embeddings' frequencies, stays."""
+    for name, parameter in network.named_parameters():
+        parameter.copy_(weights[name])
+    network.eval()
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ INSTALL_VENV = { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y
 SLURM = snakemake-executor-plugin-slurm snakemake-executor-plugin-slurm-jobstep
 INSTALL_SLURM = $(BIN)/pip install --quiet --no-deps --constraint constraints.txt $(SLURM)
 
-.PHONY: table1 noise study slurm test test-cluster test-all docs commands lint audit format constraints clean
+.PHONY: table1 noise study pretrained slurm test test-cluster test-all docs commands lint audit format constraints clean
 
 table1: .venv/installed
 	@test -f "$(CONFIG)" || { echo "$(CONFIG) does not exist; name a configuration: make table1 CONFIG=mine.yaml"; exit 1; }
@@ -30,6 +30,11 @@ study: .venv/installed
 			--config seed=$$seed results_dir=results/study/seed-$$seed || exit 1; \
 	done
 	$(BIN)/csrd study --config $(CONFIG) --out results/study $(SEEDS:%=results/study/seed-%)
+
+# The packaged models anew, from synthetic pairs; it goes on where it was interrupted.
+pretrained: .venv/installed
+	$(BIN)/python -m csrd.synthetic.pretrain results/pretrained
+	$(BIN)/csrd publish results/pretrained
 
 # What the profile workflow/profiles/slurm needs besides.
 slurm: .venv/installed

@@ -10,6 +10,7 @@ from csrd.errors import InputError
 
 PACKAGED = "packaged"
 KEYS = ("csrd", "csrdnomr")
+TRAINING_FILE = "training.json"  # of a training on synthetic pairs
 FOLDER = Path(__file__).parent / "methods" / "weights"
 
 
@@ -41,7 +42,10 @@ def locate(models: str, methods: Iterable[str]) -> dict[str, Path]:
 
 
 def publish(models: Path) -> None:
-    """Copy the models of a finished run into the package, their weights in half precision."""
+    """Copy fitted models into the package, their weights in half precision.
+
+    `models` is that folder of a finished run, or one that `csrd.synthetic.pretrain` left.
+    """
     import torch
     from safetensors.torch import load_file
 
@@ -50,6 +54,9 @@ def publish(models: Path) -> None:
     from csrd.methods.learned import WEIGHTS_FILE
     from csrd.train.checkpoint import save_weights
 
+    if (models / TRAINING_FILE).is_file():
+        write_models(models, models / "models")
+        models = models / "models"
     for key in KEYS:
         weights = load_file(models / key / WEIGHTS_FILE)
         half = {name: tensor.to(torch.float16) for name, tensor in weights.items()}
@@ -57,3 +64,23 @@ def publish(models: Path) -> None:
         card = read_json(models / key / MODEL_FILE)
         card["weights_sha256"] = sha256(FOLDER / key / WEIGHTS_FILE)
         write_json(FOLDER / key / MODEL_FILE, card)
+
+
+def write_models(training: Path, out: Path) -> None:
+    """Write what `csrd.synthetic.pretrain` left in `training` as two fitted models: with MR, and without."""
+    from csrd import __version__
+    from csrd.io.files import read_json, sha256, whole_file
+    from csrd.methods import method
+    from csrd.methods.csrd import CsrdCalibration, CsrdSettings
+    from csrd.methods.learned import WEIGHTS_FILE
+
+    facts = read_json(training / TRAINING_FILE)
+    recipe = {name: value for name, value in facts["recipe"].items() if name in CsrdSettings.model_fields}
+    settings = CsrdSettings(network="resunet", measured=True, coordinates=False, **recipe)
+    card = {name: facts[name] for name in ("ema_std", "gain_db", "parameters", "recipe", "training")}
+    card |= {"version": __version__, "weights_sha256": sha256(training / WEIGHTS_FILE)}
+    for key in KEYS:
+        kind = method(key)
+        with whole_file(out / key / WEIGHTS_FILE) as temporary:
+            temporary.write_bytes((training / WEIGHTS_FILE).read_bytes())
+        kind.write_model(out / key, kind(settings, CsrdCalibration(), facts["seed"]).card_of(card))

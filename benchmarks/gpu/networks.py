@@ -15,6 +15,8 @@ from torch import nn
 from csrd.diffusion.sampler import Churn, noise_levels
 from csrd.networks.ddpmpp import DDPMpp
 from csrd.networks.edm2 import EDM2
+from csrd.networks.resunet import ResUNet
+from csrd.synthetic.conditions import CHANNELS
 from csrd.train.checkpoint import load_weights
 from csrd.train.loop import Training
 
@@ -78,26 +80,13 @@ PAPER = Preset(
     sigma=(0.002, 80.0, 7.0),
     churn=Churn(40.0, 0.05, 50.0, 1.003),
 )
-GENERAL = Preset(
-    EDM2,
-    {"channels": (64, 128, 128, 128), "blocks": 1, "stem": 2},
-    channels=4,  # noisy residual, low dose, MR, whether there is an MR
-    patch=64,
-    batch=32,
-    training={"lr": 0.02, "beta2": 0.99, "ramp": 0.02, "decay": 0.6, "weight_decay": 0.0},
-    levels=(-1.2, 1.0, 0.8),
-    steps=4,
-    sigma=(0.05, 1.0, 3.0),
-)
-PRESETS = {"default": DEFAULT, "paper": PAPER, "general": GENERAL}
+PRESETS = {"default": DEFAULT, "paper": PAPER}
 
 
 def packaged_network() -> nn.Module:
     """Return the network of the packaged model with MR, with its weights."""
     card = json.loads((WEIGHTS / "csrd" / "model.json").read_text())["architecture"]
-    channels = 3 + 3 * card["coordinates"]
-    options = {name: card[name] for name in ("channels", "blocks", "stem", "dose")}
-    network = EDM2(channels, **options)
+    network = ResUNet(1 + CHANNELS, **{name: card[name] for name in ("channels", "blocks", "stem")})
     load_weights(WEIGHTS / "csrd" / "weights.safetensors", network)
     return network
 

@@ -23,6 +23,7 @@ from csrd.recon.osem import osem
 from csrd.recon.sensitivity import random_lines, subject_sensitivity
 from csrd.scanner import projector, projector_cuda
 from csrd.scanner.geometry import hrrt, mmr
+from csrd.synthetic.conditions import CHANNELS
 from csrd.train.checkpoint import StateFolder
 from csrd.train.device import bf16_is_right, precision
 from csrd.train.loop import train
@@ -100,7 +101,7 @@ def trained_model(device: str, n: int) -> dict:
     """Compare the packaged model's posterior mean on the CPU, and on the device in both precisions."""
     network = packaged_network()
     rng = torch.Generator().manual_seed(0)
-    conditions = torch.rand(1, DEFAULT.channels - 1, n, n, n, generator=rng)
+    conditions = torch.rand(1, CHANNELS, n, n, n, generator=rng)
 
     def mean(on: str, context) -> np.ndarray:
         denoiser = Denoiser(network.to(on).eval(), 0.5)

@@ -1,6 +1,6 @@
 """Training on a GPU for a given number of minutes; it leaves weights, a history and a card.
 
-Patches come from a file of `pack.py`, or from the synthetic pairs that `csrd.synthetic` makes on the device.
+Patches come from a file of `pack.py`; `csrd.synthetic.pretrain` trains on synthetic pairs.
 The average of weights is the one whose posterior mean has the highest PSNR on the packed validation scans.
 """
 
@@ -27,7 +27,7 @@ from csrd.progress import progress
 from csrd.train.checkpoint import StateFolder
 from csrd.train.device import precision
 from csrd.train.loop import averaged, train
-from csrd.train.patches import Patches, Scan, coordinates
+from csrd.train.patches import Patches, coordinates
 
 EMA_LENGTHS = (0.05, 0.10, 0.15, 0.20)
 WARM, TIMED = 5, 20  # steps before the training that say how many fit into the minutes
@@ -39,9 +39,9 @@ def main() -> int:
     parser = arguments(__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--preset", choices=list(PRESETS), default="default")
-    parser.add_argument("--pack", type=Path, help="scans of pack.py: for training, and for validation")
-    parser.add_argument("--synthetic", nargs=2, type=Path, metavar=("ANATOMIES", "NOISE"))
-    parser.add_argument("--volumes", type=int, default=24, help="synthetic volumes at hand at a time")
+    parser.add_argument(
+        "--pack", type=Path, required=True, help="scans of pack.py: for training, and for validation"
+    )
     parser.add_argument("--minutes", type=float, default=8.0, help="of the whole phase")
     parser.add_argument("--batch", type=int)
     parser.add_argument("--patch", type=int)
@@ -66,8 +66,9 @@ def training(given, started: float) -> dict:
     preset = replace(preset, **{name: value for name, value in chosen.items() if value})
     if given.rate:
         preset = replace(preset, training=preset.training | {"lr": given.rate})
-    packed = read_pack(given.pack, device) if given.pack else []
-    patches = source(given, preset, device, [scan for scan, _, split in packed if split == "train"])
+    packed = read_pack(given.pack, device)
+    scans = [scan for scan, _, split in packed if split == "train"]
+    patches = Patches(scans, (preset.patch,) * 3, given.seed, coordinates=True, mixed=0.3)
     validation = [(scan, mask) for scan, mask, split in packed if split == "validation"]
     context = partial(precision, device)
     torch.manual_seed(given.seed)
@@ -104,16 +105,6 @@ def training(given, started: float) -> dict:
         "validation": scores, "files": files, "parameters": sum(t.numel() for t in network.parameters()),
         "counters": vars(counters), "seed": given.seed,
     }  # fmt: skip
-
-
-def source(given, preset: Preset, device: torch.device, scans: list[Scan]):
-    """Return where patches come from: packed scans, or synthetic ones made on the device."""
-    size = preset.patch
-    if given.synthetic:
-        from csrd.synthetic import Synthetic
-
-        return Synthetic(*given.synthetic, device, given.seed, patch=size, volumes=given.volumes)
-    return Patches(scans, (size,) * 3, given.seed, coordinates=True, mixed=0.3)
 
 
 def steps_in(given, started: float, task: "Task", patches, preset, context) -> dict:

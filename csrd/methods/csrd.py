@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -15,7 +16,13 @@ from csrd.config.sections import Fraction, NonNegative, Section
 from csrd.errors import InputError
 from csrd.methods.base import TrainingPair, robust_scale
 from csrd.methods.learned import Calibration, Learned
-from csrd.methods.learned.scaling import DoseFromNoise, Head, ResidualDeviation
+from csrd.methods.learned.scaling import (
+    DoseFromNoise,
+    Head,
+    ResidualDeviation,
+    measured_level,
+    mr_channel,
+)
 from csrd.progress import progress
 from csrd.seeds import key64
 
@@ -29,6 +36,9 @@ if TYPE_CHECKING:
 
 SIGMA_DATA = 0.5
 COORDINATES = 3
+ISOTROPY = 0.06  # of a voxel's shortest edge: an edge that is longer by less counts as equal
+VOXELS_MM = 1.0, 4.0
+"""Edges of the voxels that synthetic scans are drawn with."""
 FRACTIONS = (0.0, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0)
 """Fractions of a sample in the table's image that are tried on validation subjects; the first wins ties."""
 CRITERIA = ("mae", "psnr", "ssim", "h_dist", "p_dist")
@@ -61,8 +71,10 @@ class Sampler(Section):
 
 
 class CsrdSettings(LearnedSettings):
-    network: Literal["edm2", "ddpmpp"] = "edm2"
-    """The magnitude-preserving U-Net, or the paper's DDPM++."""
+    network: Literal["edm2", "ddpmpp", "resunet"] = "edm2"
+    """The magnitude-preserving U-Net, the paper's DDPM++, or one for scans of any noise."""
+    measured: bool = False
+    """Whether the noise is measured in the image: any dose and voxel size, and the MR may be missing."""
     channels: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (32, 64, 64)
     """Channels of each resolution, the finest first."""
     blocks: PositiveInt = 1
@@ -93,19 +105,23 @@ class CsrdSettings(LearnedSettings):
 
     @model_validator(mode="after")
     def _divisible(self) -> Self:
-        factor = (self.stem if self.network == "edm2" else 1) * 2 ** (len(self.channels) - 1)
+        factor = (1 if self.network == "ddpmpp" else self.stem) * 2 ** (len(self.channels) - 1)
         if self.patch % factor:
             raise ValueError(f"patch is {self.patch}; this network needs a multiple of {factor}")
+        if self.network == "resunet" and (self.dropout or not self.dose):
+            raise ValueError(
+                "resunet has no dropout and is always told the noise; leave dropout and dose out"
+            )
         if self.network == "ddpmpp" and self.channels[0] % 4:
             raise ValueError(f"channels start with {self.channels[0]}; ddpmpp needs a multiple of 4")
         return self
 
 
 class CsrdCalibration(Calibration):
-    """The scale of the residuals, and the noise at each dose."""
+    """The scale of the residuals, and the noise at each dose; None where the noise is `measured`."""
 
-    residual_sd: ResidualDeviation
-    dose_from_noise: DoseFromNoise
+    residual_sd: ResidualDeviation | None = None
+    dose_from_noise: DoseFromNoise | None = None
 
 
 class Csrd(Learned):
@@ -123,6 +139,8 @@ class Csrd(Learned):
 
     @classmethod
     def calibrated(cls, pairs: list[TrainingPair], settings: CsrdSettings) -> CsrdCalibration:
+        if settings.measured:
+            return CsrdCalibration()
         return CsrdCalibration(
             **super().calibrated(pairs, settings).model_dump(),
             residual_sd=ResidualDeviation.fit(pairs),
@@ -132,15 +150,68 @@ class Csrd(Learned):
     def build(self) -> nn.Module:
         from csrd.networks.ddpmpp import DDPMpp
         from csrd.networks.edm2 import EDM2
+        from csrd.networks.resunet import ResUNet
+        from csrd.synthetic.conditions import CHANNELS, SKIP
 
         settings = self.settings
-        channels = 1 + 1 + self.wants_mr + COORDINATES * settings.coordinates
+        shown = CHANNELS if settings.measured else 1 + self.wants_mr
+        channels = 1 + shown + COORDINATES * settings.coordinates
+        if settings.network == "resunet":
+            shape = {"channels": settings.channels, "blocks": settings.blocks, "stem": settings.stem}
+            return ResUNet(channels, **shape, skip=SKIP if settings.measured else ())
         common = {name: getattr(settings, name) for name in ("channels", "blocks", "dropout", "dose")}
         if settings.network == "ddpmpp":
             return DDPMpp(channels, **common)
         return EDM2(channels, stem=settings.stem, **common)
 
-    def residual_unit(self, low: Volume, head: Head, drf: float) -> float:
+    def inputs(self, low: Volume, mr: Volume | None, head: Head) -> np.ndarray:
+        if not self.settings.measured:
+            return super().inputs(low, mr, head)
+        import torch
+
+        from csrd.synthetic.conditions import conditions
+
+        shown = mr is not None and self.wants_mr
+        anatomy = torch.from_numpy(mr_channel(mr, low, head)) if shown else None
+        array = torch.from_numpy((low.array / np.float32(head.scale)).astype(np.float32))
+        level = measured_level(low, head)
+        return conditions(array, anatomy, level, float(low.voxel_mm.mean())).numpy()
+
+    def noise_condition(self, low: Volume, head: Head, drf: float | None) -> float:
+        if self.settings.measured:
+            return float(np.log(measured_level(low, head)))
+        return super().noise_condition(low, head, drf)
+
+    @property
+    def measures_noise(self) -> bool:
+        return self.settings.measured
+
+    def doubts(self, low: Volume) -> list[str]:
+        from csrd.synthetic.conditions import LEVELS
+
+        if not self.settings.measured:
+            return []
+        level = measured_level(low, Head.of(low))
+        if LEVELS[0] <= level <= LEVELS[1]:
+            return []
+        kind = "less" if level < LEVELS[0] else "more"
+        return [
+            f"it has {kind} fine detail and noise ({level:.2g} of the mean in the head) than the scans that "
+            f"{self.key} was trained on ({LEVELS[0]:g} to {LEVELS[1]:g}), so compare the image with the scan"
+        ]
+
+    def voxel_for(self, voxel_mm: np.ndarray) -> np.ndarray | None:
+        if not self.settings.measured:
+            return super().voxel_for(voxel_mm)
+        edge = voxel_mm.min()
+        nearly = voxel_mm.max() < (1 + ISOTROPY) * edge and VOXELS_MM[0] <= edge <= VOXELS_MM[1]
+        return None if nearly else np.full(3, np.clip(edge, *VOXELS_MM))
+
+    def residual_unit(self, low: Volume, head: Head, drf: float | None) -> float:
+        if self.settings.measured:
+            from csrd.synthetic.conditions import residual_unit
+
+            return head.scale * residual_unit(measured_level(low, head))
         if self.settings.standardise:
             return head.scale * self.calibration.residual_sd.at(drf) / SIGMA_DATA
         return robust_scale(low, head.mask)
@@ -178,7 +249,9 @@ class Csrd(Learned):
         from csrd.train.patches import Patches
 
         settings, size = self.settings, self.settings.patch
-        return Patches(scans, (size,) * 3, self.seed, coordinates=settings.coordinates, mixed=settings.mixed)
+        # noise that is mixed is not measured
+        mixed = 0.0 if settings.measured else settings.mixed
+        return Patches(scans, (size,) * 3, self.seed, coordinates=settings.coordinates, mixed=mixed)
 
     def smallest_edge(self) -> int:
         return max(self.settings.patch // self.network.factor, 1)
@@ -201,14 +274,14 @@ class Csrd(Learned):
         tried = {str(fraction): row for fraction, row in means.items()}
         return {"sample_fraction": max(FRACTIONS, key=winners.count), "tried": tried}
 
-    def apply(self, low: Volume, mr: Volume | None, drf: float) -> Volume:
+    def apply(self, low: Volume, mr: Volume | None, drf: float | None) -> Volume:
         return self.denoise(low, mr, drf, product=self.product)[0]
 
-    def apply_with_std(self, low: Volume, mr: Volume | None, drf: float) -> tuple[Volume, Volume]:
+    def apply_with_std(self, low: Volume, mr: Volume | None, drf: float | None) -> tuple[Volume, Volume]:
         return self.denoise(low, mr, drf, product=self.product, samples=self.settings.samples)
 
     def denoise(
-        self, low: Volume, mr: Volume | None, drf: float, *, product: str = "table", samples: int = 0
+        self, low: Volume, mr: Volume | None, drf: float | None, *, product: str = "table", samples: int = 0
     ) -> tuple[Volume, Volume | None]:
         """Return low − residual, nowhere negative, and from `samples` the standard deviation around it.
 
@@ -234,7 +307,7 @@ class Csrd(Learned):
             residual = blend(found.mean, found.samples[0], fraction)
         return found.image(residual), found.deviation(fraction) if samples else None
 
-    def posterior(self, low: Volume, mr: Volume | None, drf: float, samples: int) -> ScanPosterior:
+    def posterior(self, low: Volume, mr: Volume | None, drf: float | None, samples: int) -> ScanPosterior:
         """Return the posterior mean of a scan's residual and so many samples of it.
 
         The noise follows from the seed and the scan's own voxels.
@@ -249,7 +322,7 @@ class Csrd(Learned):
         posterior = Posterior(
             self.denoiser,
             conditions,
-            float(np.log(drf)),
+            self.noise_condition(upright, head, drf),
             key64(self.seed, hashlib.sha256(np.ascontiguousarray(upright.array)).hexdigest()),
             precision=partial(precision, self.device),
             mirrored=self._mirrored(conditions),
@@ -304,7 +377,8 @@ class Csrd(Learned):
 
     @property
     def largest_drf(self) -> float:
-        return self.calibration.dose_from_noise.limit
+        dose = self.calibration.dose_from_noise
+        return math.inf if dose is None else dose.limit
 
     @property
     def sample_fraction(self) -> float:

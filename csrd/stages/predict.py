@@ -129,6 +129,7 @@ class Denoiser:
             _check_dose(drf, self.method)
         anatomy, registration = self._mr_on(pet.volume)
         with naming(pet.name):
+            notes += [notice(f"{pet.name}: {doubt}") for doubt in self.method.doubts(pet.volume)]
             drf, image, std = applied(self.method, pet.volume, anatomy, drf, with_std=self.std)
         read = [scan for scan in (pet, self.mr) if scan is not None]
         notes = [note for scan in read for note in scan.volume.notes] + notes
@@ -151,11 +152,10 @@ class Denoiser:
         registration = {"RegistrationMatrix": matrix.tolist(), "HeadCoverage": round(covered, 3)}
         return resample(mr, pet, matrix, order=3), registration
 
-    def _facts(self, drf: float, estimated: bool, sources: list[str | Path]) -> dict:
+    def _facts(self, drf: float | None, estimated: bool, sources: list[str | Path]) -> dict:
         """Return the provenance in a sidecar: sources, model, choices, versions."""
         return {
-            "DoseReductionFactor": int(drf) if float(drf).is_integer() else drf,
-            **({"DoseReductionFactorEstimated": True} if estimated else {}),
+            **_dose_facts(drf, estimated),
             "Denoising": self.method.label,
             "Sources": [bids_uri(source) for source in sources],
             "ModelSha256": sha256(self.folder / MODEL_FILE),
@@ -166,6 +166,14 @@ class Denoiser:
             },
             **self.method.facts(),
         }
+
+
+def _dose_facts(drf: float | None, estimated: bool) -> dict:
+    """Return what a sidecar says of the dose; nothing where it is not known and was not needed."""
+    if drf is None:
+        return {}
+    known = {"DoseReductionFactor": int(drf) if float(drf).is_integer() else drf}
+    return known | ({"DoseReductionFactorEstimated": True} if estimated else {})
 
 
 def opened_pet(low: Source, units: str | None, allow_incomplete: bool) -> Image:
@@ -219,7 +227,8 @@ def _write(found: Denoised, pet: Image, image: str | Path, std: str | Path | Non
     if pet.series:
         write_series(found.image, image, pet.series, f"denoised by {label}")
     else:
-        text = f"PET at 1/{found.facts['DoseReductionFactor']:.3g} of the dose, denoised by {label}"
+        drf = found.facts.get("DoseReductionFactor")
+        text = f"{'PET' if drf is None else f'PET at 1/{drf:.3g} of the dose'}, denoised by {label}"
         save_with_sidecar(found.image, image, sidecar | {"Description": text})
     if std is not None:
         text = f"Standard deviation of the normal dose around {Path(image).name}, by {label}"

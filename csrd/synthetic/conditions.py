@@ -18,8 +18,15 @@ UNIT, POWER = 1.9, 1.35
 In 80 of them, at any resolution and noise, the residual's standard deviation lay within a factor of 1.46
 (one standard deviation) of that line. The power is above 1 since edges are a part of a weak noise's level.
 """
+LEVELS = (0.15, 2.5)
+"""Noise levels of synthetic scans: the lowest, and the 99th percentile, of 140."""
 LEAST_LEVEL = 1e-3
 CHANNELS = 5
+SKIP = (0.0, 0.0, 0.0, 0.0, 2.0, 0.0)
+"""First weights of the noisy residual and the channels in a network's output: the finest band is removed.
+
+A denoiser's output is half of it, for the residual's deviation of one half: the network starts as a filter.
+"""
 
 
 def noise_level(low: Tensor, mask: Tensor, voxel_mm: float) -> Tensor:

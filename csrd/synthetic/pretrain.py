@@ -20,9 +20,10 @@ from csrd.diffusion.posterior import Posterior
 from csrd.diffusion.precondition import Denoiser
 from csrd.errors import plain_errors
 from csrd.networks.resunet import ResUNet
+from csrd.pretrained import TRAINING_FILE
 from csrd.progress import progress
 from csrd.synthetic import ANATOMIES, NOISE, Synthetic, measure
-from csrd.synthetic.conditions import CHANNELS
+from csrd.synthetic.conditions import CHANNELS, SKIP
 from csrd.synthetic.volumes import SyntheticVolume
 from csrd.train.checkpoint import StateFolder, fingerprint, save_weights
 from csrd.train.device import precision
@@ -32,7 +33,7 @@ from csrd.train.patches import Batch
 SIGMA_DATA = 0.5
 HELD_OUT = 1_000_000  # number of the first volume that is no part of the training
 EMA_LENGTHS = (0.05, 0.10, 0.15, 0.20)
-WEIGHTS_FILE, FACTS_FILE = "weights.safetensors", "training.json"
+WEIGHTS_FILE = "weights.safetensors"
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,6 @@ class Recipe:
     patches_per_volume: int
     blocks: int = 1
     stem: int = 2
-    skip: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0, 2.0, 0.0)
-    """An untrained network removes the finest band of detail: it is a filter."""
     beta2: float = 0.99
     ramp: float = 0.01
     decay: float = 0.6
@@ -61,13 +60,11 @@ class Recipe:
 
     def network(self) -> ResUNet:
         """Return the network with initial weights."""
-        return ResUNet(
-            1 + CHANNELS, channels=self.channels, blocks=self.blocks, stem=self.stem, skip=self.skip
-        )
+        return ResUNet(1 + CHANNELS, channels=self.channels, blocks=self.blocks, stem=self.stem, skip=SKIP)
 
 
 PRESETS = {
-    "cpu": Recipe((32, 64, 96), 8, 32, 12_000, 1e-3, volumes=96, patches_per_volume=128),
+    "cpu": Recipe((32, 64, 96), 8, 32, 7_000, 1e-3, volumes=96, patches_per_volume=128),
     "gpu": Recipe((64, 128, 128, 128), 32, 64, 16_000, 1e-3, volumes=400, patches_per_volume=32),
 }
 
@@ -124,7 +121,7 @@ def pretrain(out: Path, recipe: Recipe, device: torch.device, seed: int) -> dict
     facts = {"recipe": asdict(recipe), "seed": seed, "ema_std": best, "gain_db": scores,
              "parameters": sum(w.numel() for w in network.parameters()), "training": vars(counters),
              "device": device.type}  # fmt: skip
-    (out / FACTS_FILE).write_text(json.dumps(facts, indent=1))
+    (out / TRAINING_FILE).write_text(json.dumps(facts, indent=1))
     return facts
 
 

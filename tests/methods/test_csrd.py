@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+import csrd
 from csrd.config.sections import Metrics
 from csrd.diffusion.posterior import padded
 from csrd.errors import InputError
@@ -127,6 +128,19 @@ def test_unknown_dose_is_told_from_the_noise(model, pairs):
     assert noise_level(head(9, 8).low) > noise_level(head(9, 4).low)
     with pytest.raises(InputError, match="lowdose needs the dose"):
         method("lowdose")().estimate_drf(head(9, 4).low)
+
+
+def test_a_scan_of_unknown_dose_is_denoised_by_the_dose_of_its_noise(model_without_mr):
+    facts = csrd.denoise(head(9, 6).low, model=model_without_mr, device="cpu").facts
+    assert facts["DoseReductionFactorEstimated"]
+    assert facts["DoseReductionFactor"] == pytest.approx(6, rel=0.25)
+
+
+def test_a_dose_beyond_what_was_learned_is_warned_of(model_without_mr, caplog):
+    csrd.denoise(head(9, 6).low, model=model_without_mr, drf=16)
+    assert "do not trust" not in caplog.text
+    csrd.denoise(head(9, 6).low, model=model_without_mr, drf=17)
+    assert "learned nothing of doses beyond 16, so do not trust the image" in caplog.text
 
 
 def test_deviation_of_poisson_noise_grows_with_the_root_of_drf(pairs):

@@ -73,7 +73,7 @@ def test_a_scan_without_mr_and_dose(pair):
     assert found.image.same_grid(low) and found.image.unit == "Bq/mL" and found.std is None
     assert error(found.image, normal) < 0.8 * error(low, normal)
     facts = found.facts
-    assert facts["Denoising"] == "CSRD w/o MR" and facts["DoseReductionFactorEstimated"]
+    assert facts["Denoising"] == "CSRD w/o MR" and "DoseReductionFactor" not in facts
     assert facts["ModelSha256"] == sha256(packaged("csrdnomr") / "model.json") and facts["Seed"] == 2024
     assert facts["WeightsSha256"] == sha256(packaged("csrdnomr") / "weights.safetensors")
     assert facts["Versions"]["csrd"] == csrd.__version__ and facts["Sampler"]["steps"] == 4
@@ -142,11 +142,16 @@ def test_a_dose_that_is_none(pair, tmp_path, said):
     assert not (tmp_path / "out.nii.gz").exists()
 
 
-def test_a_dose_beyond_what_was_learned_is_warned_of(pair, caplog):
-    denoise(pair[1], drf=16)
-    assert "do not trust" not in caplog.text
-    denoise(pair[1], drf=17)
-    assert "learned nothing of doses beyond 16, so do not trust the image" in caplog.text
+def test_noise_beyond_what_was_learned_is_warned_of(pair, caplog):
+    normal, low = pair
+    assert "InputNotes" not in denoise(low).facts and "compare the image" not in caplog.text
+    strong = low.like(normal.array + 40 * (low.array - normal.array))
+    (note,) = denoise(strong).facts["InputNotes"]
+    assert "more fine detail and noise" in note and note in caplog.text
+    (note,) = denoise(normal.like(np.where(normal.array > 0, 1e4, 0).astype(np.float32) + 1e3)).facts[
+        "InputNotes"
+    ]
+    assert "less fine detail and noise" in note
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")

@@ -41,7 +41,8 @@ def test_noise_and_level_change_the_output(x, awake):
     assert not torch.allclose(base, network(x, NOISE + 1, LEVEL), atol=1e-3)
     assert not torch.allclose(base, network(x, NOISE, LEVEL + 1), atol=1e-3)
     alone = network(x[:1], NOISE[:1], LEVEL[:1])
-    assert torch.allclose(alone, base[:1], rtol=1e-4, atol=1e-4)  # one scan of a batch does not change another's
+    # one scan of a batch does not change another's
+    assert torch.allclose(alone, base[:1], rtol=1e-4, atol=1e-4)
 
 
 def test_its_factor_is_what_its_shape_must_divide(x):

@@ -108,13 +108,14 @@ class Method(ABC):
         """Return the method as `fit` left it in `model_dir`."""
 
     @abstractmethod
-    def apply(self, low: Volume, mr: Volume | None, drf: float) -> Volume:
+    def apply(self, low: Volume, mr: Volume | None, drf: float | None) -> Volume:
         """Return the denoised image: same grid and unit as `low`, nowhere negative.
 
-        `low` is scaled to normal dose; `mr` is on its grid or None; `drf` is its dose reduction factor.
+        `low` is scaled to normal dose; `mr` is on its grid or None; `drf` is its dose reduction factor, None
+        only for a method that `measures_noise`.
         """
 
-    def apply_with_std(self, low: Volume, mr: Volume | None, drf: float) -> tuple[Volume, Volume]:
+    def apply_with_std(self, low: Volume, mr: Volume | None, drf: float | None) -> tuple[Volume, Volume]:
         """Return the image of `apply`, and the standard deviation of the normal dose around it.
 
         Raises InputError for a method without `predicts_std`.
@@ -147,8 +148,16 @@ class Method(ABC):
         return math.inf
 
     @property
-    def voxel_mm(self) -> np.ndarray | None:
-        """Return the voxel (3,), in mm of an upright volume, that it was fitted to; None: any is right."""
+    def measures_noise(self) -> bool:
+        """Return whether it measures the noise in the image, so that it needs no dose reduction factor."""
+        return False
+
+    def doubts(self, low: Volume) -> list[str]:
+        """Return how a scan differs from all that the method knows, as sentences without the scan's name."""
+        return []
+
+    def voxel_for(self, voxel_mm: np.ndarray) -> np.ndarray | None:
+        """Return the voxel (3,) in mm on which it denoises an upright volume of such voxels; None: those."""
         return None
 
     def move(self, device: str) -> None:

@@ -10,17 +10,19 @@ from csrd.resample import resample
 
 def applied(
     denoiser: Method, low: Volume, mr: Volume | None, drf: float | None, with_std: bool
-) -> tuple[float, Volume, Volume | None]:
-    """Return the dose reduction factor (estimated from the noise where it is None), image and deviation.
+) -> tuple[float | None, Volume, Volume | None]:
+    """Return the dose reduction factor, image and deviation.
 
-    The deviation is the predicted standard deviation, None without `with_std`. A network sees voxels of
-    the size it was trained on: an image of others is resampled to them, and the result back. On the virtual
-    cohort at 4 mm the error is a quarter less than on the image's own voxels.
+    A factor that is None is estimated from the noise, but for a method that needs none. The deviation is the
+    predicted standard deviation, None without `with_std`. A network sees voxels that it was trained on: an
+    image of others is resampled to them, and the result back. On the virtual cohort at 4 mm the error is a
+    quarter less than on the image's own voxels.
     """
     refuse_slab(low)
     seen = _on_voxels_of(denoiser, low)
     anatomy = mr if mr is None or seen is low else resample(mr, seen, order=3)
-    drf = denoiser.estimate_drf(seen) if drf is None else drf
+    if drf is None and not denoiser.measures_noise:
+        drf = denoiser.estimate_drf(seen)
     if with_std:
         out, std = denoiser.apply_with_std(seen, anatomy, drf)
     else:
@@ -38,9 +40,10 @@ def applied(
 def _on_voxels_of(denoiser: Method, low: Volume) -> Volume:
     """Return the image, upright, with voxels of the size that the method knows; itself if it has them."""
     turned = low.canonical()
-    if denoiser.voxel_mm is None or np.allclose(turned.voxel_mm, denoiser.voxel_mm, rtol=VOXEL_TOLERANCE):
+    voxel_mm = denoiser.voxel_for(turned.voxel_mm)
+    if voxel_mm is None or np.allclose(turned.voxel_mm, voxel_mm, rtol=VOXEL_TOLERANCE):
         return low
-    step = denoiser.voxel_mm / turned.voxel_mm
+    step = voxel_mm / turned.voxel_mm
     shape = np.ceil((np.asarray(turned.shape) - 1) / step).astype(int) + 1
     affine = turned.affine @ np.diag([*step, 1.0])
     return resample(turned, Volume(np.broadcast_to(np.float32(0), shape), affine), order=3)

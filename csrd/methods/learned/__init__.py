@@ -131,7 +131,7 @@ class Learned(Method):
         return Scan(
             torch.from_numpy(self.inputs(pair.low, pair.mr, head)),
             torch.from_numpy(target),
-            float(np.log(pair.drf)),
+            self.noise_condition(pair.low, head, pair.drf),
             unit / head.scale,
             subject=pair.subject,
         )
@@ -203,10 +203,13 @@ class Learned(Method):
         """Return by how many voxels the scan is translated in the views of which the image is the mean."""
         return (0, 1) if self.settings.shift else (0,)
 
-    @property
-    def voxel_mm(self) -> np.ndarray | None:
+    def voxel_for(self, voxel_mm: np.ndarray) -> np.ndarray | None:
         edges = self.calibration.voxel_mm
         return None if edges is None else np.array(edges)
+
+    def noise_condition(self, low: Volume, head: Head, drf: float) -> float:
+        """Return what the network is told of a scan's noise: the log of the dose reduction factor."""
+        return float(np.log(drf))
 
     def move(self, device: str) -> None:
         from csrd.train.device import pick_device

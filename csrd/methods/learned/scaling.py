@@ -91,6 +91,16 @@ def noise_level(low: Volume) -> float:
     return 1.4826 * float(np.median(np.abs(inside - np.median(inside)))) / head.scale
 
 
+def measured_level(low: Volume, head: Head) -> float:
+    """Return the standard deviation of what is finer than 6 mm in the head, relative to the mean there."""
+    import torch
+
+    from csrd.synthetic.conditions import noise_level
+
+    array = torch.from_numpy((low.array / np.float32(head.scale)).astype(np.float32))
+    return float(noise_level(array, torch.from_numpy(head.mask), float(low.voxel_mm.mean())))
+
+
 @dataclass(frozen=True)
 class Head:
     """The head in a low-dose image: its `mask` (X, Y, Z), and `scale`, the image's mean there, in its unit.

@@ -1,0 +1,83 @@
+"""The packaged network's training in miniature: what it leaves, and that it goes on where it was ended."""
+
+import json
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from csrd.errors import Interrupted
+from csrd.io.volume import Volume, centred_affine
+from csrd.methods import method
+from csrd.pretrained import write_models
+from csrd.synthetic import pretrain
+
+TINY = pretrain.Recipe((8, 8), 2, 16, 4, 1e-3, volumes=2, patches_per_volume=8, held_out=1)
+
+
+@pytest.fixture(autouse=True)
+def small_files(anatomies, noise_bank, monkeypatch):
+    monkeypatch.setattr(pretrain, "ANATOMIES", anatomies)
+    monkeypatch.setattr(pretrain, "NOISE", noise_bank)
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def scan() -> Volume:
+    """A ball of uptake with noise, on voxels of 3 mm."""
+    rng = np.random.default_rng(4)
+    x, y, z = np.ogrid[-1:1:48j, -1:1:56j, -1:1:48j]
+    ball = np.where(x**2 + y**2 + z**2 < 0.7, 8e3, 100) * rng.normal(1, 0.2, (48, 56, 48))
+    return Volume(ball.clip(0).astype(np.float32), centred_affine((48, 56, 48), 3.0), "Bq/mL")
+
+
+def trained(out: Path, **differs) -> dict:
+    return pretrain.pretrain(out, replace(TINY, **differs), torch.device("cpu"), 5)
+
+
+def test_what_it_leaves_is_two_models_that_need_no_dose(tmp_path, scan):
+    facts = trained(tmp_path)
+    assert set(facts["gain_db"]) == set(pretrain.EMA_LENGTHS) and facts["training"]["step"] == 4
+    assert json.loads((tmp_path / "training.json").read_text())["seed"] == 5
+    write_models(tmp_path, tmp_path / "models")
+    mr = scan.like(scan.array / 8e3, "arbitrary")
+    with_mr, without = (method(key).load(tmp_path / "models" / key) for key in ("csrd", "csrdnomr"))
+    assert with_mr.measures_noise and without.measures_noise
+    alone = without.apply(scan, None, None)
+    assert np.array_equal(with_mr.apply(scan, None, None).array, alone.array)
+    assert not np.array_equal(with_mr.apply(scan, mr, None).array, alone.array)
+    assert np.array_equal(without.apply(scan, mr, None).array, alone.array)
+
+
+def test_the_scale_of_a_scan_is_no_matter(tmp_path, scan):
+    trained(tmp_path)
+    write_models(tmp_path, tmp_path / "models")
+    model = method("csrdnomr").load(tmp_path / "models" / "csrdnomr")
+    once, thousand = model.apply(scan, None, None), model.apply(scan.like(1000 * scan.array), None, None)
+    assert np.allclose(thousand.array, 1000 * once.array, rtol=1e-3, atol=1e-3 * thousand.array.max())
+
+
+def test_an_interrupted_training_ends_at_the_same_weights(tmp_path, monkeypatch):
+    trained(tmp_path / "straight")
+    drawn = pretrain.Synthetic.draw
+
+    def ended(source, step, samples):
+        if step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return drawn(source, step, samples)
+
+    monkeypatch.setattr(pretrain.Synthetic, "draw", ended)
+    with pytest.raises(Interrupted):
+        trained(tmp_path / "resumed")
+    assert not (tmp_path / "resumed" / "weights.safetensors").exists()
+    monkeypatch.setattr(pretrain.Synthetic, "draw", drawn)
+    trained(tmp_path / "resumed")
+    straight, resumed = (
+        load_file(tmp_path / name / "weights.safetensors") for name in ("straight", "resumed")
+    )
+    assert all(torch.equal(straight[name], resumed[name]) for name in straight)

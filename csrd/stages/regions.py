@@ -63,7 +63,7 @@ def regions(
     Raises InputError where an image is not on the grid of the normal dose.
     """
     pet = Volume.load(normal)
-    head, truth = (on_grid(path, pet, normal) for path in (mask, matched))
+    head, truth = on_grid(mask, pet, normal, unit="mask"), on_grid(matched, pet, normal)
     balls = _spots(spots)
     masks = region_masks(Volume.load(labels, unit="label"), pet) | spot_masks(balls, pet)
     places = {key: np.flatnonzero(where & (head.array > 0)) for key, where in masks.items()}

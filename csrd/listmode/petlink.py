@@ -13,7 +13,7 @@ from numba import njit
 
 from csrd.errors import InputError
 from csrd.io.interfile import InterfileHeader, whole_pair
-from csrd.listmode.base import TimingKeys
+from csrd.listmode.base import Survey, TimingKeys
 from csrd.listmode.draw import is_kept
 from csrd.listmode.events import DELAYED, OTHER_TAG, PROMPT, TIME_TAG, EventBlock
 from csrd.listmode.hrrt import Segment

@@ -1,8 +1,8 @@
 """List-mode files as streams of 32-bit little-endian words, in memory that does not grow with the file."""
 
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 

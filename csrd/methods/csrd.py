@@ -143,7 +143,7 @@ class Csrd(Learned):
     network: VolumeNetwork
 
     @classmethod
-    def calibrated(cls, pairs: list[LoadedPair], settings: LearnedSettings) -> CsrdCalibration:
+    def calibrated(cls, pairs: list[LoadedPair], settings: CsrdSettings) -> CsrdCalibration:
         if settings.measured:
             return CsrdCalibration()
         return CsrdCalibration(

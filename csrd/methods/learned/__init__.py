@@ -76,7 +76,7 @@ class Learned(Method):
             self.network = network.to(self.device).eval()
 
     @classmethod
-    def calibrated(cls, pairs: list[LoadedPair], settings: LearnedSettings) -> LearnedCalibration:
+    def calibrated(cls, pairs: list[LoadedPair], settings: Any) -> LearnedCalibration:
         """Return what is measured on the training pairs."""
         return LearnedCalibration(voxel_mm=pairs[0].low.voxel_mm.tolist())
 

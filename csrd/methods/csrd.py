@@ -162,7 +162,7 @@ class Csrd(Learned):
         shown = CHANNELS if settings.measured else 1 + self.wants_mr
         channels = 1 + shown + COORDINATES * settings.coordinates
         if settings.network == "resunet":
-            shape = {"channels": settings.channels, "blocks": settings.blocks, "stem": settings.stem}
+            shape: dict[str, Any] = {name: getattr(settings, name) for name in ("channels", "blocks", "stem")}
             return ResUNet(channels, **shape, skip=SKIP if settings.measured else ())
         common = {name: getattr(settings, name) for name in ("channels", "blocks", "dropout", "dose")}
         if settings.network == "ddpmpp":
@@ -176,8 +176,8 @@ class Csrd(Learned):
 
         from csrd.synthetic.conditions import conditions
 
-        shown = mr is not None and self.wants_mr
-        anatomy = torch.from_numpy(mr_channel(mr, low, head)) if shown else None
+        shown = mr if self.wants_mr else None
+        anatomy = None if shown is None else torch.from_numpy(mr_channel(shown, low, head))
         array = torch.from_numpy((low.array / np.float32(head.scale)).astype(np.float32))
         level = measured_level(low, head)
         return conditions(array, anatomy, level, float(low.voxel_mm.mean())).numpy()
@@ -216,9 +216,11 @@ class Csrd(Learned):
         if self.settings.measured:
             from csrd.synthetic.conditions import residual_unit
 
-            return head.scale * residual_unit(measured_level(low, head))
+            return head.scale * float(residual_unit(measured_level(low, head)))
         if self.settings.standardise:
-            return head.scale * self.calibration.residual_sd.at(drf) / SIGMA_DATA
+            deviation = self.calibration.residual_sd
+            assert deviation is not None and drf is not None, "the deviation follows from the dose"
+            return head.scale * deviation.at(drf) / SIGMA_DATA
         return robust_scale(low, head.mask)
 
     def trained_by(self) -> dict[str, Any]:
@@ -363,7 +365,8 @@ class Csrd(Learned):
         return None
 
     def estimate_drf(self, low: Volume) -> float:
-        return self.calibration.dose_from_noise.of(low.canonical())
+        dose = self.calibration.dose_from_noise
+        return super().estimate_drf(low) if dose is None else dose.of(low.canonical())
 
     def use(self, **choices: Any) -> None:
         self.product = str(choices.pop("product", self.product))

@@ -59,9 +59,10 @@ class TotalVariation(Method):
         """Return the weight for a dose reduction factor."""
         return float(np.exp(self.intercept + self.slope * np.log(drf)))
 
-    def apply(self, low: Volume, mr: Volume | None, drf: float) -> Volume:
+    def apply(self, low: Volume, mr: Volume | None, drf: float | None) -> Volume:
         from csrd.align.head import head_mask
 
+        assert drf is not None, "the weight follows from the dose"
         scale = robust_scale(low, head_mask(low))
         return low.like(denoise_tv(low.array, scale, self.weight(drf)))
 

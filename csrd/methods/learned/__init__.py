@@ -85,7 +85,7 @@ class Learned(Method):
         """Return the network, with its initial weights."""
 
     @abstractmethod
-    def residual_unit(self, low: Volume, head: Head, drf: float) -> float:
+    def residual_unit(self, low: Volume, head: Head, drf: float | None) -> float:
         """Return how much of the PET's unit one unit of the network's residual is."""
 
     @abstractmethod
@@ -215,8 +215,9 @@ class Learned(Method):
         edges = self.calibration.voxel_mm
         return None if edges is None else np.array(edges)
 
-    def noise_condition(self, low: Volume, head: Head, drf: float) -> float:
+    def noise_condition(self, low: Volume, head: Head, drf: float | None) -> float:
         """Return what the network is told of a scan's noise: the log of the dose reduction factor."""
+        assert drf is not None, "this network is told the dose"
         return float(np.log(drf))
 
     def move(self, device: str) -> None:

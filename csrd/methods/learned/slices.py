@@ -47,7 +47,7 @@ class SliceMethod(Learned):
         # a CPU's matrix units want a voxel's channels side by side: 1.5 times as fast, and a GPU's do too
         return self.of_slices().to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch declares less
 
-    def residual_unit(self, low: Volume, head: Head, drf: float) -> float:
+    def residual_unit(self, low: Volume, head: Head, drf: float | None) -> float:
         return head.scale
 
     def losses(self, batch: Batch) -> Tensor:
@@ -73,7 +73,7 @@ class SliceMethod(Learned):
         slices, scale = self.slices(pair.low, pair.mr)  # once: finding a head takes time
         return lambda: self.denoised(pair.low.array, slices, scale)
 
-    def apply(self, low: Volume, mr: Volume | None, drf: float) -> Volume:
+    def apply(self, low: Volume, mr: Volume | None, drf: float | None) -> Volume:
         turned = low.canonical()
         slices, scale = self.slices(turned, None if mr is None else mr.canonical())
         return turned.like(self.denoised(turned.array, slices, scale)).with_axes_of(low)

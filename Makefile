@@ -67,6 +67,7 @@ lint: .venv/installed-dev
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/snakefmt --check workflow
+	$(BIN)/mypy
 	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml csrd benchmarks workflow/scripts
 	$(BIN)/python -m pytest tests/workflow/test_plan.py -k lint
 

@@ -231,10 +231,14 @@ def reconstruct(
         Where a file is missing or cannot be used.
     """
     from csrd.config.sections import Recon
-    from csrd.stages.recon import ScanFiles, embedded_image
+    from csrd.stages.recon import ScanFiles, embedded_image, given_path
 
-    paths = (path and Path(path) for path in (mumap, normalisation))
-    files = ScanFiles(Path(listmode), None, *paths, attenuation=mumap is not None)
+    files = ScanFiles(
+        Path(listmode),
+        mumap=given_path(mumap),
+        normalisation=given_path(normalisation),
+        attenuation=mumap is not None,
+    )
     name, cores = subject or subject_of(listmode), threads or os.cpu_count() or 1
     return Reconstructed(*embedded_image(files, recon or Recon(), drf, seed, name, cores))
 

@@ -8,7 +8,7 @@ import os
 import re
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -207,9 +207,9 @@ def train(
     settings = configuration.of_method(method)
     splits = dict.fromkeys(subject, "train") | dict.fromkeys(validation or [], "validation")
     images = find_aligned(derivatives, splits, configuration.train_drfs)
-    how = {"seed": configuration.seed, "metrics": configuration.metrics}
+    how: dict[str, Any] = {**images, "seed": configuration.seed, "metrics": configuration.metrics}
     how |= {"threads": threads, "processes": processes}
-    fit(method, **images, model=model, splits=splits, settings=settings, **how)
+    fit(method, model=model, splits=splits, settings=settings, **how)
 
 
 @app.command()
@@ -253,7 +253,7 @@ def denoise(
     """Denoise one image with a fitted method; without --model by CSR-D as it comes with the package."""
     from csrd.stages.predict import predict
 
-    choices = {"product": product, "samples": samples, "steps": steps}
+    choices: dict[str, Any] = {"product": product, "samples": samples, "steps": steps}
     choices |= {"units": units, "allow_incomplete": allow_incomplete, "device": device.value}
     predict([low], [target], mr=mr, stds=[std] if std else None, model=model, drf=drf, **choices)
 

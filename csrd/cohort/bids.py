@@ -6,6 +6,7 @@ What belongs to a subject is put into the columns of a sheet, and then held to t
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from csrd.cohort.rows import SUFFIXES, subjects_of
 from csrd.cohort.sheet import EXAMPLE
@@ -86,13 +87,14 @@ def activity_at_reference(sidecar: dict) -> float | None:
     BIDS: InjectedRadioactivity holds at InjectionStart; ImageDecayCorrectionTime is on the same clock, in s.
     """
     keys = ("InjectedRadioactivity", "InjectionStart", "ImageDecayCorrectionTime")
-    activity, start, reference = (sidecar.get(key) for key in keys)
+    numbers: list[Any] = [sidecar.get(key) for key in keys]
+    activity, start, reference = numbers
     factor = MBQ.get(str(sidecar.get("InjectedRadioactivityUnits", "")).lower())
-    if not all(isinstance(number, int | float) for number in (activity, start, reference)) or factor is None:
+    if not all(isinstance(number, int | float) for number in numbers) or factor is None:
         return None
     if reference == start:
         return activity * factor
-    nuclide = NUCLIDES.get(nuclide_named(str(sidecar.get("TracerRadionuclide", ""))))
+    nuclide = NUCLIDES.get(nuclide_named(str(sidecar.get("TracerRadionuclide", ""))) or "")
     half_life = sidecar.get("RadionuclideHalfLife") or (nuclide and nuclide.half_life_s)
     return activity * factor * 2 ** ((start - reference) / half_life) if half_life else None
 

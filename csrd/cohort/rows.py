@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from csrd.cohort.subject import SPLITS, Subject
 from csrd.config import Config
@@ -65,10 +66,11 @@ def _problems(row: Row, folder: Path, config: Config) -> Iterator[str]:
         for column, path in _files(row).items()
         if not (folder / path).exists()
     )
-    if cell(row, "listmode") and (cell(row, "pet") or low_doses(row)):
+    listmode = cell(row, "listmode")
+    if listmode and (cell(row, "pet") or low_doses(row)):
         yield "both listmode and images are given; keep the one that the scan is to start from"
-    elif cell(row, "listmode"):
-        yield from _wrong_listmode(row, folder, embedded=config.recon.engine == "embedded")
+    elif listmode:
+        yield from _wrong_listmode(row, listmode, folder, embedded=config.recon.engine == "embedded")
     elif cell(row, "pet"):
         yield from _wrong_images(row, folder, config)
     elif low_doses(row):
@@ -96,8 +98,7 @@ def _wrong_words(row: Row) -> Iterator[str]:
             yield f"{column} is {number!r}; write a number above 0, or n/a"
 
 
-def _wrong_listmode(row: Row, folder: Path, embedded: bool) -> Iterator[str]:
-    listmode = cell(row, "listmode")
+def _wrong_listmode(row: Row, listmode: str, folder: Path, embedded: bool) -> Iterator[str]:
     if not cell(row, "t1w"):
         yield "t1w is n/a; it is needed"
     if embedded and not cell(row, "mumap"):
@@ -219,7 +220,7 @@ def _unit(path: Path, otherwise: str | None) -> str | None:
 
 def _images(row: Row) -> dict[str, str]:
     """Return the PET images of a row by column."""
-    normal = {"pet": cell(row, "pet")} if cell(row, "pet") else {}
+    normal = {"pet": pet} if (pet := cell(row, "pet")) else {}
     return normal | {f"pet_drf{drf}": path for drf, path in low_doses(row).items()}
 
 
@@ -241,14 +242,17 @@ def _subject(row: Row, folder: Path, config: Config) -> Subject:
     if files["listmode"] and files["listmode"].suffix != PETSIRD:
         files["header"] = files["header"] or header_beside(files["listmode"])
     lows = {drf: folder / path for drf, path in low_doses(row).items()}
+    paths: dict[str, Any] = dict(files)
     pet = files["pet"] or next(iter(lows.values()), None)
-    numbers = {column: float(text) if (text := cell(row, column)) else None for column in NUMBERS}
+    numbers: dict[str, Any] = {
+        column: float(text) if (text := cell(row, column)) else None for column in NUMBERS
+    }
     return Subject(
         id=row["participant_id"],
         split="" if _only_low(row) else row["split"],
         tracer=cell(row, "tracer"),
         lows=lows,
         unit=_unit(pet, config.cohort.units) if pet else "Bq/mL",
-        **files,
+        **paths,
         **numbers,
     )

@@ -1,7 +1,7 @@
 """Base classes of the methods' settings; the settings of one method are in that method's file."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 
@@ -59,6 +59,9 @@ class Training(Section):
 
 class LearnedSettings(MethodSettings):
     """The block of a trained method; a subclass adds `training` and what its network needs."""
+
+    if TYPE_CHECKING:  # a field of each subclass, with its own default
+        training: Training
 
     mixed: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Fraction of training patches with noise of all the subject's doses, mixed to that of another dose."""

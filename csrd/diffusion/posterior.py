@@ -1,6 +1,6 @@
 """The posterior of one scan of any size by a trained denoiser: the residual's mean, and samples of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 
@@ -10,6 +10,7 @@ from torch import Generator, Tensor, nn
 from csrd.diffusion.precondition import Denoiser
 from csrd.diffusion.sampler import Churn, heun
 from csrd.diffusion.tiles import Box, tiled
+from csrd.networks import VolumeNetwork
 from csrd.seeds import key64
 from csrd.train.device import free_bytes
 from csrd.train.patches import translated
@@ -47,9 +48,7 @@ class Posterior:
         self.scan, self.mirrored, self.translations = conditions, mirrored, translations
         self.dose = torch.tensor([dose], dtype=torch.float32, device=conditions.device)
         self._mean: Tensor | None = None
-        self.tile = tile or tile_that_fits(
-            denoiser.network, tuple(self.conditions.shape[2:]), conditions.device
-        )
+        self.tile = tile or tile_that_fits(denoiser.network, self.conditions.shape[2:], conditions.device)
 
     @torch.no_grad()
     def mean(self) -> Tensor:
@@ -95,7 +94,7 @@ class Posterior:
 
         if self.tile is None:
             return evaluate((slice(None),) * 3)
-        return tiled(evaluate, tuple(r.shape[2:]), self.tile, halo(self.denoiser.network))
+        return tiled(evaluate, r.shape[2:], self.tile, halo(self.denoiser.network))
 
     def _noise(self, *names: str | int) -> Tensor:
         """Return unit noise for the padded volume: one field, whatever the tiles."""
@@ -107,12 +106,12 @@ class Posterior:
         return r[0, 0][tuple(slice(n) for n in self.shape)].float()
 
 
-def halo(network: nn.Module) -> int:
+def halo(network: VolumeNetwork) -> int:
     """Return how many voxels at a tile's border are not used: a multiple of the network's factor."""
     return -(-HALO // network.factor) * network.factor
 
 
-def tile_that_fits(network: nn.Module, shape: tuple[int, int, int], device: torch.device) -> int | None:
+def tile_that_fits(network: VolumeNetwork, shape: Sequence[int], device: torch.device) -> int | None:
     """Return the edge of the largest tiles that fit into memory, None where the whole volume does."""
     voxels = free_bytes(device) / network.bytes_per_voxel
     if shape[0] * shape[1] * shape[2] <= voxels:

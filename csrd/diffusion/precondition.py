@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from csrd.networks import VolumeNetwork
+
 BLANK = 1e3  # σ over σ_data from which on the noisy residual tells nothing, and the network is shown none
 
 
@@ -32,7 +34,7 @@ class Denoiser(nn.Module):
     Residuals have standard deviation `sigma_data` over the training set, by the caller's scaling.
     """
 
-    def __init__(self, network: nn.Module, sigma_data: float) -> None:
+    def __init__(self, network: VolumeNetwork, sigma_data: float) -> None:
         """Wrap a network F(x, noise condition, dose) with x = (noisy residual, conditions)."""
         super().__init__()
         self.network, self.sigma_data = network, sigma_data

@@ -59,6 +59,7 @@ def heun(
     for i in range(steps):
         sigma, below = sigmas[i], sigmas[i + 1]
         if gamma := churn.gamma(sigma, steps):
+            assert fresh is not None, "churn adds fresh noise"
             raised = sigma * (1 + gamma)
             r = r + math.sqrt(raised**2 - sigma**2) * churn.S_noise * fresh(i).double()
             sigma = raised

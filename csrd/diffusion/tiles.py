@@ -1,6 +1,6 @@
 """A network on a volume that does not fit: overlapping tiles, blended."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor
 Box = tuple[slice, slice, slice]
 
 
-def tiled(evaluate: Callable[[Box], Tensor], shape: tuple[int, int, int], size: int, halo: int) -> Tensor:
+def tiled(evaluate: Callable[[Box], Tensor], shape: Sequence[int], size: int, halo: int) -> Tensor:
     """Return `evaluate` over a whole volume, assembled from boxes of at most `size`³ voxels: (…, X, Y, Z).
 
     What lies within `halo` of a box's inner border is not used; over the next `halo` voxels neighbouring
@@ -17,20 +17,20 @@ def tiled(evaluate: Callable[[Box], Tensor], shape: tuple[int, int, int], size: 
     box. Boxes start at multiples of `halo`, which must itself be a multiple of the network's factor.
     """
     assert size >= 4 * halo > 0, f"tiles of {size} voxels are too small for a halo of {halo}"
-    total: Tensor | None = None
-    weights: Tensor | None = None
+    total = weights = None
     for box in boxes(shape, size, halo):
         part = evaluate(box)
         ramp = _ramp(box, shape, halo, part)
-        if total is None:
+        if total is None or weights is None:
             total = part.new_zeros(*part.shape[:-3], *shape)
             weights = part.new_zeros(shape)
         total[..., *box] += part * ramp
         weights[box] += ramp
+    assert total is not None and weights is not None, f"no box covers {shape}"
     return total / weights
 
 
-def boxes(shape: tuple[int, int, int], size: int, halo: int) -> Iterator[Box]:
+def boxes(shape: Sequence[int], size: int, halo: int) -> Iterator[Box]:
     """Yield the boxes that cover a volume: neighbours overlap by 3 `halo`, inner ends are its multiples."""
     edge = size // halo * halo  # an inner end must suit the network's factor, as the starts do
     axes = []
@@ -43,7 +43,7 @@ def boxes(shape: tuple[int, int, int], size: int, halo: int) -> Iterator[Box]:
     yield from product(*axes)
 
 
-def _ramp(box: Box, shape: tuple[int, int, int], halo: int, like: Tensor) -> Tensor:
+def _ramp(box: Box, shape: Sequence[int], halo: int, like: Tensor) -> Tensor:
     """Return a box's weights (x, y, z): 0 within `halo` of an inner border, 1 beyond twice that."""
     axes = []
     for part, n in zip(box, shape, strict=True):

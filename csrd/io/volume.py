@@ -7,11 +7,11 @@ import errno
 import gzip
 import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -57,11 +57,12 @@ class Volume:
             and np.array_equal(self.array, other.array)
         )
 
-    __hash__ = None
+    __hash__ = None  # type: ignore[assignment] # as Python says it
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        return self.array.shape
+        x, y, z = self.array.shape
+        return x, y, z
 
     @property
     def voxel_mm(self) -> np.ndarray:
@@ -111,7 +112,8 @@ class Volume:
         """Return numbers that belong to right, anterior, superior in the order of the array's axes."""
         import nibabel as nib
 
-        return tuple(along[int(axis)] for axis in nib.io_orientation(self.affine)[:, 0])
+        x, y, z = (along[int(axis)] for axis in nib.io_orientation(self.affine)[:, 0])
+        return x, y, z
 
     @classmethod
     def load(cls, path: str | Path, unit: str | None = None) -> "Volume":
@@ -123,11 +125,9 @@ class Volume:
         numbers, a scale that is no number, a mask of several values, or a place or unit that contradict
         themselves; MemoryError for an image that the memory cannot hold.
         """
-        import nibabel as nib
-
         path = Path(path)
         with _readable(path):
-            image = nib.load(path)
+            image = _opened(path)
             shape = _one_frame(path, image)
             affine, notes = place_of(path, image)
             notes += _scale_notes(path, image)
@@ -155,11 +155,9 @@ class Volume:
 
         Raises InputError for a missing file, or a header that `load` would refuse.
         """
-        import nibabel as nib
-
         path = Path(path)
         with _readable(path):
-            image = nib.load(path)
+            image = _opened(path)
             shape = _one_frame(path, image)
             affine, notes = place_of(path, image)
             _scale_notes(path, image)
@@ -181,6 +179,13 @@ class Volume:
         image.header["descrip"] = (UNIT_PREFIX + self.unit).encode()[:79]
         with whole_file(path) as temporary:
             nib.save(image, temporary)
+
+
+def _opened(path: Path) -> "SpatialImage":
+    """Return the image in a file; one that is no volume has no shape, which `_readable` reports."""
+    import nibabel as nib
+
+    return cast("SpatialImage", nib.load(path))
 
 
 @contextmanager
@@ -250,7 +255,7 @@ def refuse_dicom_file(path: Path) -> None:
 
 def _one_frame(path: Path, image: "SpatialImage") -> tuple[int, int, int]:
     """Return the shape of the only frame of an image that has a place in mm."""
-    shape = tuple(image.shape)
+    shape: tuple[int, ...] = tuple(image.shape)
     if math.prod(shape) > MAX_VOXELS:
         raise InputError(f"{path} has shape {shape}, more than {MAX_VOXELS} voxels; crop or resample it")
     while len(shape) > 3 and shape[-1] == 1:
@@ -259,7 +264,8 @@ def _one_frame(path: Path, image: "SpatialImage") -> tuple[int, int, int]:
         raise InputError(f"{path} has shape {shape}; give one 3D frame, e.g. the time average")
     if not abs(np.linalg.det(image.affine[:3, :3])) > 0:  # NaN included
         raise InputError(f"{path} has an affine that says no place in mm; write its sform anew")
-    return shape
+    x, y, z = shape
+    return x, y, z
 
 
 def _scale_notes(path: Path, image: "SpatialImage") -> list[str]:
@@ -301,15 +307,12 @@ def _refuse_values(path: Path, array: np.ndarray) -> None:
 
 def _noted_unit(image: "SpatialImage") -> str:
     """Return the unit that `Volume.save` wrote into the header, or nothing."""
-    text = (
-        bytes(image.header["descrip"]).rstrip(b"\0").decode(errors="replace")
-        if ("descrip" in image.header)
-        else ""
-    )
+    header: Any = image.header
+    text = bytes(header["descrip"]).rstrip(b"\0").decode(errors="replace") if "descrip" in header else ""
     return text.removeprefix(UNIT_PREFIX) if text.startswith(UNIT_PREFIX) else ""
 
 
-def centred_affine(shape: tuple[int, int, int], voxel_mm: float) -> np.ndarray:
+def centred_affine(shape: Sequence[int], voxel_mm: float) -> np.ndarray:
     """Return the RAS+ affine of a grid with cubic voxels whose centre is the scanner's, at 0 mm."""
     affine = np.diag([voxel_mm, voxel_mm, voxel_mm, 1.0])
     affine[:3, 3] = -(np.asarray(shape) - 1) / 2 * voxel_mm

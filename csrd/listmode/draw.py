@@ -47,7 +47,7 @@ class Keep:
 # Inlined into each format's kernel: after an edit here, delete the compiled ones (csrd/**/__pycache__/*.nb?),
 # because numba's cache watches only the file of the outermost function.
 @njit(cache=True, nogil=True)
-def is_kept(key: np.uint64, event: int, limit: np.uint64) -> bool:
+def is_kept(key: np.uint64, event: int, limit: np.uint64) -> np.bool:
     """Return whether the draw keeps the event of that index."""
     word = key + np.uint64(event) * GOLDEN
     word = (word ^ (word >> SHIFT_1)) * MIX_1

@@ -109,7 +109,7 @@ def _write_events(stream: BinaryIO, segments: Iterable[Segment]) -> int:
         event = 0
         while event < len(time_ms):
             event, clock, size = encode_packets(crystals, prompt, time_ms, event, clock, out)
-            stream.write(memoryview(out[:size]))
+            stream.write(out[:size].data)
     return clock
 
 
@@ -132,4 +132,4 @@ def _write_time_tags(stream: BinaryIO, start: int, stop: int) -> None:
     for first in range(start, stop, CHUNK_WORDS):
         times = np.arange(first, min(first + CHUNK_WORDS, stop), dtype=np.int64)
         words = np.stack(encode_time.py_func(times), axis=1).astype("<u4")
-        stream.write(memoryview(words).cast("B"))
+        stream.write(words.data.cast("B"))

@@ -106,7 +106,7 @@ class PacketListMode(ListMode):
         """
         with whole_pair(target) as (data_part, header_part):
             counts, kept = self.compact_into(data_part, keep)
-            fixed = {"name of data file": target.name}
+            fixed: dict[str, object] = {"name of data file": target.name}
             if (total := "total listmode word counts") in self.header:
                 fixed[total] = data_part.stat().st_size // WORD_BYTES
             header_part.write_bytes(self.header.replace(fixed | dict(notes)).encode())
@@ -119,7 +119,7 @@ class PacketListMode(ListMode):
         with open(target, "wb") as stream:
             for words in self._chunks("thin"):
                 size = self.compact(words, keep.key, keep.limit, out, counts, kept)
-                stream.write(memoryview(out[:size]))
+                stream.write(out[:size].data)
         return counts, kept
 
     def _chunks(self, verb: str) -> Iterator[np.ndarray]:

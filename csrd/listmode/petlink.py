@@ -13,7 +13,7 @@ from numba import njit
 
 from csrd.errors import InputError
 from csrd.io.interfile import InterfileHeader, whole_pair
-from csrd.listmode.base import TimingKeys
+from csrd.listmode.base import Survey, TimingKeys
 from csrd.listmode.draw import is_kept
 from csrd.listmode.events import DELAYED, OTHER_TAG, PROMPT, TIME_TAG, EventBlock
 from csrd.listmode.hrrt import Segment
@@ -193,7 +193,7 @@ class PetlinkListMode(PacketListMode):
             )
         return interval
 
-    def blocks(self, events: int = CHUNK_WORDS) -> Generator[EventBlock, None, float]:
+    def blocks(self, events: int = CHUNK_WORDS) -> Generator[EventBlock, None, Survey]:
         """Yield the prompts and delayeds of at most `events` packets at a time, each block its own arrays.
 
         Left out are addresses beyond the sinogram or on a gap, and lines of blocks less than
@@ -239,9 +239,9 @@ def write_petlink(path: str | Path, segments: Iterable[Segment], header: Mapping
                 out = np.empty(len(time_ms) + max(0, last + 1 - clock), dtype="<u4")
                 clock, size = encode_words(crystals, prompt, time_ms, clock, out)
                 assert size >= 0, f"crystals {crystals[-1 - size]} share no bin"
-                stream.write(memoryview(out[:size]))
+                stream.write(out[:size].data)
                 words += size
-            stream.write(memoryview(np.arange(clock, end, dtype="<u4") | np.uint32(TIME_KIND)))
+            stream.write((np.arange(clock, end, dtype="<u4") | np.uint32(TIME_KIND)).data)
             words += end - clock
         fixed = {"name of data file": path.name, "%total listmode word counts": words}
         header_part.write_bytes(content.replace(fixed).encode())

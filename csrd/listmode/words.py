@@ -1,8 +1,8 @@
 """List-mode files as streams of 32-bit little-endian words, in memory that does not grow with the file."""
 
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
@@ -68,7 +68,7 @@ def word_chunks(path: str | Path, pairs: bool, chunk: int = CHUNK_WORDS) -> Iter
             buffer[0] = words[-1]
 
 
-def opened(path: str | Path) -> BinaryIO:
+def opened(path: str | Path) -> BufferedReader:
     """Return the file opened for reading."""
     try:
         return open(path, "rb")
@@ -76,10 +76,10 @@ def opened(path: str | Path) -> BinaryIO:
         raise InputError(f"cannot read {path}: {error.strerror}; check its rights") from None
 
 
-def _fill(stream: BinaryIO, words: np.ndarray) -> None:
+def _fill(stream: BufferedReader, words: np.ndarray) -> None:
     """Read exactly `words` from the stream."""
     try:
-        count = stream.readinto(memoryview(words).cast("B"))
+        count = stream.readinto(words.data.cast("B"))
     except OSError as error:
         raise InputError(f"cannot read {stream.name}: {error.strerror}; copy it again") from None
     if count != words.nbytes:

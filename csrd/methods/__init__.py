@@ -4,6 +4,7 @@ A file ``csrd/methods/<key>.py`` names its class `METHOD`; another package names
 `GROUP`. Configuration, workflow and report read everything about a method from its class.
 """
 
+from collections.abc import Iterable
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -60,7 +61,7 @@ def label_of(key: str) -> str:
     return methods()[key].label if key in methods() else key
 
 
-def in_row_order(found: list[str]) -> list[str]:
+def in_row_order(found: Iterable[str]) -> list[str]:
     """Return method keys in the order of the table's rows; those that are not installed last."""
     return sorted(found, key=lambda key: methods()[key].row if key in methods() else Method.row)
 

@@ -14,8 +14,8 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from csrd.config.methods import LearnedSettings, Training
 from csrd.config.sections import Fraction, NonNegative, Section
 from csrd.errors import InputError
-from csrd.methods.base import TrainingPair, robust_scale
-from csrd.methods.learned import Calibration, Learned
+from csrd.methods.base import LoadedPair, robust_scale
+from csrd.methods.learned import Learned, LearnedCalibration
 from csrd.methods.learned.scaling import (
     DoseFromNoise,
     Head,
@@ -27,11 +27,12 @@ from csrd.progress import progress
 from csrd.seeds import key64
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from csrd.config.sections import Metrics
     from csrd.diffusion.precondition import Denoiser
     from csrd.io.volume import Volume
+    from csrd.networks import VolumeNetwork
     from csrd.train.patches import Batch, Patches, Scan
 
 SIGMA_DATA = 0.5
@@ -117,7 +118,7 @@ class CsrdSettings(LearnedSettings):
         return self
 
 
-class CsrdCalibration(Calibration):
+class CsrdCalibration(LearnedCalibration):
     """The scale of the residuals, and the noise at each dose; None where the noise is `measured`."""
 
     residual_sd: ResidualDeviation | None = None
@@ -137,8 +138,12 @@ class Csrd(Learned):
     after_training = ("sampler", "samples")
     product = "table"
 
+    settings: CsrdSettings
+    calibration: CsrdCalibration
+    network: VolumeNetwork
+
     @classmethod
-    def calibrated(cls, pairs: list[TrainingPair], settings: CsrdSettings) -> CsrdCalibration:
+    def calibrated(cls, pairs: list[LoadedPair], settings: CsrdSettings) -> CsrdCalibration:
         if settings.measured:
             return CsrdCalibration()
         return CsrdCalibration(
@@ -147,7 +152,7 @@ class Csrd(Learned):
             dose_from_noise=DoseFromNoise.fit(pairs),
         )
 
-    def build(self) -> nn.Module:
+    def build(self) -> VolumeNetwork:
         from csrd.networks.ddpmpp import DDPMpp
         from csrd.networks.edm2 import EDM2
         from csrd.networks.resunet import ResUNet
@@ -157,7 +162,7 @@ class Csrd(Learned):
         shown = CHANNELS if settings.measured else 1 + self.wants_mr
         channels = 1 + shown + COORDINATES * settings.coordinates
         if settings.network == "resunet":
-            shape = {"channels": settings.channels, "blocks": settings.blocks, "stem": settings.stem}
+            shape: dict[str, Any] = {name: getattr(settings, name) for name in ("channels", "blocks", "stem")}
             return ResUNet(channels, **shape, skip=SKIP if settings.measured else ())
         common = {name: getattr(settings, name) for name in ("channels", "blocks", "dropout", "dose")}
         if settings.network == "ddpmpp":
@@ -171,8 +176,8 @@ class Csrd(Learned):
 
         from csrd.synthetic.conditions import conditions
 
-        shown = mr is not None and self.wants_mr
-        anatomy = torch.from_numpy(mr_channel(mr, low, head)) if shown else None
+        shown = mr if self.wants_mr else None
+        anatomy = None if shown is None else torch.from_numpy(mr_channel(shown, low, head))
         array = torch.from_numpy((low.array / np.float32(head.scale)).astype(np.float32))
         level = measured_level(low, head)
         return conditions(array, anatomy, level, float(low.voxel_mm.mean())).numpy()
@@ -211,9 +216,11 @@ class Csrd(Learned):
         if self.settings.measured:
             from csrd.synthetic.conditions import residual_unit
 
-            return head.scale * residual_unit(measured_level(low, head))
+            return head.scale * float(residual_unit(measured_level(low, head)))
         if self.settings.standardise:
-            return head.scale * self.calibration.residual_sd.at(drf) / SIGMA_DATA
+            deviation = self.calibration.residual_sd
+            assert deviation is not None and drf is not None, "the deviation follows from the dose"
+            return head.scale * deviation.at(drf) / SIGMA_DATA
         return robust_scale(low, head.mask)
 
     def trained_by(self) -> dict[str, Any]:
@@ -242,7 +249,7 @@ class Csrd(Learned):
         sigma = torch.cat([levels.draw(1, denoiser, generator) for generator in batch.generators])
         return residual_loss(denoiser, batch.target, batch.inputs, batch.dose, sigma, batch.noise())
 
-    def scan(self, pair: TrainingPair) -> Scan:
+    def scan(self, pair: LoadedPair) -> Scan:
         return _at_least(self.settings.patch, super().scan(pair))
 
     def patches(self, scans: list[Scan]) -> Patches:
@@ -256,7 +263,7 @@ class Csrd(Learned):
     def smallest_edge(self) -> int:
         return max(self.settings.patch // self.network.factor, 1)
 
-    def select(self, validation: list[TrainingPair], metrics: Metrics) -> dict[str, Any]:
+    def select(self, validation: list[LoadedPair], metrics: Metrics) -> dict[str, Any]:
         """Return the fraction of a sample that wins most metrics on the validation pairs, and all tried."""
         from csrd.diffusion.sampler import blend
         from csrd.metrics.evaluate import metrics_of
@@ -271,14 +278,16 @@ class Csrd(Learned):
         means = {fraction: {key: float(np.mean([row[key] for row in rows])) for key in CRITERIA}
                  for fraction, rows in tried.items()}  # fmt: skip
         winners = [_best(means, key) for key in CRITERIA]
-        tried = {str(fraction): row for fraction, row in means.items()}
-        return {"sample_fraction": max(FRACTIONS, key=winners.count), "tried": tried}
+        shown = {str(fraction): row for fraction, row in means.items()}
+        return {"sample_fraction": max(FRACTIONS, key=winners.count), "tried": shown}
 
     def apply(self, low: Volume, mr: Volume | None, drf: float | None) -> Volume:
         return self.denoise(low, mr, drf, product=self.product)[0]
 
     def apply_with_std(self, low: Volume, mr: Volume | None, drf: float | None) -> tuple[Volume, Volume]:
-        return self.denoise(low, mr, drf, product=self.product, samples=self.settings.samples)
+        image, std = self.denoise(low, mr, drf, product=self.product, samples=self.settings.samples)
+        assert std is not None, "there is a deviation where there are samples"
+        return image, std
 
     def denoise(
         self, low: Volume, mr: Volume | None, drf: float | None, *, product: str = "table", samples: int = 0
@@ -323,7 +332,7 @@ class Csrd(Learned):
             self.denoiser,
             conditions,
             self.noise_condition(upright, head, drf),
-            key64(self.seed, hashlib.sha256(np.ascontiguousarray(upright.array)).hexdigest()),
+            key64(self.seed, hashlib.sha256(np.ascontiguousarray(upright.array).data).hexdigest()),
             precision=partial(precision, self.device),
             mirrored=self._mirrored(conditions),
             translations=self.translations,
@@ -356,7 +365,8 @@ class Csrd(Learned):
         return None
 
     def estimate_drf(self, low: Volume) -> float:
-        return self.calibration.dose_from_noise.of(low.canonical())
+        dose = self.calibration.dose_from_noise
+        return super().estimate_drf(low) if dose is None else dose.of(low.canonical())
 
     def use(self, **choices: Any) -> None:
         self.product = str(choices.pop("product", self.product))

@@ -28,7 +28,7 @@ class LowDose(Method):
     def load(cls, model_dir: Path) -> Self:
         return cls()
 
-    def apply(self, low: Volume, mr: Volume | None, drf: float) -> Volume:
+    def apply(self, low: Volume, mr: Volume | None, drf: float | None) -> Volume:
         if low.array.min() >= 0:
             return low
         return low.like(low.array.clip(0))  # as every method's image: nowhere negative

@@ -32,6 +32,7 @@ class Restormer(SliceMethod):
 
     key, label, row = "restormer", "Restormer", 3
     Settings = RestormerSettings
+    settings: RestormerSettings
     extra = "baselines"
     factor = 16  # 2 for each of three steps down, and 2 for a stem
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Self
 
 import numpy as np
@@ -58,9 +59,10 @@ class TotalVariation(Method):
         """Return the weight for a dose reduction factor."""
         return float(np.exp(self.intercept + self.slope * np.log(drf)))
 
-    def apply(self, low: Volume, mr: Volume | None, drf: float) -> Volume:
+    def apply(self, low: Volume, mr: Volume | None, drf: float | None) -> Volume:
         from csrd.align.head import head_mask
 
+        assert drf is not None, "the weight follows from the dose"
         scale = robust_scale(low, head_mask(low))
         return low.like(denoise_tv(low.array, scale, self.weight(drf)))
 
@@ -87,7 +89,7 @@ class TotalVariation(Method):
         with ThreadPoolExecutor(context.threads) as pool:
             for drf in progress(doses, "tv: fitting the weight of each dose"):
                 samples = list(pool.map(_sample, [pair for pair in training if pair.drf == drf]))
-                searches[drf] = search_weight(lambda w, s=samples: _score(w, s, pool), candidates)
+                searches[drf] = search_weight(partial(_score, samples=samples, pool=pool), candidates)
         cls.write_model(out_dir, _record(training, candidates, searches))
 
 
@@ -149,17 +151,16 @@ def _sample(pair: TrainingPair) -> _Sample:
 
     from csrd.align.head import head_mask
 
-    pair = pair.load()
-    mask = pair.mask.array > 0
+    loaded = pair.load()
+    mask = loaded.mask.array > 0
     if not mask.any():
         raise InputError(f"{pair.subject}: the head mask is empty; align the subject again")
-    box = list(ndimage.find_objects(mask.astype(np.uint8))[0])
-    slices = max(8, FIT_VOXELS // ((box[0].stop - box[0].start) * (box[1].stop - box[1].start)))
-    spare = max(0, box[2].stop - box[2].start - slices) // 2
-    box[2] = slice(box[2].start + spare, box[2].stop - spare)
-    box = tuple(box)
-    scale = robust_scale(pair.low, head_mask(pair.low))  # as `apply` will see it
-    return _Sample(pair.low.array[box], pair.normal.array[box], mask[box], scale)
+    x, y, z = ndimage.find_objects(mask.astype(np.uint8))[0]
+    slices = max(8, FIT_VOXELS // ((x.stop - x.start) * (y.stop - y.start)))
+    spare = max(0, z.stop - z.start - slices) // 2
+    box = x, y, slice(z.start + spare, z.stop - spare)
+    scale = robust_scale(loaded.low, head_mask(loaded.low))  # as `apply` will see it
+    return _Sample(loaded.low.array[box], loaded.normal.array[box], mask[box], scale)
 
 
 def _score(weight: float, samples: list[_Sample], pool: ThreadPoolExecutor) -> float:
@@ -167,7 +168,7 @@ def _score(weight: float, samples: list[_Sample], pool: ThreadPoolExecutor) -> f
 
 
 def _best(scores: dict[float, float]) -> float:
-    return min(scores, key=scores.get)
+    return min(scores, key=scores.__getitem__)
 
 
 def _record(training: list[TrainingPair], candidates: list[float], searches: dict[int, dict]) -> dict:

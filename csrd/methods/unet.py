@@ -24,6 +24,7 @@ class UNet(SliceMethod):
 
     key, label, row = "unet", "U-net", 2
     Settings = UnetSettings
+    settings: UnetSettings
     factor = 16
     extra = "baselines"
 
@@ -33,7 +34,13 @@ class UNet(SliceMethod):
         c = self.settings.channels
         features = (c, 2 * c, 4 * c, 8 * c, 16 * c, c)
         # as published: no normalisation, which would remove the image's level, and the level is the result
-        return BasicUNet(spatial_dims=2, in_channels=2, out_channels=1, features=features, norm=None)
+        return BasicUNet(
+            spatial_dims=2,
+            in_channels=2,
+            out_channels=1,
+            features=features,
+            norm=None,  # type: ignore[arg-type] # monai takes None too
+        )
 
 
 METHOD = UNet

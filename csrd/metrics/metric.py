@@ -94,7 +94,7 @@ class Reference:
             grown = -(-length // IN_PLANE_MULTIPLE) * IN_PLANE_MULTIPLE
             first -= (grown - length) // 2
             bounds.append((first, first + grown))
-        return stack.any(axis=(1, 2)), bounds
+        return np.asarray(stack.any(axis=(1, 2))), bounds
 
     def _cropped(self, stack: np.ndarray) -> np.ndarray:
         kept, bounds = self._box

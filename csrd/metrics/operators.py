@@ -25,4 +25,4 @@ def import_torchvision():
     return torchvision
 
 
-_KEPT = []  # a library's operators live as long as it does
+_KEPT: list[object] = []  # a library's operators live as long as it does

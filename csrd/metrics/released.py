@@ -30,7 +30,7 @@ def inner_slices(reference: Reference, array: np.ndarray) -> np.ndarray:
             f"the volume has {len(stack)} axial slices and the protocol released leaves out {2 * MARGIN}; "
             "crop less, or take the protocol default"
         )
-    filled = reference.pet.upright(reference.pet.array).any(axis=(0, 1))[MARGIN:-MARGIN]
+    filled = np.asarray(reference.pet.upright(reference.pet.array).any(axis=(0, 1)))[MARGIN:-MARGIN]
     if not filled.any():
         raise InputError(
             f"the normal dose is empty but for {MARGIN} slices at either end, which the protocol released "

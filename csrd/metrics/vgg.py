@@ -113,10 +113,10 @@ def _torchvision_filters(name: str, path: Path) -> list[tuple[np.ndarray, np.nda
     state, filters, layer = read_state(path), [], 0
     for convolutions in BLOCKS[name]:
         for _ in range(convolutions):
-            parts = [state.get(f"features.{layer}.{part}") for part in ("weight", "bias")]
-            if any(part is None for part in parts):
+            weight, bias = (state.get(f"features.{layer}.{part}") for part in ("weight", "bias"))
+            if weight is None or bias is None:
                 raise InputError(f"{path} lacks features.{layer}; take torchvision's {path.name}")
-            filters.append(tuple(part.numpy() for part in parts))
+            filters.append((weight.numpy(), bias.numpy()))
             layer += 2
         layer += 1
     return _checked(name, filters, path)

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from csrd.networks import VolumeNetwork
+
 SKIP_SCALE = math.sqrt(0.5)
 GROUPS, CHANNELS_PER_GROUP = 32, 4  # at most so many groups, of at least so many channels
 NORM_EPS = 1e-6
@@ -18,7 +20,7 @@ FEATURE_MAPS = 12  # of the finest resolution that an evaluation holds at once
 SMALL = 1e-5  # initial weight of each block's last layer: the network starts near the identity
 
 
-class DDPMpp(nn.Module):
+class DDPMpp(VolumeNetwork):
     """F(x; noise, dose): (B, in, X, Y, Z) to (B, out, X, Y, Z); X, Y, Z divisible by `factor`."""
 
     def __init__(
@@ -70,6 +72,7 @@ class DDPMpp(nn.Module):
         """Return F for the noise condition `noise` (B,), c_noise of EDM, and log drf `dose` (B,)."""
         code = self.positional(noise)
         if self.embed_dose is not None:
+            assert dose is not None, "this network was built to see the dose"
             code = code + self.embed_dose(dose[:, None].to(code.dtype))
         embedding = functional.silu(self.embed1(functional.silu(self.embed0(code))))
         skips = []
@@ -84,7 +87,7 @@ class DDPMpp(nn.Module):
             x = self._through(layer, x, embedding)
         return self.out_conv(functional.silu(self.out_norm(x)))
 
-    def _through(self, block: "Block", x: Tensor, embedding: Tensor) -> Tensor:
+    def _through(self, block: nn.Module, x: Tensor, embedding: Tensor) -> Tensor:
         """Return a block's output; where `checkpointed`, its inside is computed again for the gradient."""
         if self.checkpointed and torch.is_grad_enabled():
             return checkpoint(block, x, embedding, use_reentrant=False)
@@ -148,6 +151,8 @@ class Attention(nn.Module):
 class Positional(nn.Module):
     """cos and sin of the noise condition at geometrically spaced frequencies from 1 to 1/10000."""
 
+    frequencies: Tensor
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         half = channels // 2
@@ -179,8 +184,9 @@ def group_norm(channels: int) -> GroupNorm:
     return GroupNorm(groups, channels, eps=NORM_EPS)
 
 
-def _shrink(layer: nn.Module) -> None:
+def _shrink(layer: nn.Conv3d) -> None:
     """Scale a layer's initial weights so that it starts near zero."""
     with torch.no_grad():
         layer.weight.mul_(SMALL)
-        layer.bias.zero_()
+        if layer.bias is not None:
+            layer.bias.zero_()

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from csrd.networks import VolumeNetwork
+
 EPS = 1e-4
 SILU_RMS = 0.596  # root mean square of silu(n), n ~ N(0, 1)
 RESIDUAL = 0.3  # share t of a block's branch in eq. 88
@@ -19,7 +21,7 @@ FEATURE_MAPS = 12  # of the finest resolution that an evaluation holds at once
 EMBEDDING = 4  # embedding channels per channel of the finest resolution
 
 
-class EDM2(nn.Module):
+class EDM2(VolumeNetwork):
     """F(x; noise, dose): (B, in, X, Y, Z) to (B, out, X, Y, Z); X, Y, Z divisible by `factor`."""
 
     def __init__(
@@ -63,13 +65,15 @@ class EDM2(nn.Module):
                 current = channels[level]
         self.conv_out = MPConv(channels[0], out_channels * stem**3, 3)
         self.gain_out = nn.Parameter(torch.zeros([]))
-        self.to(memory_format=torch.channels_last_3d)  # half again as fast as channels first, on a CPU
+        # half again as fast as channels first, on a CPU
+        self.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload] # torch declares less
 
     def forward(self, x: Tensor, noise: Tensor, dose: Tensor | None = None) -> Tensor:
         """Return F for the noise condition `noise` (B,), c_noise of EDM, and log drf `dose` (B,)."""
         embedding = self.embed_noise(self.fourier(noise))
         if self.embed_dose is not None:
             # a quarter, as of ln σ: doses between and beyond the trained ones then look alike to the features
+            assert dose is not None, "this network was built to see the dose"
             embedding = mp_sum(embedding, self.embed_dose(dose / 4), 0.5)
         embedding = mp_silu(embedding)
         x = torch.cat([x, torch.ones_like(x[:, :1])], 1)  # a constant channel stands for all biases
@@ -165,6 +169,9 @@ class MPLinear(nn.Module):
 
 class Fourier(nn.Module):
     """√2 cos(2π(f x + φ)) of a scalar, at fixed random frequencies of unit spread (eq. 75)."""
+
+    frequencies: Tensor
+    phases: Tensor
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -8,13 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from csrd.networks import VolumeNetwork
 from csrd.networks.edm2 import Fourier, fold, unfold
 
 FEATURE_MAPS = 12  # of the finest resolution that an evaluation holds at once
 EMBEDDING = 4  # embedding channels per channel of the finest resolution
 
 
-class ResUNet(nn.Module):
+class ResUNet(VolumeNetwork):
     """F(x; noise, level): (B, in, X, Y, Z) to (B, out, X, Y, Z); X, Y, Z divisible by `factor`."""
 
     def __init__(
@@ -38,8 +39,8 @@ class ResUNet(nn.Module):
         self.embed_noise = nn.Sequential(Fourier(width), nn.Linear(width, width))
         self.embed_level = nn.Sequential(Fourier(width), nn.Linear(width, width))
 
-        def level(n: int) -> nn.ModuleList:
-            return nn.ModuleList(Block(n, width) for _ in range(blocks))
+        def level(n: int) -> Level:
+            return Level(Block(n, width) for _ in range(blocks))
 
         self.conv_in = nn.Conv3d(in_channels * stem**3, channels[0], 3, padding=1)
         self.encoder = nn.ModuleList(level(n) for n in channels)
@@ -54,9 +55,9 @@ class ResUNet(nn.Module):
             for number, share in enumerate(skip):
                 self.skip.weight[:, number] = share
         for layer in (self.conv_out, *(block.conv1 for block in self.modules() if isinstance(block, Block))):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
-        self.to(memory_format=torch.channels_last_3d)
+            for parameter in layer.parameters():
+                nn.init.zeros_(parameter)
+        self.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload] # torch declares less
 
     def forward(self, x: Tensor, noise: Tensor, level: Tensor) -> Tensor:
         """Return F for the noise condition `noise` (B,), c_noise of EDM, and the log of the scan's noise."""
@@ -66,15 +67,20 @@ class ResUNet(nn.Module):
         x = self.conv_in(fold(x, self.stem).contiguous(memory_format=torch.channels_last_3d))
         skips = []
         for number, blocks in enumerate(self.encoder):
-            x = x if number == 0 else self.down[number - 1](x)
-            for block in blocks:
-                x = block(x, embedding)
+            x = blocks(x if number == 0 else self.down[number - 1](x), embedding)
             skips.append(x)
         for number in reversed(range(len(self.decoder))):
-            x = self.up[number](x) + skips[number]
-            for block in self.decoder[number]:
-                x = block(x, embedding)
+            x = self.decoder[number](self.up[number](x) + skips[number], embedding)
         return unfold(self.conv_out(x), self.stem) + direct
+
+
+class Level(nn.ModuleList):
+    """The blocks of one resolution, one after the other."""
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        for block in self:
+            x = block(x, embedding)
+        return x
 
 
 class Block(nn.Module):

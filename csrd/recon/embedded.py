@@ -97,9 +97,10 @@ def detection(crystals: np.ndarray, mumap: Volume, efficiencies: np.ndarray, sca
 class Events:
     """One pass over a list-mode file: iterate over the blocks, then read the survey of what it held."""
 
+    survey: Survey
+
     def __init__(self, listmode: ListMode) -> None:
         self.listmode: ListMode = listmode
-        self.survey: Survey | None = None
 
     def __iter__(self) -> Iterator[EventBlock]:
         self.survey = yield from self.listmode.blocks()

@@ -4,7 +4,9 @@ numba projects and torch does the rest, on the same memory. Under numba's simula
 are the CPU's.
 """
 
+import math
 from collections.abc import Callable
+from functools import reduce
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -49,7 +51,7 @@ def cuda_update(
     @torch.no_grad()
     def update(image: np.ndarray | Tensor, number: int) -> Tensor:
         image = torch.as_tensor(image, device=device)
-        target = torch.zeros(np.prod([n + 2 for n in shape]), device=device)
+        target = torch.zeros(math.prod(n + 2 for n in shape), device=device)
         flat = nn.functional.pad(blurred(image), (1,) * 6).flatten()
         em_back_on_device(
             _shared(flat),
@@ -73,7 +75,7 @@ class Blur:
     def __init__(
         self, shape: tuple[int, int, int], voxel_mm: np.ndarray, psf: "Psf | None", device: torch.device
     ) -> None:
-        self.parts = []
+        self.parts: list[tuple[float, list[Tensor]]] = []
         if psf is not None and (psf.sigma_mm or psf.tail_fraction):
             for weight, sigma in (
                 (1 - psf.tail_fraction, psf.sigma_mm),
@@ -87,7 +89,7 @@ class Blur:
         """Return the image (X, Y, Z) blurred."""
         if not self.parts:
             return image
-        return sum(weight * self._gaussian_of(image, axes) for weight, axes in self.parts)
+        return reduce(torch.add, (weight * self._gaussian_of(image, axes) for weight, axes in self.parts))
 
     @staticmethod
     def _gaussian_of(image: Tensor, axes: list[Tensor]) -> Tensor:

@@ -28,7 +28,7 @@ PARTS_OF_A_VOXEL = 6  # along z, where the voxel is no multiple of a part of the
 RATIO_SIGMA_VOXELS = 1.0  # wider blurs the head's edge, narrower leaves the sample's noise
 
 
-def geometric_sensitivity(scanner: Scanner, shape: tuple[int, int, int], voxel_mm: float) -> Volume:
+def geometric_sensitivity(scanner: Scanner, shape: tuple[int, ...], voxel_mm: float) -> Volume:
     """Return Σ_i g_i A_ij over all lines i, on a grid centred in the scanner, in mm³.
 
     g is `scanner.response.line_factors`; A is Joseph's. Exact where the voxel divides the pitch of

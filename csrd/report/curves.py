@@ -127,12 +127,13 @@ def panels_of(
 ) -> Iterator[tuple["Figure", list["Axes"]]]:
     """Yield a figure and its panels in reading order, plainly dressed; write it as PNG at the end."""
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     lines = ceil(panels / columns)
     width = min(WIDTH_IN, 4.4 * columns)
     height = width / columns * (1.16 if square else 0.8) * lines
-    figure = Figure(figsize=(width, height), facecolor="white", layout="constrained")
-    figure.get_layout_engine().set(h_pad=0.09)
+    layout = ConstrainedLayoutEngine(h_pad=0.09)
+    figure = Figure(figsize=(width, height), facecolor="white", layout=layout)
     grid = figure.subplots(lines, columns, squeeze=False)
     cells = list(grid.flat)
     for cell in cells:

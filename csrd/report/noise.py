@@ -1,6 +1,7 @@
 """Bias and deviation over several thinnings of one scan, as a page and a figure."""
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -37,7 +38,7 @@ def noise_figure(path: str | Path, rows: pd.DataFrame) -> None:
     with panels_of(path, 2, columns=2) as (_, (left, right)):
         for method in in_row_order(list(rows["method"].unique())):
             part = rows[rows["method"] == method]
-            style = {
+            style: dict[str, Any] = {
                 "color": COLOURS.get(method, INK),
                 "marker": MARKERS.get(method, "x"),
                 "s": 22,

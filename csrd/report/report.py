@@ -103,7 +103,7 @@ def _tables(results: Results, rows: pd.DataFrame, scope: Scope) -> dict:
         "summary": summary(merged, by_dose, scope.train_drfs, results.coverage, strength),
         "table": html_table(merged, caption(scope), scope.units),
         "by_dose": html_table(by_dose, note_by_dose, scope.units, scope.train_drfs),
-        "statistics": statistics_html(compare(rows, scope.methods), strength) if compared else "",
+        "statistics": "" if strength is None else statistics_html(compare(rows, scope.methods), strength),
         "truth": _where(results.truth, lambda truth: _against_truth(truth, scope)),
         "coverage": _where(results.coverage, lambda found: coverage_html(coverage_table(found))),
         "regions": _where(results.regions, lambda found: regions_html(regions_table(found))),

@@ -1,5 +1,6 @@
 """Planes through volumes, drawn side by side: images are columns, planes are rows, scales are shared."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -43,7 +44,7 @@ class Row:
 
     plane: str
     name: str
-    cells: list[tuple[np.ndarray, Scale] | str]
+    cells: Sequence[tuple[np.ndarray, Scale] | str]
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,8 @@ def _show(place: "Axes", picture: np.ndarray, aspect: float, scale: Scale) -> No
     )
     # The picture keeps its proportions, and what air looks like fills the rest of the cell.
     place.set_aspect(aspect, adjustable="datalim")
-    place.set_facecolor(shown.to_rgba(0.0))
+    red, green, blue, opacity = shown.to_rgba(np.zeros(1))[0]
+    place.set_facecolor((red, green, blue, opacity))
     _bare(place)
 
 
@@ -162,9 +164,13 @@ def _title_size(titles: list[str]) -> float:
 
 
 def _row_name(figure: "Figure", first: "Axes", name: str) -> None:
-    place = first.get_subplotspec().get_position(figure)
-    middle, style = (place.y0 + place.y1) / 2, {"fontsize": 11, "color": "#444444"}
-    figure.text(0.5 * place.x0, middle, name, rotation=90, va="center", ha="center", **style)
+    spec = first.get_subplotspec()
+    assert spec is not None, "every panel is one of subplots"
+    place = spec.get_position(figure)
+    middle = (place.y0 + place.y1) / 2
+    figure.text(
+        0.5 * place.x0, middle, name, rotation=90, va="center", ha="center", fontsize=11, color="#444444"
+    )
 
 
 def _colour_bar(figure: "Figure", cells: np.ndarray, scale: Scale) -> None:

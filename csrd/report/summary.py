@@ -41,7 +41,8 @@ def summary(
 
 def winners(table: pd.DataFrame) -> str:
     """Return which method has the best mean of what, e.g. ``TV has the best MAE and SSIM; U-net PSNR``."""
-    marks, won = best(table), {}
+    marks = best(table)
+    won: dict[str, list[str]] = {}
     for key in metrics_in(table):
         names = [label_of(method) for method in table.loc[marks[key], "method"]]
         won.setdefault(listed(names), []).append(METRICS[key].label)

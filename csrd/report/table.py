@@ -130,7 +130,7 @@ def _compared(scope: Scope) -> list[str]:
     ]
 
 
-def _chosen(metrics: pd.DataFrame, methods: list[str], subjects: list[str]) -> pd.DataFrame:
+def _chosen(metrics: pd.DataFrame, methods: Sequence[str], subjects: Sequence[str]) -> pd.DataFrame:
     chosen = metrics[metrics["method"].isin(methods) & metrics["subject"].isin(subjects)]
     for column, wanted in (("method", methods), ("subject", subjects)):
         if missing := sorted(set(wanted) - set(chosen[column])):
@@ -140,7 +140,7 @@ def _chosen(metrics: pd.DataFrame, methods: list[str], subjects: list[str]) -> p
     return chosen
 
 
-def _summary(rows: pd.DataFrame, by: list[str], methods: list[str]) -> pd.DataFrame:
+def _summary(rows: pd.DataFrame, by: list[str], methods: Sequence[str]) -> pd.DataFrame:
     columns = {}
     groups = rows.groupby(by, sort=True)
     for key in paper.METRICS:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -78,8 +79,10 @@ def align(
     space = {"SpatialReference": bids_uri(reference)}
     what = {"Description": "head in the normal-dose PET", "Type": "ROI", "Sources": [bids_uri(reference)]}
     save_with_sidecar(box.like(mask, "mask"), head, {**what, **space})
-    mr_on_pet = None if mr is None else resample(mr, box, matrix, order=3)
-    if mr_on_pet is not None:
+    mr_on_pet = None
+    if t1w is not None and mr is not None and matrix is not None:
+        assert t1w_out is not None and transform is not None, "a T1w image comes with its outputs"
+        mr_on_pet = resample(mr, box, matrix, order=3)
         save_with_sidecar(mr_on_pet, t1w_out, _mr_sidecar(t1w, mr, matrix, covered, space))
         write_json(transform, _transform(matrix, t1w, target, seed))
     _write_picture(picture, box, mask, mr_on_pet)
@@ -138,7 +141,7 @@ def _write_pet(
     save_with_sidecar(pet, path, pet_sidecar(source, pet.unit, **said))
 
 
-def _known(facts: Mapping[str, object]) -> dict[str, object]:
+def _known(facts: Mapping[str, Any]) -> dict[str, object]:
     """Return the sidecar keys of what is known of a subject; no key for what is not."""
     known = {"TracerName": facts["tracer"]} if facts.get("tracer") else {}
     weight, activity = facts.get("weight_kg"), facts.get("activity_MBq")

@@ -35,7 +35,7 @@ def run_command_engine(
     inputs: Mapping[str, Path | None],
     expected_shape: tuple[int, int, int],
     expected_voxel_mm: float,
-    drf: int,
+    drf: float,
     threads: int,
     log: Path,
 ) -> Volume:
@@ -67,7 +67,7 @@ def run_command_engine(
     return replace(volume, array=volume.array * scale, notes=notes)
 
 
-def fill_in(template: str, values: Mapping[str, Path | int | None]) -> list[str]:
+def fill_in(template: str, values: Mapping[str, Path | float | None]) -> list[str]:
     """Return the template's words with {placeholders} replaced; paths are made absolute.
 
     Raises InputError for a placeholder whose value the subject lacks.
@@ -127,7 +127,7 @@ def _read(path: Path, command: Command) -> Volume:
             raise InputError(f"{path} names its unit; set recon.command.unit to it in place of relative")
         return replace(volume, unit="Bq/mL", notes=(*volume.notes, notice(RELATIVE)))
     with naming(path):
-        unit, factor = pet_unit(agreed_unit({**named, "recon.command.unit": command.unit}))
+        unit, factor = pet_unit(agreed_unit({**named, "recon.command.unit": command.unit}) or command.unit)
     return volume.like(volume.array * np.float32(factor), unit)
 
 

@@ -50,7 +50,8 @@ def evaluate(
     bound = Bound(pet, on_grid(mask, pet, reference, unit="mask").array > 0, metrics)
     files = dict(zip(product(methods, drfs), images, strict=True))
     rows: dict[str, list[dict]] = {method: [] for method in methods}
-    for drf, untouched in sorted(zip(drfs, lows or [None] * len(drfs), strict=True)):
+    low_of_each: Sequence[str | Path | None] = lows or [None] * len(drfs)
+    for drf, untouched in sorted(zip(drfs, low_of_each, strict=True)):
         found = bound.metrics(_load(untouched, scale) if bound.per_dose and untouched else None)
         for method in methods:
             values = _values(found, files[method, drf], scale)

@@ -76,8 +76,9 @@ def _pairs(
 ) -> list[TrainingPair]:
     """Return a pair for each low dose, by the subject and the dose in its file's name."""
     images = dict(zip(splits, zip(normals, mrs, masks, strict=True), strict=True))
-    return [
-        TrainingPair(name, dose_of(low), low, *images[name], splits[name])
-        for low in lows
-        for name in [subject_of(low)]
-    ]
+    pairs = []
+    for low in lows:
+        name, drf = subject_of(low), dose_of(low)
+        assert drf is not None, f"the name of {low} has no dose"
+        pairs.append(TrainingPair(name, drf, low, *images[name], splits[name]))
+    return pairs

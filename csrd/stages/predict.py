@@ -68,7 +68,8 @@ def predict(
     """
     _check_targets(lows, images, mr, stds)
     denoiser = Denoiser.load(model, opened_mr(mr), stds is not None, device, choices)
-    jobs = list(zip(lows, images, stds or [None] * len(lows), strict=True))
+    deviations: Sequence[str | Path | None] = stds or [None] * len(lows)
+    jobs = list(zip(lows, images, deviations, strict=True))
     for low, image, std in progress(jobs, f"{denoiser.method.key}: denoising"):
         pet = read_pet(low, units, allow_incomplete)
         if pet.series:
@@ -152,7 +153,7 @@ class Denoiser:
         registration = {"RegistrationMatrix": matrix.tolist(), "HeadCoverage": round(covered, 3)}
         return resample(mr, pet, matrix, order=3), registration
 
-    def _facts(self, drf: float | None, estimated: bool, sources: list[str | Path]) -> dict:
+    def _facts(self, drf: float | None, estimated: bool, sources: Sequence[str | Path]) -> dict:
         """Return the provenance in a sidecar: sources, model, choices, versions."""
         return {
             **_dose_facts(drf, estimated),
@@ -205,7 +206,8 @@ def _dose_of(pet: Image, drf: float | None) -> tuple[float | None, list[str]]:
 
     Raises InputError where sidecar and name differ.
     """
-    stated, named = pet.sidecar.get("DoseReductionFactor"), pet.path and dose_of(pet.path)
+    stated = pet.sidecar.get("DoseReductionFactor")
+    named = dose_of(pet.path) if pet.path else None
     if drf is None and None not in (stated, named) and stated != named:
         raise InputError(
             f"{pet.name} has the dose reduction factor {stated} in its sidecar, but {named} in its name; "
@@ -223,6 +225,7 @@ def _dose_of(pet: Image, drf: float | None) -> tuple[float | None, list[str]]:
 def _write(found: Denoised, pet: Image, image: str | Path, std: str | Path | None) -> None:
     """Write a denoised image, its standard deviation where there is one, and the sidecars."""
     label, unit = found.facts["Denoising"], found.image.unit
+    assert pet.path is not None, "what is written was read from a file"
     sidecar = pet_sidecar(pet.path, unit, **pet.sidecar | found.facts)
     if pet.series:
         write_series(found.image, image, pet.series, f"denoised by {label}")
@@ -230,7 +233,7 @@ def _write(found: Denoised, pet: Image, image: str | Path, std: str | Path | Non
         drf = found.facts.get("DoseReductionFactor")
         text = f"{'PET' if drf is None else f'PET at 1/{drf:.3g} of the dose'}, denoised by {label}"
         save_with_sidecar(found.image, image, sidecar | {"Description": text})
-    if std is not None:
+    if std is not None and found.std is not None:
         text = f"Standard deviation of the normal dose around {Path(image).name}, by {label}"
         save_with_sidecar(found.std, std, sidecar | {"Description": text})
 

@@ -100,8 +100,14 @@ def reconstruct(
 
     The parameters are those of `ScanFiles` and of `image_of`.
     """
-    files = (file and Path(file) for file in (listmode, header, mumap, normalisation, sensitivity))
-    scan = ScanFiles(*files, attenuation=attenuation)
+    scan = ScanFiles(
+        Path(listmode),
+        given_path(header),
+        given_path(mumap),
+        given_path(normalisation),
+        given_path(sensitivity),
+        attenuation,
+    )
     if not str(pet).endswith(SUFFIXES):
         raise InputError(f"the output is {pet}; name it with {' or '.join(SUFFIXES)}")
     refuse_locked(pet)
@@ -129,12 +135,14 @@ def image_of(
     drf = _dose(drf, listmode)
     inputs = {name: path for name, path in asdict(files).items() if name in PLACEHOLDERS}
     inputs |= {"listmode": listmode.path, "header": files.header or _header(files.listmode, listmode.path)}
-    pet = run_command_engine(recon.command, inputs, recon.matrix, recon.voxel_mm, drf, threads, Path(log))
+    command = recon.command
+    assert command is not None, "recon.engine command has its command"
+    pet = run_command_engine(command, inputs, recon.matrix, recon.voxel_mm, drf, threads, Path(log))
     notes = {NOTES_KEY: list(pet.notes)} if pet.notes else {}
-    scaled = "the command" if recon.command.scales_dose == "engine" else "CSR-D, once, after the command"
+    scaled = "the command" if command.scales_dose == "engine" else "CSR-D, once, after the command"
     return pet, {
         "Units": "Bq/mL",
-        "ReconMethodName": recon.command.run,
+        "ReconMethodName": command.run,
         "DoseReductionFactor": drf,
         "DoseScaling": f"scaled to the normal dose by {scaled}",
         **notes,
@@ -180,6 +188,11 @@ def _embedded(
     elif files.normalisation is None:
         sidecar["NormalisationCorrection"] = "none: all crystals taken as perfect, so the scale is relative"
     return pet, sidecar
+
+
+def given_path(file: str | Path | None) -> Path | None:
+    """Return the path of an optional file."""
+    return Path(file) if file else None
 
 
 def _header(given: Path, data: Path) -> Path | None:

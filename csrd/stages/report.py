@@ -155,7 +155,7 @@ def noise(
 
     The parameters are those of `csrd.stages.regions.noise`.
     """
-    about = {"subject": subject, "drf": drf}
+    about: dict[str, Any] = {"subject": subject, "drf": drf}
     measured.noise(images, truth, labels, mask, table, methods=methods, draws=draws, **about)
     rows = read_csv(table)
     noise_figure(figure, rows)

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,8 @@ from csrd.extras import require
 from csrd.io.files import write_json
 from csrd.io.normalisation import write_efficiencies
 from csrd.io.volume import Volume
-from csrd.listmode import WRITERS, ListMode
+from csrd.listmode import WRITERS
+from csrd.listmode.base import TimingKeys
 from csrd.listmode.hrrt import Segment
 from csrd.scanner.geometry import Scanner, hrrt
 from csrd.virtual import tracer as tracers
@@ -26,7 +28,7 @@ Writer = Callable[[str | Path, Iterator[Segment]], None]
 
 def simulate_anatomy(
     tracer: str | Path,
-    facts: Mapping[str, float | str],
+    facts: Mapping[str, Any],
     *,
     mr: str | Path,
     mumap: str | Path,
@@ -117,13 +119,13 @@ def write_scan(
         write(path, segments)
     else:
         listmode, write_format = WRITERS[scanner.name]
-        write_format(path, segments, _header(acquisition, listmode) | dict(header or {}))
+        write_format(path, segments, _header(acquisition, listmode.timing_keys) | dict(header or {}))
     return {**counts, "prompts": counts["trues"] + counts["random_prompts"]}
 
 
-def _header(acquisition: Acquisition, listmode: type[ListMode]) -> dict[str, str]:
+def _header(acquisition: Acquisition, keys: TimingKeys) -> dict[str, str]:
     """Return the timing under the keys of a format's header."""
-    keys = listmode.timing_keys
+    assert keys.duration_s is not None, "a virtual scan's format has a key for its duration"
     return {
         keys.duration_s: f"{acquisition.duration_s:.12g}",
         keys.half_life_s: f"{acquisition.half_life_s:g}",

@@ -32,7 +32,8 @@ class Head:
         """Return a head on the device."""
         outside = np.isin(labels, (REGIONS["bone"], REGIONS["scalp"]))
         inner, outer = (_some(mask) for mask in ((labels > 0) & ~outside, outside))
-        return cls(name, *(torch.from_numpy(array).to(device) for array in (labels, t1)), inner, outer)
+        on_device = [torch.from_numpy(array).to(device) for array in (labels, t1)]
+        return cls(name, on_device[0], on_device[1], inner, outer)
 
 
 def _some(mask: np.ndarray) -> np.ndarray:

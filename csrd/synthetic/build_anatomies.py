@@ -8,10 +8,12 @@ About 30 s a head on one core. The generator reads the file with numpy alone.
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from csrd.io.files import whole_file
+from csrd.io.volume import Volume
 from csrd.progress import progress
 from csrd.synthetic.anatomies import T1_STEPS, VOXEL_MM
 from csrd.virtual.anatomy import Anatomy, make_anatomy
@@ -42,9 +44,9 @@ def cropped(anatomy: Anatomy) -> tuple[np.ndarray, np.ndarray]:
 def build(folder: Path, out: Path, real: tuple[str, ...] = REAL, templates: int = TEMPLATES) -> None:
     """Write the file `out` with the heads of `real` from `folder`, and deformed templates."""
     names = [*real, *(f"template-{number:02d}" for number in range(1, templates + 1))]
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for name in progress(names, "heads"):
-        t1w = folder / f"{name}_T1w.nii.gz" if name in real else None
+        t1w = Volume.load(folder / f"{name}_T1w.nii.gz", "arbitrary") if name in real else None
         labels, t1 = cropped(make_anatomy(SEED, name, VOXEL_MM, t1w=t1w))
         arrays |= {f"{name}/labels": labels, f"{name}/t1": t1}
     facts = {

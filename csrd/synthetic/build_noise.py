@@ -13,6 +13,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -183,7 +184,7 @@ def fields(scanner: Scanner, runs: tuple[Run, ...]) -> Iterator[tuple[dict, np.n
 def build(out: Path) -> None:
     """Write the file `out` with the fields of all runs."""
     found = [pair for scanner in (hrrt(), mmr()) for pair in fields(scanner, RUNS[scanner.name])]
-    arrays = {f"field-{i:03d}": field for i, (_, field) in enumerate(found)}
+    arrays: dict[str, Any] = {f"field-{i:03d}": field for i, (_, field) in enumerate(found)}
     facts = {"subsets": SUBSETS, "fields": [facts for facts, _ in found]}
     with whole_file(out) as temporary, open(temporary, "wb") as stream:
         np.savez_compressed(stream, facts=json.dumps(facts), **arrays)

@@ -25,8 +25,8 @@ def contrast(head: Head, rng: np.random.Generator) -> tuple[Tensor, str]:
     """Return an MR (X, Y, Z) of a head without noise, and its contrast's name."""
     names, odds = list(CONTRASTS), [odds for _, odds in CONTRASTS.values()]
     name = str(rng.choice(names, p=odds))
-    values = CONTRASTS[name][0]
-    values = np.concatenate([[0.0], rng.uniform(0.05, 2.0, 6)]) if values is None else np.array(values)
+    usual = CONTRASTS[name][0]
+    values = np.concatenate([[0.0], rng.uniform(0.05, 2.0, 6)]) if usual is None else np.array(usual)
     values = values * np.exp(rng.normal(0, 0.05 if name == "T1w" else 0.12, len(values)))
     table = np.interp(np.arange(256) / T1_STEPS, T1_AT, values)
     if name == "T1w":

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,7 +81,7 @@ class NoiseBank:
 
 def reconstructed(
     field: Field,
-    shape: tuple[int, int, int],
+    shape: Sequence[int],
     voxel_mm: float,
     rng: np.random.Generator,
     interpolated: bool | None = None,
@@ -154,7 +155,8 @@ def reconstructed_factor(noise: Tensor, own: float, ratio: Tensor) -> Tensor:
     table = torch.lerp(table.index_select(0, right - 1), table.index_select(0, right), weight[:, None])
     at = ((ratio.log2() - RATIO_LOW) * RATIO_FINENESS).clamp(0, RATIO_STEPS - 1.001).flatten()
     index = at.int()
-    found = torch.lerp(*(table.index_select(0, index + k) for k in (0, 1)), (at - index)[:, None])
+    below, above = (table.index_select(0, index + k) for k in (0, 1))
+    found = torch.lerp(below, above, (at - index)[:, None])
     power, mean = (part.view(ratio.shape) for part in found.unbind(1))
     return torch.exp(power * log - mean)
 
@@ -165,9 +167,7 @@ def log_normal_factor(noise: Tensor, ratio: Tensor) -> Tensor:
     return torch.exp(variance.sqrt() * noise - variance / 2)
 
 
-def analytic(
-    shape: tuple[int, int, int], voxel_mm: float, rng: np.random.Generator, generator: Generator
-) -> Tensor:
+def analytic(shape: Sequence[int], voxel_mm: float, rng: np.random.Generator, generator: Generator) -> Tensor:
     """Return Gaussian noise (X, Y, Z) correlated over 2.5 to 8 mm, half of it with a negative lobe."""
     fwhm_mm = np.exp(rng.uniform(np.log(2.5), np.log(8.0)))
     sigma = [fwhm_mm * rng.uniform(0.85, 1.15) * SIGMA_PER_FWHM / voxel_mm] * 2

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from csrd.config.methods import Training
 from csrd.diffusion.loss import NoiseLevels, residual_loss
 from csrd.diffusion.posterior import Posterior
 from csrd.diffusion.precondition import Denoiser
@@ -58,6 +59,10 @@ class Recipe:
     blank: float = 0.8
     held_out: int = 8
 
+    def training(self) -> Training:
+        """Return the settings that the training loop reads."""
+        return Training(**{name: getattr(self, name) for name in Training.model_fields})
+
     def network(self) -> ResUNet:
         """Return the network with initial weights."""
         return ResUNet(1 + CHANNELS, channels=self.channels, blocks=self.blocks, stem=self.stem, skip=SKIP)
@@ -81,6 +86,7 @@ class Task:
         """Return each patch's loss, relative to the variance of its volume's residual: every noise counts."""
         sigma = torch.cat([self.levels.draw(1, self.denoiser, g) for g in batch.generators])
         loss = residual_loss(self.denoiser, batch.target, batch.inputs, batch.dose, sigma, batch.noise())
+        assert batch.weight is not None, "a synthetic batch has weights"
         return loss * batch.weight * SIGMA_DATA**2
 
     def validate(self) -> dict[str, float]:
@@ -112,10 +118,10 @@ def pretrain(out: Path, recipe: Recipe, device: torch.device, seed: int) -> dict
     state = out / f"state-{fingerprint({'recipe': asdict(recipe), 'seed': seed}, [])}"
     state.mkdir(parents=True, exist_ok=True)
     folder, shown = StateFolder(state), partial(progress, label="training")
-    counters = train(task, source, recipe, folder, precision=context, progress=shown)
-    found = {length: averaged(folder, recipe, length) for length in EMA_LENGTHS}
+    counters = train(task, source, recipe.training(), folder, precision=context, progress=shown)
+    found = {length: averaged(folder, recipe.training(), length) for length in EMA_LENGTHS}
     scores = {length: score(task, weights) for length, weights in found.items()}
-    best = max(scores, key=scores.get)
+    best = max(scores, key=scores.__getitem__)
     fill(network, found[best])
     save_weights(out / WEIGHTS_FILE, network.state_dict(), {"method": "csrd"})
     facts = {"recipe": asdict(recipe), "seed": seed, "ema_std": best, "gain_db": scores,

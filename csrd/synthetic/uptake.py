@@ -105,7 +105,7 @@ def add_spot(
 
     `soft` is the width of its edge, over the radius.
     """
-    box, squares = [], 0.0
+    box, squares = [], torch.zeros((), device=image.device)
     for axis, (middle, radius, n) in enumerate(zip(place, radii, image.shape, strict=True)):
         reach = radius * (1 + soft) + 1
         low, high = max(math.floor(middle - reach), 0), min(math.ceil(middle + reach) + 1, n)

@@ -149,7 +149,8 @@ def _field_of_view(
     to_head[:3, :3] = np.diag(1 / size) @ turn * (voxel_mm / VOXEL_MM)
     centre = (middle / size) / VOXEL_MM - 0.5
     to_head[:3, 3] = centre - to_head[:3, :3] @ ((shape - 1) / 2)
-    return tuple(int(n) for n in shape), to_head
+    x, y, z = (int(n) for n in shape)
+    return (x, y, z), to_head
 
 
 def _rotation(radians: np.ndarray) -> np.ndarray:
@@ -178,6 +179,7 @@ def _noisy(
     power = float(np.clip(rng.normal(POWER, 0.12), 0.4, 1.0))
     uneven = rng.uniform(0.0, 0.15) * random_field(clean.shape, 40 / voxel_mm, generator)[0]
     ratio = clean.clamp(min=LEAST_MEAN) ** (power - 1) * torch.exp(uneven)  # where the mean is 1, 1
+    texture: str | dict
     if rng.random() < ANALYTIC:
         noise, texture, relative = analytic(clean.shape, voxel_mm, rng, generator), "analytic", level
         left = gaussian(noise, optics["filter_mm"] * SIGMA_PER_FWHM / voxel_mm).std()

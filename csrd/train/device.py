@@ -62,9 +62,9 @@ def bf16_is_right(kind: str, edge: int = EDGE) -> bool:
     for dtype in (torch.float32, torch.bfloat16):
         inputs = [tensor.to(dtype, copy=True).requires_grad_() for tensor in (x, weight)]
         _leave_no_zeros(kind)
-        y = nn.functional.conv3d(*inputs, padding=1)
-        y.square().sum().backward()
-        results.append([y.detach().float(), *(part.grad.float() for part in inputs)])
+        y = nn.functional.conv3d(inputs[0], inputs[1], padding=1)
+        gradients = torch.autograd.grad(y.square().sum(), inputs)
+        results.append([y.detach().float(), *(part.float() for part in gradients)])
     right = all(bool((a - b).norm() <= TOLERANCE * b.norm()) for b, a in zip(*results, strict=True))
     if not right:
         warnings.warn(

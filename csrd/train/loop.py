@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from csrd.config.methods import Training
 from csrd.errors import Interrupted, TrainingDiverged
 from csrd.seeds import key64
 from csrd.train import ema
 from csrd.train.checkpoint import StateFolder, load_tensors, save_tensors
-from csrd.train.patches import Batch, Patches
+from csrd.train.patches import Batch
 from csrd.train.processes import Processes
 
 VALIDATIONS = 6  # on the validation subjects, evenly over the training
@@ -26,11 +27,16 @@ SPIKE = 10.0  # a gradient so many times its usual norm is cut back to it
 USUAL = 0.98  # memory of the usual norm
 MAX_LOST = 20  # steps in a row without a finite gradient, after which going on is pointless
 
+Precision = Callable[[], AbstractContextManager]
+"""Returns the context that a network is applied in (see `csrd.train.device.precision`)."""
+
 
 class Task(Protocol):
     """What a method provides: its network, the loss of a batch, and its errors on validation subjects."""
 
-    network: nn.Module
+    @property
+    def network(self) -> nn.Module:
+        """Return the network, which is trained in place."""
 
     def losses(self, batch: Batch) -> Tensor:
         """Return the loss of each patch, (B,)."""
@@ -39,16 +45,13 @@ class Task(Protocol):
         """Return figures of merit on the validation subjects with the network as it is; {} without any."""
 
 
-class Training(Protocol):
-    """The settings of a training that are read here; `csrd.config.methods.Training` defines them."""
+class PatchSource(Protocol):
+    """Where training patches come from: patch i of step s depends on (seed, s, i) alone."""
 
-    steps: int
-    batch: int
-    lr: float
-    beta2: float
-    ramp: float
-    decay: float
-    weight_decay: float
+    seed: int
+
+    def draw(self, step: int, samples: range) -> Batch:
+        """Return patches number `samples` of a step."""
 
 
 def rate(training: Training, step: int) -> float:
@@ -77,11 +80,11 @@ class Counters:
 
 def train(
     task: Task,
-    patches: Patches,
+    patches: PatchSource,
     training: Training,
     folder: StateFolder,
     *,
-    precision: Callable[[], AbstractContextManager],
+    precision: Precision,
     progress: Callable[..., Iterable[int]],
     group: Processes | None = None,
     save_every_s: float = SAVE_EVERY_S,
@@ -128,7 +131,12 @@ def train(
 
 
 def _step(
-    task, patches: Patches, training: Training, state: "_State", precision, group: Processes
+    task: Task,
+    patches: PatchSource,
+    training: Training,
+    state: "_State",
+    precision: Precision,
+    group: Processes,
 ) -> tuple[float, float]:
     """Take one step; return its loss and the gradient's norm."""
     counters = state.counters
@@ -150,8 +158,8 @@ def _step(
         for options in state.optimiser.param_groups:
             options["lr"] = rate(training, counters.step)
         state.optimiser.step()
-        if hasattr(task.network, "normalise_weights"):
-            task.network.normalise_weights()
+        if normalise := getattr(task.network, "normalise_weights", None):
+            normalise()
         state.average()
     else:
         counters.lost += 1
@@ -192,9 +200,9 @@ class _State:
     def average(self) -> None:
         # lost steps move nothing, but time goes on
         for std, average in self.averages.items():
-            ema.update(average, self.weights, ema.decay(self.counters.step, std))
+            ema.update(average, list(self.weights), ema.decay(self.counters.step, std))
 
-    def validated(self, task: Task, precision) -> dict[str, float]:
+    def validated(self, task: Task, precision: Precision) -> dict[str, float]:
         """Return the figures of merit of the shorter average on the validation subjects."""
         average = self.averages[ema.TRACKED[0]]
         kept = [weight.detach().clone() for weight in self.weights]

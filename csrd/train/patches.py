@@ -1,6 +1,7 @@
 """Volumes that live on the device, and the random patches that are cut from them there."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,7 +28,7 @@ class Scan:
     unit: float = 1.0
     left_right: int = 0
     subject: str = ""
-    measured: tuple[int, int, int] | None = None
+    measured: tuple[int, ...] | None = None
 
     def to(self, device: torch.device) -> "Scan":
         """Return the scan on a device."""
@@ -98,7 +99,7 @@ class Patches:
         shape = scan.target.shape[1:]
         size = [n if part is None else min(part, n) for part, n in zip(self.size, shape, strict=True)]
         starts = [int(u * (n - part + 1)) for u, n, part in zip(choices[1:4], shape, size, strict=True)]
-        box = tuple(slice(start, start + part) for start, part in zip(starts, size, strict=True))
+        box = [slice(start, start + part) for start, part in zip(starts, size, strict=True)]
         inputs, target, dose = scan.inputs[:, *box], scan.target[:, *box], scan.dose
         if choices[5] < self.mixed:
             inputs, target, dose = self.mixers[number].mixed(scan, box, generator)
@@ -130,9 +131,7 @@ class Mixer:
         # the targets' unit follows a power of the dose reduction factor
         self.unit = np.polyfit(doses, units, 1) if len(set(doses)) > 1 else (0.0, units.mean())
 
-    def mixed(
-        self, scan: Scan, box: tuple[slice, slice, slice], generator: Generator
-    ) -> tuple[Tensor, Tensor, float]:
+    def mixed(self, scan: Scan, box: Sequence[slice], generator: Generator) -> tuple[Tensor, Tensor, float]:
         """Return inputs and target of `scan`'s subject within `box` at a random dose, and the dose's log.
 
         The direction (c_i √(d_i − 1))_i is uniform where no c_i is negative: noise keeps its skewness.
@@ -168,7 +167,7 @@ def translated(x: Tensor, by: int) -> Tensor:
 
 
 def coordinates(
-    shape: tuple[int, int, int], device: torch.device, box: tuple[slice, slice, slice] = (slice(None),) * 3
+    shape: Sequence[int], device: torch.device, box: Sequence[slice] = (slice(None),) * 3
 ) -> Tensor:
     """Return x, y, z of voxel centres in −1 … 1 over a volume of this shape, cut to `box`: (3, x, y, z).
 

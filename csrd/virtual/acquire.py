@@ -132,8 +132,8 @@ def _singles(activity: Volume, efficiencies: np.ndarray, scanner: Scanner) -> np
     weights = activity.array[activity.array > 0]
     cubes, member = np.unique(np.floor(centres / 40), axis=0, return_inverse=True)
     totals = np.bincount(member.ravel(), weights)
-    points = np.stack([np.bincount(member.ravel(), weights * centres[:, i]) for i in range(3)], 1)
-    points /= totals[:, None]
+    sums = np.stack([np.bincount(member.ravel(), weights * centres[:, i]) for i in range(3)], 1)
+    points = sums / totals[:, None]
     normals = scanner.head_normals.repeat(scanner.crystals_per_head, axis=0)
     rates = np.zeros(scanner.crystals)
     for point, total in zip(points, totals, strict=True):

@@ -55,7 +55,7 @@ def make_anatomy(
     seed: int,
     subject: str,
     voxel_mm: float = VOXEL_MM,
-    shape: tuple[int, int, int] | None = None,
+    shape: tuple[int, ...] | None = None,
     t1w: Volume | None = None,
 ) -> Anatomy:
     """Return the subject's head: the template's, randomly deformed, or a real skull-stripped T1w image's.
@@ -117,7 +117,7 @@ def t1_contrast(brain: Brain, head: Head, labels: np.ndarray, share: float) -> n
 
 
 def _deformed_template(
-    rng: np.random.Generator, pose: np.ndarray, affine: np.ndarray, shape: tuple[int, int, int]
+    rng: np.random.Generator, pose: np.ndarray, affine: np.ndarray, shape: tuple[int, ...]
 ) -> Brain:
     """Return the template's tissue in one subject's random shape and pose."""
     source = template()

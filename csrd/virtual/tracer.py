@@ -160,7 +160,8 @@ def draw_spots(rng: np.random.Generator, anatomy: Anatomy) -> list[Spot]:
     for n in range(rng.integers(SPOTS[0], SPOTS[1] + 1)):
         contrast, radius = rng.uniform(*(HOT, COLD)[n % 2]), rng.uniform(*SPOT_RADIUS_MM)
         centre = free_place(rng, places, anatomy.labels.affine, radius, spots)
-        spots.append(Spot(tuple(float(c) for c in centre), float(radius), float(contrast)))
+        x, y, z = (float(c) for c in centre)
+        spots.append(Spot((x, y, z), float(radius), float(contrast)))
     return spots
 
 

@@ -75,7 +75,7 @@ def pull_coordinates(
     displacement: Displacement,
     template_from_scanner: np.ndarray,
     affine: np.ndarray,
-    shape: tuple[int, int, int],
+    shape: tuple[int, ...],
 ) -> np.ndarray:
     """Return, for each voxel of the grid, its place in the template's voxel indices, (3, X, Y, Z) float32.
 
@@ -102,7 +102,7 @@ def pulled(
     displacement: Displacement,
     template_from_scanner: np.ndarray,
     affine: np.ndarray,
-    shape: tuple[int, int, int],
+    shape: tuple[int, ...],
 ) -> Brain:
     """Return the template's tissue on the grid of `affine` and `shape`, by the map of `pull_coordinates`."""
     window = _window(template, displacement, template_from_scanner, affine, shape)
@@ -125,7 +125,7 @@ def _window(
     displacement: Displacement,
     template_from_scanner: np.ndarray,
     affine: np.ndarray,
-    shape: tuple[int, int, int],
+    shape: tuple[int, ...],
 ) -> tuple[slice, ...]:
     """Return the part of the grid that falls into the template's box: half the voxels, half the time."""
     step = 4

@@ -10,7 +10,7 @@ import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from csrd.errors import InputError, notice
 from csrd.io.dicom.facts import facts_of
@@ -26,7 +26,9 @@ REQUIRED = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "ImagePosition
 ELEMENT_ERRORS = (ArithmeticError, AssertionError, AttributeError, BytesLengthException, EOFError,
                   InvalidDicomError, LookupError, MemoryError, NotImplementedError, OSError, RuntimeError,
                   TypeError, ValueError, struct.error, zlib.error)  # fmt: skip
-SYNTAXES = {  # of a file that does not say: by (implicit VR, little endian)
+SYNTAXES: dict[
+    tuple[bool | None, bool | None], UID
+] = {  # of a file that does not say: by (implicit VR, little endian)
     (True, True): ImplicitVRLittleEndian,
     (False, True): ExplicitVRLittleEndian,
     (False, False): ExplicitVRBigEndian,
@@ -74,7 +76,7 @@ def _series(folder: Path, slices: list[Dataset], units: str | None, allow_incomp
     if len(modalities) > 1 or not modalities <= set(MODALITIES):
         named = " and ".join(map(repr, sorted(modalities)))
         raise InputError(f"{folder} holds a series of modality {named}; give PET (PT) or MR")
-    affine, order, notes = placed(folder, slices, allow_incomplete)
+    affine, order, found = placed(folder, slices, allow_incomplete)
     slices = [slices[index] for index in order]
     scale = scale_of(folder, slices, units)
     array = np.stack(
@@ -84,7 +86,7 @@ def _series(folder: Path, slices: list[Dataset], units: str | None, allow_incomp
     if not np.isfinite(array).all():
         raise InputError(f"{folder} has voxels that are not finite; check its rescale slopes")
     facts, more = facts_of(slices, scale.unit)
-    notes = (*notes, *scale.notes, *more)
+    notes = (*found, *scale.notes, *more)
     warned = tuple(notice(f"{folder} {note}") for note in notes)
     return Series(Volume(array, affine, scale.unit, warned), tuple(slices), facts, notes)
 
@@ -93,7 +95,7 @@ def _slices(folder: Path) -> list[Dataset]:
     """Return the headers, with pixels, of the one series in a folder."""
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder; give the folder of a DICOM series")
-    found = []
+    found: list[Dataset] = []
     for path in sorted(path for path in folder.iterdir() if path.is_file() and path.name != "DICOMDIR"):
         if not is_dicom(path):
             continue

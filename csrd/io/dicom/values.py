@@ -64,8 +64,8 @@ def scale_of(folder: Path, slices: list[Dataset], units: str | None) -> Scale:
 def _philips(slices: list[Dataset], wanted: str | None) -> Scale | None:
     """Return the scale of counts by the private elements of Philips, None where they are not there."""
     for unit in [wanted] if wanted else PHILIPS_FACTORS:
-        factors = [_private(header, PHILIPS_FACTORS[unit]) for header in slices]
-        if all(factors):
+        factors = [f for header in slices if (f := _private(header, PHILIPS_FACTORS[unit]))]
+        if len(factors) == len(slices):
             tag = f"(7053,10{PHILIPS_FACTORS[unit]:02X})"
             note = f"has PET in CNTS: it is converted to {unit} by Philips' factor {tag}"
             return Scale(unit, tuple(factors), (note,))

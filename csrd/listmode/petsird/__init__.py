@@ -53,7 +53,15 @@ MAX_SCHEMA_BYTES = 1 << 20
 NAMED_TYPES = 4  # at most, of those in which two schemas differ
 MAX_HEADER_BYTES = 1 << 28
 # What the package raises for a header whose structure is sound and whose values are not
-UNREADABLE = (ValueError, RuntimeError, EOFError, TypeError, LookupError, ArithmeticError, MemoryError)
+UNREADABLE: tuple[type[Exception], ...] = (
+    ValueError,
+    RuntimeError,
+    EOFError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    MemoryError,
+)
 UNREADABLE += (AttributeError, struct.error)
 NOTES = re.compile(r"\s*\[CSR-D: ([^\]]*)\]")
 IDENTITY = np.eye(3, 4)

@@ -206,7 +206,7 @@ def write_kept(window: Window, part: EventList, first: int, keep: Keep, out: Bin
         window.fill()
         arguments = window.buffer, window.at, window.end, window.at_last
         window.at, done, size = compact_events(*arguments, left, first, keep.key, keep.limit, kept)
-        out.write(memoryview(kept[:size]))
+        out.write(kept[:size].data)
         first, left = first + done, left - done
 
 
@@ -216,5 +216,5 @@ def copy_bytes(window: Window, begin: int, end: int, out: BinaryIO) -> None:
     while window.place < end:
         window.fill()
         part = window.buffer[window.at : min(window.end, window.at + end - window.place)]
-        out.write(memoryview(part))
+        out.write(part.data)
         window.at += len(part)

@@ -244,8 +244,8 @@ def _row(places: np.ndarray, size: float, direction: str) -> tuple[np.ndarray, i
     the smallest distance for the pitch.
     """
     found = np.sort(places.ravel())
-    distinct = np.split(found, np.flatnonzero(np.diff(found) > size / 10) + 1)
-    distinct = np.array([part.mean() for part in distinct])
+    groups = np.split(found, np.flatnonzero(np.diff(found) > size / 10) + 1)
+    distinct = np.array([part.mean() for part in groups])
     steps = np.diff(distinct)
     if len(distinct) == 1:
         pitches = [float(size)]

@@ -56,9 +56,10 @@ def _write_block(stream: BinaryIO, start_ms: int, stop_ms: int, waiting: Segment
         out = np.empty(len(bins) * MAX_EVENT_BYTES, np.uint8)
         size = encode_events(bins, out)
         stream.write(b"\x01\x01" + encoded_varint(len(bins)))  # one type of modules, with itself
-        stream.write(memoryview(out[:size]))
+        stream.write(out[:size].data)
     stream.write(b"\x00\x00")  # no triples, no quadruples
-    return stop_ms, tuple(column[due:] for column in waiting)
+    bins, prompt, time_ms = (column[due:] for column in waiting)
+    return stop_ms, (bins, prompt, time_ms)
 
 
 def _file_head(record: petsird.Header) -> bytes:

@@ -12,7 +12,8 @@ neither memory nor time.
 
 import math
 from collections.abc import Callable
-from typing import BinaryIO
+from io import BufferedReader
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -52,7 +53,7 @@ class Window:
 
     spare = 64
 
-    def __init__(self, stream: BinaryIO, size: int) -> None:
+    def __init__(self, stream: BufferedReader, size: int) -> None:
         self.stream, self.size = stream, size
         self.buffer = np.zeros(WINDOW_BYTES + self.spare, np.uint8)
         self.at = self.end = self.begin = 0  # begin: the place in the file of buffer[0]
@@ -91,7 +92,7 @@ class Window:
         try:
             self.stream.seek(self.begin + self.end)
             size = min(WINDOW_BYTES - self.end, self.size - self.begin - self.end)
-            got = self.stream.readinto(memoryview(self.buffer[self.end : self.end + size]))
+            got = self.stream.readinto(self.buffer[self.end : self.end + size].data)
         except OSError as error:
             raise InputError(f"cannot read {self.stream.name}: {error.strerror}; copy it again") from None
         if got != size:
@@ -152,21 +153,22 @@ class Window:
         return b"".join(parts)
 
 
-Step = tuple[str, int | Callable[[Window], None]]  # ("bytes", n), ("varints", n) or ("walk", function)
+Walk = Callable[[Window], None]
+Step = tuple[str, int] | Walk  # ("bytes", n), ("varints", n), or a function where no number is enough
 
 
-def stepper(schema: dict) -> Callable[[object], Callable[[Window], None]]:
+def stepper(schema: dict) -> Callable[[Any], Walk]:
     """Return a function of a type of the schema that returns how to step over a value of that type."""
     namespace = schema["protocol"]["name"]
     types = {f"{namespace}.{entry['name']}": entry for entry in schema["types"]}
 
-    def step(kind: object, given: dict) -> Step:
+    def step(kind: Any, given: dict) -> Step:
         if isinstance(kind, str):
             if kind in given:
                 return given[kind]
             return _primitive(kind) if kind not in types else named(types[kind], {})
         if isinstance(kind, list):
-            return "walk", _union([case if case is None else step(_case(case), given) for case in kind])
+            return _union([case if case is None else step(_case(case), given) for case in kind])
         if "vector" in kind:
             return _vector(step(kind["vector"]["items"], given), kind["vector"].get("length"))
         if "array" in kind:
@@ -185,15 +187,17 @@ def stepper(schema: dict) -> Callable[[object], Callable[[Window], None]]:
     return lambda kind: _walk(step(kind, {}))
 
 
-def _case(case: object) -> object:
+def _case(case: Any) -> Any:
     return case["type"] if isinstance(case, dict) and "tag" in case else case
 
 
-def _walk(step: Step) -> Callable[[Window], None]:
-    kind, what = step
+def _walk(step: Step) -> Walk:
+    if not isinstance(step, tuple):
+        return step
+    kind, count = step
     if kind == "bytes":
-        return lambda window: window.skip(what)
-    return what if kind == "walk" else lambda window: window.skip_varints(what)
+        return lambda window: window.skip(count)
+    return lambda window: window.skip_varints(count)
 
 
 def _primitive(name: str) -> Step:
@@ -202,44 +206,43 @@ def _primitive(name: str) -> Step:
     if name in VARINTS:
         return "varints", 1
     assert name == "string", name
-    return "walk", lambda window: window.skip(window.length())
+    return lambda window: window.skip(window.length())
 
 
 def _record(steps: list[Step]) -> Step:
-    kinds = {kind for kind, _ in steps}
-    if len(kinds) == 1 and kinds < {"bytes", "varints"}:
-        return kinds.pop(), sum(count for _, count in steps)
+    sized = [step for step in steps if isinstance(step, tuple)]
+    kinds = {kind for kind, _ in sized}
+    if len(kinds) == 1 and len(sized) == len(steps):
+        return kinds.pop(), sum(count for _, count in sized)
     walks = [_walk(step) for step in steps]
 
     def walk(window: Window) -> None:
         for one in walks:
             one(window)
 
-    return "walk", walk
+    return walk
 
 
 def _items(step: Step, window: Window, count: int) -> None:
     """Step over so many values of one type."""
-    kind, what = step
-    if kind == "walk":
-        if count > window.left:  # every value takes a byte at least
-            raise CutShort
-        for _ in range(count):
-            what(window)
-    elif count * what > window.left:
+    each = step[1] if isinstance(step, tuple) else 1  # every value takes a byte at least
+    if count * each > window.left:
         raise CutShort
-    elif kind == "bytes":
-        window.skip(count * what)
+    if not isinstance(step, tuple):
+        for _ in range(count):
+            step(window)
+    elif step[0] == "bytes":
+        window.skip(count * each)
     else:
-        window.skip_varints(count * what)
+        window.skip_varints(count * each)
 
 
 def _vector(step: Step, fixed: int | None) -> Step:
     if fixed is None:
-        return "walk", lambda window: _items(step, window, window.varint())
-    if step[0] != "walk":
+        return lambda window: _items(step, window, window.varint())
+    if isinstance(step, tuple):
         return step[0], fixed * step[1]
-    return "walk", lambda window: _items(step, window, fixed)
+    return lambda window: _items(step, window, fixed)
 
 
 def _array(step: Step, dimensions: int | list[dict] | None) -> Step:
@@ -253,10 +256,10 @@ def _array(step: Step, dimensions: int | list[dict] | None) -> Step:
             raise Impossible(f"an array of {axes} dimensions")
         _items(step, window, math.prod(window.varint() for _ in range(axes)))
 
-    return "walk", walk
+    return walk
 
 
-def _union(cases: list[Step | None]) -> Callable[[Window], None]:
+def _union(cases: list[Step | None]) -> Walk:
     """Return how to step over an optional value (its first case None), or over one of several types."""
     walks = [None if case is None else _walk(case) for case in cases]
 
@@ -266,7 +269,7 @@ def _union(cases: list[Step | None]) -> Callable[[Window], None]:
             case = min(case, 1)
         if case >= len(walks):
             raise Impossible(f"case {case} of a union of {len(walks)}")
-        if walks[case] is not None:
-            walks[case](window)
+        if (chosen := walks[case]) is not None:
+            chosen(window)
 
     return walk

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -44,20 +44,30 @@ class TrainingPair:
     mask: Volume | str | Path
     split: str = "train"
 
-    def load(self) -> TrainingPair:
+    def load(self) -> LoadedPair:
         """Return the pair with its images in memory.
 
         Raises InputError where they are not on one grid.
         """
-        low, normal, mr = (_loaded(image) for image in (self.low, self.normal, self.mr))
-        mask = _loaded(self.mask, unit="mask")
+        low, normal, mask = _loaded(self.low), _loaded(self.normal), _loaded(self.mask, unit="mask")
+        mr = None if self.mr is None else _loaded(self.mr)
         for name, image in (("normal-dose image", normal), ("MR", mr), ("mask", mask)):
             if image is not None and (difference := image.grid_difference(low)):
                 raise InputError(
                     f"{self.subject}: the {name} is not on the grid of the low-dose image ({difference}); "
                     "align them first"
                 )
-        return TrainingPair(self.subject, self.drf, low, normal, mr, mask, self.split)
+        return LoadedPair(self.subject, self.drf, low, normal, mr, mask, self.split)
+
+
+@dataclass(frozen=True)
+class LoadedPair(TrainingPair):
+    """A training pair with its images in memory."""
+
+    low: Volume
+    normal: Volume
+    mr: Volume | None
+    mask: Volume
 
 
 @dataclass(frozen=True)
@@ -97,10 +107,11 @@ class Method(ABC):
 
     @classmethod
     @abstractmethod
-    def fit(
-        cls, pairs: list[TrainingPair], settings: MethodSettings, out_dir: Path, context: FitContext
-    ) -> None:
-        """Fit the method and write what `load` needs into `out_dir`, ``model.json`` last."""
+    def fit(cls, pairs: list[TrainingPair], settings: Any, out_dir: Path, context: FitContext) -> None:
+        """Fit the method and write what `load` needs into `out_dir`, ``model.json`` last.
+
+        `settings` is an instance of `Settings`.
+        """
 
     @classmethod
     @abstractmethod
@@ -201,7 +212,7 @@ def robust_scale(volume: Volume, mask: np.ndarray, percentile: float = 99.9) -> 
     return scale
 
 
-def _loaded(image: Volume | str | Path | None, unit: str | None = None) -> Volume | None:
+def _loaded(image: Volume | str | Path, unit: str | None = None) -> Volume:
     from csrd.io.volume import Volume
 
-    return image if image is None or isinstance(image, Volume) else Volume.load(image, unit)
+    return image if isinstance(image, Volume) else Volume.load(image, unit)

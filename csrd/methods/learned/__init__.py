@@ -12,7 +12,7 @@ from csrd.config.messages import sentence
 from csrd.config.methods import LearnedSettings
 from csrd.config.sections import Section
 from csrd.errors import InputError
-from csrd.methods.base import MODEL_FILE, FitContext, Method, TrainingPair
+from csrd.methods.base import MODEL_FILE, FitContext, LoadedPair, Method, TrainingPair
 from csrd.methods.learned.scaling import Head, mr_channel
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 WEIGHTS_FILE, HISTORY_FILE = "weights.safetensors", "history.jsonl"
 
 
-class Calibration(Section):
+class LearnedCalibration(Section):
     """What is measured on the training pairs before any weight is trained."""
 
     voxel_mm: tuple[float, float, float] | None = None
@@ -45,17 +45,23 @@ class Learned(Method):
 
     trained = True
     wants_mr = True
-    Calibration: ClassVar[type[Calibration]] = Calibration
+    Settings: ClassVar[type[LearnedSettings]]
+    Calibration: ClassVar[type[LearnedCalibration]] = LearnedCalibration
     preprocessing: ClassVar[tuple[str, ...]] = ()
     inference: ClassVar[tuple[str, ...]] = ("mirror", "shift")
     training_only: ClassVar[tuple[str, ...]] = ("mixed", "training")
     after_training: ClassVar[tuple[str, ...]] = ()
     """Settings that no weight depends on: changing them does not train again."""
 
+    settings: LearnedSettings
+    calibration: LearnedCalibration
+    network: nn.Module
+    """With trained weights; it is there once they are."""
+
     def __init__(
         self,
         settings: LearnedSettings,
-        calibration: Calibration | None = None,
+        calibration: LearnedCalibration | None = None,
         seed: int = 0,
         *,
         network: nn.Module | None = None,
@@ -64,21 +70,22 @@ class Learned(Method):
         """Hold settings and calibration; `network` where there are weights, with the `card` beside them."""
         from csrd.train.device import pick_device
 
-        self.settings, self.calibration, self.seed = settings, calibration or Calibration(), seed
+        self.settings, self.calibration, self.seed = settings, calibration or LearnedCalibration(), seed
         self.card, self.device = card or {}, pick_device()
-        self.network = network if network is None else network.to(self.device).eval()
+        if network is not None:
+            self.network = network.to(self.device).eval()
 
     @classmethod
-    def calibrated(cls, pairs: list[TrainingPair], settings: LearnedSettings) -> Calibration:
+    def calibrated(cls, pairs: list[LoadedPair], settings: Any) -> LearnedCalibration:
         """Return what is measured on the training pairs."""
-        return Calibration(voxel_mm=pairs[0].low.voxel_mm.tolist())
+        return LearnedCalibration(voxel_mm=pairs[0].low.voxel_mm.tolist())
 
     @abstractmethod
     def build(self) -> nn.Module:
         """Return the network, with its initial weights."""
 
     @abstractmethod
-    def residual_unit(self, low: Volume, head: Head, drf: float) -> float:
+    def residual_unit(self, low: Volume, head: Head, drf: float | None) -> float:
         """Return how much of the PET's unit one unit of the network's residual is."""
 
     @abstractmethod
@@ -89,7 +96,7 @@ class Learned(Method):
     def patches(self, scans: list[Scan]) -> Patches:
         """Return the source of training patches."""
 
-    def estimator(self, pair: TrainingPair) -> Callable[[], np.ndarray]:
+    def estimator(self, pair: LoadedPair) -> Callable[[], np.ndarray]:
         """Return a function that denoises an upright pair by the weights at the time of the call."""
         return lambda: self.apply(pair.low, pair.mr, pair.drf).array
 
@@ -99,7 +106,7 @@ class Learned(Method):
 
         return EDGE
 
-    def select(self, validation: list[TrainingPair], metrics: Metrics) -> dict[str, Any]:
+    def select(self, validation: list[LoadedPair], metrics: Metrics) -> dict[str, Any]:
         """Return what is selected on the validation pairs once the weights are final, for the card."""
         return {}
 
@@ -119,7 +126,7 @@ class Learned(Method):
             channels.append(mr_channel(mr, low, head))
         return np.stack(channels).astype(np.float32)
 
-    def scan(self, pair: TrainingPair) -> Scan:
+    def scan(self, pair: LoadedPair) -> Scan:
         """Return a training pair in the network's units."""
         import torch
 
@@ -178,13 +185,14 @@ class Learned(Method):
         }
 
     @classmethod
-    def _read(cls, card: dict[str, Any], path: Path) -> tuple[LearnedSettings, Calibration, int]:
+    def _read(cls, card: dict[str, Any], path: Path) -> tuple[LearnedSettings, LearnedCalibration, int]:
         """Return settings, calibration and seed of a card; a setting that it lacks has its default.
 
         Raises InputError where the card is incomplete, or has a setting that this version does not have.
         """
-        parts = [card.get(part) for part in ("architecture", "preprocessing", "inference", "calibration")]
-        if not all(isinstance(part, dict) for part in parts) or not isinstance(card.get("seed"), int):
+        named = ("architecture", "preprocessing", "inference", "calibration")
+        parts = [part for name in named if isinstance(part := card.get(name), dict)]
+        if len(parts) < len(named) or not isinstance(card.get("seed"), int):
             raise InputError(f"{path} is no complete model card; fit the method again")
         values = {name: value for part in parts[:3] for name, value in part.items()}
         if unknown := sorted(values.keys() - cls.Settings.model_fields):
@@ -195,7 +203,7 @@ class Learned(Method):
         try:
             return cls.Settings(**values), cls.Calibration(**parts[3]), card["seed"]
         except ValidationError as error:
-            kind = cls.Settings if error.title == cls.Settings.__name__ else cls.Calibration
+            kind: type[Section] = cls.Settings if error.title == cls.Settings.__name__ else cls.Calibration
             raise InputError(f"{path}: {sentence(error, kind)}; fit the method again") from None
 
     @property
@@ -207,8 +215,9 @@ class Learned(Method):
         edges = self.calibration.voxel_mm
         return None if edges is None else np.array(edges)
 
-    def noise_condition(self, low: Volume, head: Head, drf: float) -> float:
+    def noise_condition(self, low: Volume, head: Head, drf: float | None) -> float:
         """Return what the network is told of a scan's noise: the log of the dose reduction factor."""
+        assert drf is not None, "this network is told the dose"
         return float(np.log(drf))
 
     def move(self, device: str) -> None:

@@ -15,7 +15,7 @@ from csrd import __version__
 from csrd.config.methods import LearnedSettings, Training
 from csrd.errors import InputError
 from csrd.io.files import sha256, whole_file
-from csrd.methods.base import VOXEL_TOLERANCE, FitContext, TrainingPair
+from csrd.methods.base import VOXEL_TOLERANCE, FitContext, LoadedPair, TrainingPair
 from csrd.methods.learned import HISTORY_FILE, WEIGHTS_FILE, Learned
 from csrd.process import torch_threads
 from csrd.progress import progress
@@ -28,7 +28,7 @@ from csrd.train.checkpoint import (
     state_folder,
 )
 from csrd.train.device import precision
-from csrd.train.loop import averaged, train
+from csrd.train.loop import Precision, averaged, train
 from csrd.train.patches import Batch, Scan
 from csrd.train.processes import Processes, processes
 
@@ -50,11 +50,11 @@ def fit(
 def _fit(
     kind: type[Learned], pairs: list[TrainingPair], settings: LearnedSettings, out: Path, context: FitContext
 ) -> None:
-    pairs = [canonical(pair.load()) for pair in pairs]
-    training, validation = ([p for p in pairs if p.split == split] for split in ("train", "validation"))
+    loaded = [canonical(pair.load()) for pair in pairs]
+    training, validation = ([p for p in loaded if p.split == split] for split in ("train", "validation"))
     if not training:
         raise InputError(f"there is no training subject to fit {kind.key} on; set cohort.train to 1 or more")
-    _refuse_other_voxels(pairs)
+    _refuse_other_voxels(loaded)
     method = kind(settings, kind.calibrated(training, settings), context.seed)
     scans = [method.scan(pair) for pair in training]
     of_weights = {"method": kind.key, "seed": context.seed, "settings": method.trained_by()}
@@ -75,7 +75,7 @@ def _devices() -> list[int]:
 class ValidatedTraining:
     """The `csrd.train.loop.Task` of a method: its network and loss, and its errors on validation pairs."""
 
-    def __init__(self, method: Learned, validation: list[TrainingPair]) -> None:
+    def __init__(self, method: Learned, validation: list[LoadedPair]) -> None:
         self.method, self.network, self.validation = method, method.network, validation
         self.estimators = [method.estimator(pair) for pair in validation]
 
@@ -111,7 +111,7 @@ def _hold(folder: StateFolder, group: Processes, device: torch.device, held: Exi
 def _train(
     method: Learned,
     scans: list[Scan],
-    validation: list[TrainingPair],
+    validation: list[LoadedPair],
     folder: StateFolder,
     group: Processes,
 ) -> None:
@@ -140,10 +140,11 @@ def _train(
 
 
 def _finish(
-    method: Learned, validation: list[TrainingPair], folder: StateFolder, out: Path, context: FitContext
+    method: Learned, validation: list[LoadedPair], folder: StateFolder, out: Path, context: FitContext
 ) -> None:
     """Select what is selected once the weights are final, and write the model."""
     facts = folder.finished()
+    assert facts is not None, "the training is not finished"
     network = method.build()
     load_weights(folder.path / WEIGHTS_FILE, network)
     final = type(method)(method.settings, method.calibration, method.seed, network=network, card=facts)
@@ -157,7 +158,7 @@ def _finish(
 
 
 def _select_average(
-    task: ValidatedTraining, folder: StateFolder, training: Training, context
+    task: ValidatedTraining, folder: StateFolder, training: Training, context: Precision
 ) -> dict[str, Any]:
     """Fill the network with the average of weights that is best on the validation subjects."""
     scores = {}
@@ -170,7 +171,7 @@ def _select_average(
         with torch.no_grad(), context():
             scores[std] = task.validate()
     rated = {std: score["psnr"] for std, score in scores.items() if score}
-    best = max(rated, key=rated.get) if rated else 0.05
+    best = max(rated, key=rated.__getitem__) if rated else 0.05
     _fill(parameters, weights[best])
     return {"ema_std": best, "validation": {str(std): score for std, score in scores.items()}}
 
@@ -181,14 +182,14 @@ def _fill(parameters: dict[str, nn.Parameter], weights: dict[str, Tensor]) -> No
         parameter.copy_(weights[name])
 
 
-def canonical(pair: TrainingPair) -> TrainingPair:
+def canonical(pair: LoadedPair) -> LoadedPair:
     """Return a pair whose axes run to right, anterior, superior, as networks and their mirrors need them."""
     mr = None if pair.mr is None else pair.mr.canonical()
     low, normal, mask = (image.canonical() for image in (pair.low, pair.normal, pair.mask))
     return replace(pair, low=low, normal=normal, mr=mr, mask=mask)
 
 
-def _refuse_other_voxels(pairs: list[TrainingPair]) -> None:
+def _refuse_other_voxels(pairs: list[LoadedPair]) -> None:
     """Raise InputError where the pairs' voxels are not all of one size: a network has no unit of length."""
     first, *others = pairs
     for pair in others:
@@ -201,7 +202,7 @@ def _refuse_other_voxels(pairs: list[TrainingPair]) -> None:
 
 
 def _tensors(
-    scans: list[Scan], validation: list[TrainingPair], wants_mr: bool
+    scans: list[Scan], validation: list[LoadedPair], wants_mr: bool
 ) -> Iterator[tuple[str, Tensor | str]]:
     """Yield by name every image that the weights, and what is selected afterwards, depend on."""
     for i, scan in enumerate(scans):
@@ -213,5 +214,5 @@ def _tensors(
         yield f"{pair.subject} {pair.drf} low", torch.from_numpy(pair.low.array)
         yield f"{pair.subject} normal", torch.from_numpy(pair.normal.array)
         yield f"{pair.subject} mask", torch.from_numpy(np.ascontiguousarray(pair.mask.array))
-        if wants_mr:
+        if wants_mr and pair.mr is not None:
             yield f"{pair.subject} mr", torch.from_numpy(pair.mr.array)

@@ -12,7 +12,7 @@ from csrd.errors import InputError
 
 if TYPE_CHECKING:
     from csrd.io.volume import Volume
-    from csrd.methods.base import TrainingPair
+    from csrd.methods.base import LoadedPair
 
 FINE_MM = 6.0  # finer is mostly noise, coarser mostly uptake
 MR_LIMIT = 4.0  # times the mean inside the head; vessels and fat are brighter, and mean nothing
@@ -32,7 +32,7 @@ class ResidualDeviation(Section):
         return float(np.exp(self.intercept + self.slope * np.log(drf)))
 
     @classmethod
-    def fit(cls, pairs: list[TrainingPair]) -> Self:
+    def fit(cls, pairs: list[LoadedPair]) -> Self:
         """Return the line through the training pairs' deviations; of slope 0 where they have one dose.
 
         Raises InputError where a low-dose image equals its normal dose.
@@ -68,7 +68,7 @@ class DoseFromNoise(Section):
         return min(max(1.0, estimate), self.limit)
 
     @classmethod
-    def fit(cls, pairs: list[TrainingPair]) -> Self:
+    def fit(cls, pairs: list[LoadedPair]) -> Self:
         """Return the line through the training pairs; the mean dose where they have one only."""
         drfs = np.log([pair.drf for pair in pairs])
         limit = 2.0 * max(pair.drf for pair in pairs)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from csrd.io.volume import Volume
-    from csrd.methods.base import TrainingPair
+    from csrd.methods.base import LoadedPair
     from csrd.train.patches import Batch, Patches, Scan
 
 AXIAL_SLICE = (None, None, 1)  # voxels of a training patch, of an upright volume
@@ -45,9 +45,9 @@ class SliceMethod(Learned):
         import torch
 
         # a CPU's matrix units want a voxel's channels side by side: 1.5 times as fast, and a GPU's do too
-        return self.of_slices().to(memory_format=torch.channels_last)
+        return self.of_slices().to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch declares less
 
-    def residual_unit(self, low: Volume, head: Head, drf: float) -> float:
+    def residual_unit(self, low: Volume, head: Head, drf: float | None) -> float:
         return head.scale
 
     def losses(self, batch: Batch) -> Tensor:
@@ -69,11 +69,11 @@ class SliceMethod(Learned):
             )
         return Patches(scans, AXIAL_SLICE, self.seed, mixed=self.settings.mixed)
 
-    def estimator(self, pair: TrainingPair) -> Callable[[], np.ndarray]:
+    def estimator(self, pair: LoadedPair) -> Callable[[], np.ndarray]:
         slices, scale = self.slices(pair.low, pair.mr)  # once: finding a head takes time
         return lambda: self.denoised(pair.low.array, slices, scale)
 
-    def apply(self, low: Volume, mr: Volume | None, drf: float) -> Volume:
+    def apply(self, low: Volume, mr: Volume | None, drf: float | None) -> Volume:
         turned = low.canonical()
         slices, scale = self.slices(turned, None if mr is None else mr.canonical())
         return turned.like(self.denoised(turned.array, slices, scale)).with_axes_of(low)

@@ -69,6 +69,7 @@ def work(order: Path) -> None:
     content = read_json(order)
     kind, pairs = method(content["method"]), [TrainingPair(**pair) for pair in content["pairs"]]
     context = FitContext(content["seed"], Metrics(**content["metrics"]), content["threads"])
+    assert kind.Settings is not None, f"{kind.key} is not fitted"
     try:
         with errors.shown_messages():
             kind.fit(pairs, kind.Settings(**content["settings"]), Path(content["model_dir"]), context)

@@ -7,6 +7,7 @@ import numpy as np
 from scipy import ndimage
 
 from csrd.io.volume import Volume
+from csrd.resample import FWHM_PER_SIGMA
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -28,7 +29,7 @@ def registration_picture(pet: Volume, mask: np.ndarray, mr: Volume | None) -> "P
 
     under = pet if mr is None else mr
     top = np.percentile(under.array[mask], 99.5)
-    smooth = ndimage.gaussian_filter(pet.array, SMOOTHING_MM / 2.355 / pet.voxel_mm)
+    smooth = ndimage.gaussian_filter(pet.array, SMOOTHING_MM / FWHM_PER_SIGMA / pet.voxel_mm)
     level = 0.6 * np.percentile(smooth[mask], 95)
     centre = ndimage.center_of_mass(mask)
 

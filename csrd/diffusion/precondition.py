@@ -58,8 +58,3 @@ class Denoiser(nn.Module):
     def blank(self) -> float:
         """Return the σ that stands for a residual of which nothing is known."""
         return BLANK * self.sigma_data
-
-
-def score(denoised: Tensor, r: Tensor, sigma: float | Tensor) -> Tensor:
-    """Return ∇ log p(r; σ, x_low, x_MR) = (D − r) / σ² (paper, eq. 3)."""
-    return (denoised - r) / sigma**2

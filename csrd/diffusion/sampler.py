@@ -34,11 +34,6 @@ def noise_levels(steps: int, sigma_min: float, sigma_max: float, rho: float = 7.
     return [(first + i / (steps - 1) * (last - first)) ** rho for i in range(steps)] + [0.0]
 
 
-def evaluations(steps: int) -> int:
-    """Return how often the network is evaluated in N steps: 2N − 1, since the last is a plain Euler step."""
-    return 2 * steps - 1
-
-
 def heun(
     denoise: Denoise,
     noise: Tensor,

@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from csrd.io.files import whole_file
 from csrd.io.volume import Volume
+from csrd.resample import FWHM_PER_SIGMA
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -190,7 +191,7 @@ def _colour_bar(figure: "Figure", cells: np.ndarray, scale: Scale) -> None:
 
 def _landmark(reference: Volume, mask: np.ndarray) -> np.ndarray:
     """Return the voxel at the centre of the top percent of the uptake in the head, (3,) int."""
-    smooth = ndimage.gaussian_filter(reference.array, LANDMARK_FWHM_MM / 2.355 / reference.voxel_mm)
+    smooth = ndimage.gaussian_filter(reference.array, LANDMARK_FWHM_MM / FWHM_PER_SIGMA / reference.voxel_mm)
     smooth = np.where(mask, smooth, 0)
     hot = smooth >= np.percentile(smooth[mask], 99)
     return np.rint(ndimage.center_of_mass(hot)).astype(int)

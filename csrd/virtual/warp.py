@@ -20,13 +20,6 @@ class Displacement:
     array: np.ndarray
     affine: np.ndarray
 
-    def jacobian(self) -> np.ndarray:
-        """Return the determinant of the derivative of x + u(x), (X, Y, Z); positive: no fold."""
-        spacing = float(self.affine[0, 0])
-        derivative = np.stack([np.stack(np.gradient(u, spacing)) for u in self.array])
-        derivative = np.moveaxis(derivative, (0, 1), (-2, -1)) + np.eye(3)
-        return np.linalg.det(derivative)
-
 
 def random_displacement(
     rng: np.random.Generator, template: Template, rms_mm: float = 3.5, ventricle_mm: float = 0.0

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from csrd.diffusion.loss import weight
-from csrd.diffusion.precondition import BLANK, Denoiser, c_in, c_noise, c_out, c_skip, score
+from csrd.diffusion.precondition import BLANK, Denoiser, c_in, c_noise, c_out, c_skip
 
 LEVEL = st.floats(1e-3, 1e2)
 
@@ -83,11 +83,3 @@ def test_at_blank_the_residual_is_not_looked_at(small_edm2, sigma_data):
             denoiser(some, below, conditions, dose), denoiser(other, below, conditions, dose)
         )
     assert denoiser.blank == BLANK * sigma_data
-
-
-def test_the_score_points_to_higher_density():
-    # (paper, eq. 3) against the gradient of the logarithm of a Gaussian's density
-    s, sigma = 0.8, 0.3
-    r = torch.randn(50, dtype=torch.float64, requires_grad=True)
-    (-(r**2) / (2 * (s**2 + sigma**2))).sum().backward()
-    torch.testing.assert_close(score(s**2 / (s**2 + sigma**2) * r.detach(), r.detach(), sigma), r.grad)

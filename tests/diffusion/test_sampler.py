@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from csrd.config import load
-from csrd.diffusion.sampler import Churn, blend, evaluations, heun, noise_levels
+from csrd.diffusion.sampler import Churn, blend, heun, noise_levels
 
 SPREAD = 0.8
 
@@ -107,7 +107,7 @@ def test_evaluations_are_counted_right(steps):
         return ideal(r, sigma)
 
     heun(counted, torch.randn(3), noise_levels(steps, 0.02, 10.0))
-    assert len(levels) == evaluations(steps) == 2 * steps - 1
+    assert len(levels) == 2 * steps - 1
     assert min(levels) > 0  # where the slope has no value
 
 

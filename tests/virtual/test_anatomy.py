@@ -15,10 +15,16 @@ GRID = 4.0, (50, 60, 50)
 CORTEX = [REGIONS[name] for name in ("frontal", "parietal", "temporal", "occipital")]
 
 
+def jacobian_of(field) -> np.ndarray:
+    """Return the determinant of the derivative of x + u(x), (X, Y, Z); positive: no fold."""
+    derivative = np.stack([np.stack(np.gradient(u, float(field.affine[0, 0]))) for u in field.array])
+    return np.linalg.det(np.moveaxis(derivative, (0, 1), (-2, -1)) + np.eye(3))
+
+
 @pytest.mark.parametrize("n", range(3))
 def test_the_deformation_is_a_diffeomorphism_of_several_mm(n):
     field = random_displacement(generator(n, "test"), template(), ventricle_mm=3.0)
-    jacobian = field.jacobian()
+    jacobian = jacobian_of(field)
     assert jacobian.min() > 0.1 and jacobian.std() > 0.05
     rms = np.sqrt(np.mean(np.sum(field.array**2, axis=0)))
     assert 2.5 < rms < 5.0

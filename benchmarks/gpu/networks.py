@@ -12,13 +12,13 @@ from types import SimpleNamespace
 import torch
 from torch import nn
 
+from csrd.config.methods import Training
 from csrd.diffusion.sampler import Churn, noise_levels
 from csrd.networks.ddpmpp import DDPMpp
 from csrd.networks.edm2 import EDM2
 from csrd.networks.resunet import ResUNet
 from csrd.synthetic.conditions import CHANNELS
 from csrd.train.checkpoint import load_weights
-from csrd.train.loop import Training
 
 SIGMA_DATA = 0.5
 WEIGHTS = Path(__file__).parents[2] / "csrd" / "methods" / "weights"

@@ -11,11 +11,12 @@ import json
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from csrd.config.methods import Training
 from csrd.diffusion.loss import NoiseLevels, residual_loss
 from csrd.diffusion.posterior import Posterior
 from csrd.diffusion.precondition import Denoiser
@@ -59,9 +60,10 @@ class Recipe:
     blank: float = 0.8
     held_out: int = 8
 
-    def training(self) -> Training:
-        """Return the settings that the training loop reads."""
-        return Training(**{name: getattr(self, name) for name in Training.model_fields})
+    def training(self) -> Any:
+        """Return what the loop reads of `csrd.config.methods.Training`, which a bare machine lacks."""
+        names = ("steps", "batch", "lr", "beta2", "ramp", "decay", "weight_decay")
+        return SimpleNamespace(**{name: getattr(self, name) for name in names})
 
     def network(self) -> ResUNet:
         """Return the network with initial weights."""

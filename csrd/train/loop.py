@@ -1,24 +1,28 @@
 """The training loop of every learned method."""
 
+from __future__ import annotations
+
 import math
 import signal
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from csrd.config.methods import Training
 from csrd.errors import Interrupted, TrainingDiverged
 from csrd.seeds import key64
 from csrd.train import ema
 from csrd.train.checkpoint import StateFolder, load_tensors, save_tensors
 from csrd.train.patches import Batch
 from csrd.train.processes import Processes
+
+if TYPE_CHECKING:
+    from csrd.config.methods import Training
 
 VALIDATIONS = 6  # on the validation subjects, evenly over the training
 SAVE_EVERY_S = 60.0
@@ -134,7 +138,7 @@ def _step(
     task: Task,
     patches: PatchSource,
     training: Training,
-    state: "_State",
+    state: _State,
     precision: Precision,
     group: Processes,
 ) -> tuple[float, float]:
@@ -173,7 +177,7 @@ def _step(
     return float(loss), norm
 
 
-def _tame(state: "_State", norm: float) -> None:
+def _tame(state: _State, norm: float) -> None:
     """Cut a spike of the gradient back to its usual norm.
 
     In the memory a spike counts as `SPIKE` times the usual norm: a norm that stays high becomes usual.
@@ -269,7 +273,7 @@ def averaged(folder: StateFolder, training: Training, std: float) -> dict[str, T
 class _Termination:
     """Notes SIGTERM, as schedulers send it before a time limit, until the step in progress is taken."""
 
-    def __enter__(self) -> "_Termination":
+    def __enter__(self) -> _Termination:
         self.asked = False
         try:
             self.previous = signal.signal(signal.SIGTERM, self._note)

@@ -8,7 +8,7 @@ from csrd.io.bids import sidecar_path
 from csrd.io.files import write_json
 from csrd.io.images import read_pet
 from csrd.io.volume import Volume
-from csrd.stages.predict import _opened_pet
+from csrd.stages.predict import opened_pet
 
 
 def pet(unit: str = "") -> Volume:
@@ -27,8 +27,8 @@ def test_an_unknown_unit_is_refused(tmp_path, header, sidecar):
 
 def test_an_unknown_unit_of_a_volume_is_refused():
     with pytest.raises(InputError, match="the low-dose image: the unit 'cps' is not Bq/mL"):
-        _opened_pet(pet("cps"), None, False)
-    assert _opened_pet(pet(), "SUV", False).volume.unit == "SUV"
+        opened_pet(pet("cps"), None, False)
+    assert opened_pet(pet(), "SUV", False).volume.unit == "SUV"
 
 
 def test_a_known_unit_is_kept(tmp_path):

@@ -30,7 +30,6 @@ from csrd.cohort import subjects
 from csrd.config import Config, load
 from csrd.config.sections import Metrics
 from csrd.diffusion.precondition import Denoiser
-from csrd.diffusion.sampler import evaluations
 from csrd.errors import InputError, plain_errors
 from csrd.io.files import read_json
 from csrd.io.volume import Volume
@@ -147,7 +146,7 @@ class Ablation:
                 samples[name(pair)] = self.compared(pair, image) | {"s": both_s - mean_s}
         settings = method.settings
         views = (1 + settings.mirror) * (1 + settings.shift) if settings.blank > 0 else 1
-        count = [views, evaluations(settings.sampler.steps)]
+        count = [views, 2 * settings.sampler.steps - 1]
         return {"mean": means, "sample": samples, "evaluations": count}
 
     def compared(self, pair: TrainingPair, image: Volume) -> dict[str, float]:

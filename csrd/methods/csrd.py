@@ -379,7 +379,10 @@ class Csrd(Learned):
     def facts(self) -> dict:
         product = f"fraction {self.sample_fraction} of a sample" if self.product == "table" else self.product
         sampler = self.settings.sampler.model_dump()
-        return {**super().facts(), "Product": product, "Samples": self.settings.samples, "Sampler": sampler}
+        found = {"Product": product, "Samples": self.settings.samples, "Sampler": sampler}
+        if self.settings.measured:  # trained on pairs of a low dose and its truth
+            found["StandardDeviationOf"] = "noise-free image"
+        return super().facts() | found
 
     @property
     def draws_samples(self) -> bool:

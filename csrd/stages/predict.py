@@ -234,7 +234,8 @@ def _write(found: Denoised, pet: Image, image: str | Path, std: str | Path | Non
         text = f"{'PET' if drf is None else f'PET at 1/{drf:.3g} of the dose'}, denoised by {label}"
         save_with_sidecar(found.image, image, sidecar | {"Description": text})
     if std is not None and found.std is not None:
-        text = f"Standard deviation of the normal dose around {Path(image).name}, by {label}"
+        of = found.facts.get("StandardDeviationOf", "normal dose")
+        text = f"Standard deviation of the {of} around {Path(image).name}, by {label}"
         save_with_sidecar(found.std, std, sidecar | {"Description": text})
 
 

@@ -12,7 +12,6 @@ from types import SimpleNamespace
 import torch
 from torch import nn
 
-from csrd.config.methods import Training
 from csrd.diffusion.sampler import Churn, noise_levels
 from csrd.networks.ddpmpp import DDPMpp
 from csrd.networks.edm2 import EDM2
@@ -43,7 +42,7 @@ class Preset:
         """Return the network with initial weights."""
         return self.network(self.channels, **self.options)
 
-    def plan(self, steps: int, batch: int | None = None) -> Training:
+    def plan(self, steps: int, batch: int | None = None) -> SimpleNamespace:
         """Return how to train for so many steps."""
         return SimpleNamespace(steps=steps, batch=batch or self.batch, **self.training)
 

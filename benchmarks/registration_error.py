@@ -12,11 +12,16 @@ from pathlib import Path
 
 import numpy as np
 
-from csrd.align.register import displacement_mm
 from csrd.io.files import read_json
 from csrd.io.volume import Volume
 
 LIMIT_MM = 1.0
+
+
+def displacement_mm(matrix_a: np.ndarray, matrix_b: np.ndarray, points_mm: np.ndarray) -> np.ndarray:
+    """Return the distance (N,) in mm between the places to which two matrices (4, 4) map points (N, 3)."""
+    difference = matrix_a - matrix_b
+    return np.linalg.norm(points_mm @ difference[:3, :3].T + difference[:3, 3], axis=1)
 
 
 def errors(results: Path, subject: str) -> tuple[float, float, float]:

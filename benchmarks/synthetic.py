@@ -18,9 +18,10 @@ import numpy as np
 import torch
 
 from csrd.synthetic import ANATOMIES, NOISE, Synthetic
-from csrd.synthetic.grids import SIGMA_PER_FWHM, gaussian
+from csrd.synthetic.grids import gaussian
 from csrd.synthetic.noise import NoiseBank, reconstructed, reconstructed_factor
 from csrd.synthetic.volumes import POWER
+from csrd.units import SIGMA_PER_FWHM
 
 BATCH, PATCH = 8, 64
 BINS, LAGS_MM = 8, 20.0

@@ -4,8 +4,7 @@ import numpy as np
 from scipy import ndimage
 
 from csrd.io.volume import Volume
-
-FWHM_PER_SIGMA = 2 * np.sqrt(2 * np.log(2))
+from csrd.units import FWHM_PER_SIGMA
 
 
 def resample(volume: Volume, grid: Volume, matrix: np.ndarray | None = None, order: int = 1) -> Volume:

@@ -1,8 +1,12 @@
-"""Units of PET images: what sidecars call them, and the way to SUV."""
+"""Units of PET images and their conversion to SUV; FWHM and standard deviation of a Gaussian."""
+
+import math
 
 from csrd.errors import InputError
 
 KBQ_PER_BQ = 1e-3
+FWHM_PER_SIGMA = 2 * math.sqrt(2 * math.log(2))
+SIGMA_PER_FWHM = 1 / FWHM_PER_SIGMA
 
 _NAMES = {
     "bq/ml": ("Bq/mL", 1.0),

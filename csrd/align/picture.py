@@ -7,7 +7,7 @@ import numpy as np
 from scipy import ndimage
 
 from csrd.io.volume import Volume
-from csrd.resample import FWHM_PER_SIGMA
+from csrd.units import FWHM_PER_SIGMA
 
 if TYPE_CHECKING:
     import PIL.Image

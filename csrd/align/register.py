@@ -21,6 +21,7 @@ from csrd.extras import require
 from csrd.io.volume import Volume
 from csrd.process import ITK_ON_ONE_THREAD, environment
 from csrd.resample import resample
+from csrd.rotations import rigid, rotation
 
 if TYPE_CHECKING:
     import ants
@@ -61,8 +62,8 @@ def register(moving: Volume, fixed: Volume, seed: int, threads: int) -> np.ndarr
 def _register(moving: Volume, fixed: Volume, seed: int, threads: int) -> np.ndarray:
     moving, fixed = _prepared(moving), _prepared(fixed)
     centre, offset = _centre_of_mass(fixed), _centre_of_mass(moving) - _centre_of_mass(fixed)
-    pitches = np.deg2rad(START_PITCHES_DEG)
-    starts = [_start(centre, shift, pitch) for shift in (np.zeros(3), offset) for pitch in pitches]
+    turns = [rotation(np.array((pitch, 0, 0))) for pitch in np.deg2rad(START_PITCHES_DEG)]
+    starts = [rigid(turn, shift, centre) for shift in (np.zeros(3), offset) for turn in turns]
 
     images = _for_ants(moving), _for_ants(fixed)
     coarse = [
@@ -134,15 +135,6 @@ def crop(volume: Volume, shape: tuple[int, int, int], centre_mm: np.ndarray) -> 
     return Volume(box, affine, volume.unit)
 
 
-def displacement_mm(matrix_a: np.ndarray, matrix_b: np.ndarray, points_mm: np.ndarray) -> np.ndarray:
-    """Return how far apart two matrices (4, 4) send each point (N, 3), in mm, (N,).
-
-    Over the voxel centres of a brain mask this is the registration error; both must lead the same way.
-    """
-    difference = np.asarray(matrix_a) - np.asarray(matrix_b)
-    return np.linalg.norm(points_mm @ difference[:3, :3].T + difference[:3, 3], axis=1)
-
-
 def _prepared(volume: Volume) -> Volume:
     """Return the volume for registration: at most `WORKING_MM` fine, outliers cut, values in 0 … 1."""
     _refuse_shear(volume)
@@ -171,15 +163,6 @@ def _refuse_shear(volume: Volume) -> None:
 def _centre_of_mass(volume: Volume) -> np.ndarray:
     """Return the centre of mass, RAS+ mm, (3,)."""
     return (volume.affine @ np.append(ndimage.center_of_mass(volume.array), 1.0))[:3]
-
-
-def _start(centre: np.ndarray, shift: np.ndarray, pitch: float) -> np.ndarray:
-    """Return the matrix that turns by `pitch` (rad, about x) around `centre`, then moves by `shift` mm."""
-    matrix = np.eye(4)
-    cosine, sine = np.cos(pitch), np.sin(pitch)
-    matrix[1:3, 1:3] = [[cosine, -sine], [sine, cosine]]
-    matrix[:3, 3] = centre + shift - matrix[:3, :3] @ centre
-    return matrix
 
 
 def _for_ants(volume: Volume) -> "ants.ANTsImage":

@@ -74,6 +74,11 @@ class Volume:
         assert array.shape == self.shape, f"{array.shape} on a grid of {self.shape}"
         return Volume(array, self.affine, self.unit if unit is None else unit, self.notes)
 
+    @property
+    def sidecar_notes(self) -> dict[str, list[str]]:
+        """Return the entry of a sidecar that holds the notes; {} without any."""
+        return {NOTES_KEY: list(self.notes)} if self.notes else {}
+
     def same_grid(self, other: "Volume") -> bool:
         """Return whether both volumes have the same voxels, to `GRID_TOLERANCE`."""
         return not self.grid_difference(other)

@@ -4,7 +4,8 @@ import numpy as np
 from scipy import ndimage, optimize
 
 from csrd.io.volume import Volume
-from csrd.resample import FWHM_PER_SIGMA, resample
+from csrd.resample import resample
+from csrd.units import FWHM_PER_SIGMA
 
 WIDEST_MM = 20.0  # of the Gaussian that is looked for; no brain scanner is blunter
 TOLERANCE_MM = 0.02

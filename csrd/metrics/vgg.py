@@ -15,7 +15,6 @@ from csrd.metrics.initialisers import initialisers
 
 # Convolutions a block; their channels are 64, 128, 256, 512, 512, and blocks are parted by 2 × 2 max pooling.
 BLOCKS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
-STRIDE = 16  # pixels between neighbouring features of the fifth block
 # Grey in 0 … 1 becomes (scale · grey − mean) / deviation in each of the three input channels.
 INPUTS = {
     "vgg16": (255.0, (103.939, 116.779, 123.68), (1.0, 1.0, 1.0)),  # blue, green, red, as it was trained

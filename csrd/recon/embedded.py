@@ -18,10 +18,10 @@ from csrd.recon.osem import osem
 from csrd.scanner.geometry import Scanner
 from csrd.scanner.response import detection_factors
 from csrd.seeds import generator
+from csrd.units import SIGMA_PER_FWHM
 
 ML_PER_MM3 = 1e-3
 EVENTS_AT_A_TIME = 1_000_000
-SIGMA_PER_FWHM = 1 / math.sqrt(8 * math.log(2))
 
 
 def reconstruct(

@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from csrd.io.files import whole_file
 from csrd.io.volume import Volume
-from csrd.resample import FWHM_PER_SIGMA
+from csrd.units import FWHM_PER_SIGMA
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

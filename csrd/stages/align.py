@@ -73,9 +73,9 @@ def align(
     with naming(normal):
         mask = head_mask(box)
     known = _known(read_json(facts) if facts else {})
-    _write_pet(box, reference, normal, 1, known | _noted(whole))
+    _write_pet(box, reference, normal, 1, known | whole.sidecar_notes)
     for drf, pet, low, out in zip(drfs, pets, lows, lows_out, strict=True):
-        _write_pet(crop(pet, shape, centre), out, low, drf, known | _noted(pet))
+        _write_pet(crop(pet, shape, centre), out, low, drf, known | pet.sidecar_notes)
     space = {"SpatialReference": bids_uri(reference)}
     what = {"Description": "head in the normal-dose PET", "Type": "ROI", "Sources": [bids_uri(reference)]}
     save_with_sidecar(box.like(mask, "mask"), head, {**what, **space})
@@ -148,11 +148,6 @@ def _known(facts: Mapping[str, Any]) -> dict[str, object]:
     if weight and activity:
         known["SUVPerBqPerML"] = suv_per_bq_ml(weight, activity)
     return known
-
-
-def _noted(volume: Volume) -> dict[str, object]:
-    """Return the sidecar key of the assumptions about a volume that was read."""
-    return {NOTES_KEY: list(volume.notes)} if volume.notes else {}
 
 
 def _same_grid(path: str | Path, reference: Volume, normal: str | Path) -> Volume:

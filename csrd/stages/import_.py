@@ -9,7 +9,7 @@ from csrd.errors import InputError, naming
 from csrd.io.bids import inherited, save_with_sidecar
 from csrd.io.files import checksums, header_path, whole_file, write_json
 from csrd.io.normalisation import read_efficiencies, write_efficiencies
-from csrd.io.volume import NOTES_KEY, Volume
+from csrd.io.volume import Volume
 from csrd.listmode import InterfileHeader, open_listmode
 from csrd.scanner.geometry import Scanner
 from csrd.scanner.petsird import scanner_in
@@ -110,19 +110,14 @@ def import_images(
     doses = [1, *drfs] if normal else drfs
     for path, volume, drf, image in zip(sources, volumes, doses, images, strict=True):
         unit_key = {"Units": volume.unit} if volume.unit else {}
-        known = {**inherited(path), **unit_key, **_noted(volume)}
+        known = {**inherited(path), **unit_key, **volume.sidecar_notes}
         save_with_sidecar(volume, image, {**known, "DoseReductionFactor": drf})
-
-
-def _noted(volume: Volume) -> dict[str, object]:
-    """Return the sidecar key of the assumptions about a volume that was read."""
-    return {NOTES_KEY: list(volume.notes)} if volume.notes else {}
 
 
 def _save(volume: Volume, path: str | Path) -> None:
     """Write an image, and beside it the assumptions about its source, if any."""
     if volume.notes:
-        save_with_sidecar(volume, path, _noted(volume))
+        save_with_sidecar(volume, path, volume.sidecar_notes)
     else:
         volume.save(path)
 

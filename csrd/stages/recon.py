@@ -138,14 +138,13 @@ def image_of(
     command = recon.command
     assert command is not None, "recon.engine command has its command"
     pet = run_command_engine(command, inputs, recon.matrix, recon.voxel_mm, drf, threads, Path(log))
-    notes = {NOTES_KEY: list(pet.notes)} if pet.notes else {}
     scaled = "the command" if command.scales_dose == "engine" else "CSR-D, once, after the command"
     return pet, {
         "Units": "Bq/mL",
         "ReconMethodName": command.run,
         "DoseReductionFactor": drf,
         "DoseScaling": f"scaled to the normal dose by {scaled}",
-        **notes,
+        **pet.sidecar_notes,
     }
 
 

@@ -21,7 +21,7 @@ from scipy import ndimage
 from csrd.config.sections import Psf
 from csrd.io.files import whole_file
 from csrd.io.volume import Volume, centred_affine
-from csrd.recon.embedded import SIGMA_PER_FWHM, detection
+from csrd.recon.embedded import detection
 from csrd.recon.osem import EDGE_OF_VIEW, subsets_of
 from csrd.recon.sensitivity import geometric_sensitivity, subject_sensitivity
 from csrd.scanner import projector
@@ -30,6 +30,7 @@ from csrd.scanner.response import blur
 from csrd.seeds import generator, seed_sequence
 from csrd.synthetic.measure import FINE_MM
 from csrd.synthetic.noise import FILTERS_MM, packed
+from csrd.units import SIGMA_PER_FWHM
 from csrd.virtual.acquire import crystal_efficiencies
 from csrd.virtual.anatomy import MU_SOFT
 from csrd.virtual.decays import Decays

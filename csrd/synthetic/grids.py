@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 
-SIGMA_PER_FWHM = 1 / math.sqrt(8 * math.log(2))
 REACH = 4.0  # sigmas at which a Gaussian kernel ends
 FIELD_STEP = 1.0  # sigmas between the random numbers that a smooth field is made of
 

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from csrd.synthetic.grids import SIGMA_PER_FWHM, gaussian, random_field, resampled
+from csrd.synthetic.grids import gaussian, random_field, resampled
+from csrd.units import SIGMA_PER_FWHM
 
 STEPS, BEND = 25.0, 2.0  # int8 steps are 1/50 standard deviation at 0 and grow: 127 steps are 40
 FILTERS_MM = (0.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)  # FWHM at which a field's remaining noise is noted

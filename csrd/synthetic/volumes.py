@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from csrd.rotations import rotation
 from csrd.seeds import generator as scalar_generator
 from csrd.seeds import key64
 from csrd.synthetic import measure, mr
 from csrd.synthetic.anatomies import VOXEL_MM, Head
 from csrd.synthetic.conditions import conditions, noise_level, residual_unit
-from csrd.synthetic.grids import SIGMA_PER_FWHM, gaussian, random_field, sampled, sampling_grid
+from csrd.synthetic.grids import gaussian, random_field, sampled, sampling_grid
 from csrd.synthetic.noise import (
     NoiseBank,
     analytic,
@@ -22,6 +23,7 @@ from csrd.synthetic.noise import (
     reconstructed_factor,
 )
 from csrd.synthetic.uptake import uptake
+from csrd.units import SIGMA_PER_FWHM
 
 MOST_VOXELS = 1_600_000
 RESOLUTION_MM = (2.5, 9.0)  # FWHM of the final image
@@ -144,25 +146,13 @@ def _field_of_view(
         if shape[axis] > most:
             middle[axis] += rng.uniform(-0.5, 0.5) * (shape[axis] - most) * voxel_mm
             shape[axis] = most
-    turn = _rotation(np.radians(rng.normal(0, 6, 3).clip(-15, 15)))
+    turn = rotation(np.radians(rng.normal(0, 6, 3).clip(-15, 15)))
     to_head = np.eye(4)
     to_head[:3, :3] = np.diag(1 / size) @ turn * (voxel_mm / VOXEL_MM)
     centre = (middle / size) / VOXEL_MM - 0.5
     to_head[:3, 3] = centre - to_head[:3, :3] @ ((shape - 1) / 2)
     x, y, z = (int(n) for n in shape)
     return (x, y, z), to_head
-
-
-def _rotation(radians: np.ndarray) -> np.ndarray:
-    """Return the (3, 3) that turns about x, then y, then z."""
-    turn = np.eye(3)
-    for axis, angle in enumerate(radians):
-        j, k = (axis + 1) % 3, (axis + 2) % 3
-        about = np.eye(3)
-        about[j, j] = about[k, k] = math.cos(angle)
-        about[k, j], about[j, k] = math.sin(angle), -math.sin(angle)
-        turn = about @ turn
-    return turn
 
 
 def _noisy(
@@ -212,7 +202,7 @@ def _mr(
         shift = rng.normal(0, 1, 3)
         shift *= rng.uniform(0, 3.0) / np.linalg.norm(shift)
         moved = np.eye(4)
-        moved[:3, :3] = _rotation(np.radians(rng.normal(0, 0.7, 3)))
+        moved[:3, :3] = rotation(np.radians(rng.normal(0, 0.7, 3)))
         middle = (np.array(shape) - 1) / 2
         moved[:3, 3] = middle - moved[:3, :3] @ middle + shift / voxel_mm
         grid = sampling_grid(shape, head.labels.shape, to_head @ moved, mask.device)

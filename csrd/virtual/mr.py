@@ -4,9 +4,9 @@ import numpy as np
 from scipy import ndimage
 
 from csrd.io.volume import Volume
+from csrd.rotations import rigid, rotation, rotation_about
 from csrd.seeds import generator
 from csrd.virtual.anatomy import Anatomy
-from csrd.virtual.warp import rigid
 
 VOXEL_MM = (0.94, 0.94, 1.2)
 FIELD_MM = (210.0, 246.0, 208.0)  # field of view: the head with a margin
@@ -39,7 +39,8 @@ def simulate_mr(
 def random_misplacement(rng: np.random.Generator) -> np.ndarray:
     """Return a random rigid (4, 4): 2 to 6 degrees about a random axis, 3 to 8 mm in a random direction."""
     axis, way = (v / np.linalg.norm(v) for v in rng.standard_normal((2, 3)))
-    return _about(axis, rng.uniform(*TURN_DEG), way * rng.uniform(*SHIFT_MM))
+    turn = rotation_about(axis, np.radians(rng.uniform(*TURN_DEG)))
+    return rigid(turn, way * rng.uniform(*SHIFT_MM))
 
 
 def rician(rng: np.random.Generator, magnitude: np.ndarray, sigma: float) -> np.ndarray:
@@ -49,22 +50,12 @@ def rician(rng: np.random.Generator, magnitude: np.ndarray, sigma: float) -> np.
     return np.hypot(real, imaginary, dtype=np.float32)
 
 
-def _about(axis: np.ndarray, degrees: float, shift_mm: np.ndarray) -> np.ndarray:
-    """Return the rigid (4, 4) that turns about a unit axis through 0 (Rodrigues), then shifts."""
-    angle = np.radians(degrees)
-    cross = np.cross(np.eye(3), axis)
-    matrix = np.eye(4)
-    matrix[:3, :3] += -np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
-    matrix[:3, 3] = shift_mm
-    return matrix
-
-
 def _slab(
     rng: np.random.Generator, anatomy: Anatomy, mr_from_pet: np.ndarray, voxel_mm: tuple[float, float, float]
 ) -> tuple[np.ndarray, tuple[int, ...]]:
     """Return affine and shape of the MR's grid: centred on the head, oblique, its first axis to the left."""
     shape = tuple(int(round(f / v)) for f, v in zip(FIELD_MM, voxel_mm, strict=True))
-    axes = rigid(rng.uniform(-OBLIQUE_DEG, OBLIQUE_DEG, 3), np.zeros(3))[:3, :3]
+    axes = rotation(np.radians(rng.uniform(-OBLIQUE_DEG, OBLIQUE_DEG, 3)))
     affine = np.eye(4)
     affine[:3, :3] = axes @ np.diag([-1.0, 1.0, 1.0]) @ np.diag(voxel_mm)
     head = _head_centre(anatomy) + rng.uniform(-2, 2, 3)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from csrd.rotations import rigid, rotation
 from csrd.virtual.template import Brain, Template
 
 FIELD_MM = 4.0  # the grid of velocities: a third of their smoothing
@@ -46,21 +47,8 @@ def random_affine(rng: np.random.Generator) -> np.ndarray:
 
 def random_pose(rng: np.random.Generator, degrees: float = 4.0, mm: float = 3.0) -> np.ndarray:
     """Return a random rigid (4, 4) scanner <- head: up to `degrees` about and `mm` along each axis."""
-    return rigid(rng.uniform(-degrees, degrees, 3), rng.uniform(-mm, mm, 3))
-
-
-def rigid(degrees: np.ndarray, shift_mm: np.ndarray) -> np.ndarray:
-    """Return the rigid (4, 4) that turns about x, then y, then z through 0 by `degrees`, then shifts."""
-    turn = np.eye(3)
-    for axis, angle in enumerate(np.radians(degrees)):
-        j, k = (axis + 1) % 3, (axis + 2) % 3
-        about = np.eye(3)
-        about[j, j] = about[k, k] = np.cos(angle)
-        about[k, j], about[j, k] = np.sin(angle), -np.sin(angle)
-        turn = about @ turn
-    matrix = np.eye(4)
-    matrix[:3, :3], matrix[:3, 3] = turn, shift_mm
-    return matrix
+    turn = rotation(np.radians(rng.uniform(-degrees, degrees, 3)))
+    return rigid(turn, rng.uniform(-mm, mm, 3))
 
 
 def pull_coordinates(

@@ -51,3 +51,9 @@ def rigid(angles_deg, shift_mm) -> np.ndarray:
     matrix = np.eye(4)
     matrix[:3, :3], matrix[:3, 3] = rotation(*angles_deg), shift_mm
     return matrix
+
+
+def displacement_mm(matrix_a: np.ndarray, matrix_b: np.ndarray, points_mm: np.ndarray) -> np.ndarray:
+    """Return the distance (N,) in mm between the places to which two matrices (4, 4) map points (N, 3)."""
+    difference = matrix_a - matrix_b
+    return np.linalg.norm(points_mm @ difference[:3, :3].T + difference[:3, 3], axis=1)

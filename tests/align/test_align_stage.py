@@ -2,10 +2,9 @@ import json
 
 import numpy as np
 import pytest
-from head_phantom import grid_points, rigid
+from head_phantom import displacement_mm, grid_points, rigid
 
 from csrd.align.head import head_mask
-from csrd.align.register import displacement_mm
 from csrd.config.sections import Align
 from csrd.errors import InputError
 from csrd.io.bids import REQUIRED_OF_PET, Scan, missing_keys, sidecar_path, write_description

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from head_phantom import grid_points, rigid, rotation
+from head_phantom import displacement_mm, grid_points, rigid, rotation
 
-from csrd.align.register import crop, displacement_mm, register
+from csrd.align.register import crop, register
 from csrd.errors import InputError
 from csrd.io.volume import Volume, centred_affine
 from csrd.resample import resample

@@ -14,9 +14,10 @@ import pytest
 import torch
 
 from csrd.synthetic import NOISE
-from csrd.synthetic.grids import SIGMA_PER_FWHM, gaussian
+from csrd.synthetic.grids import gaussian
 from csrd.synthetic.noise import NoiseBank, reconstructed, reconstructed_factor
 from csrd.synthetic.volumes import POWER
+from csrd.units import SIGMA_PER_FWHM
 
 SCANS = Path(__file__).with_name("osem_noise.npz")
 VOXEL_MM, LAGS = 2.4375, 9  # 20 mm

@@ -9,7 +9,7 @@ from csrd.virtual.anatomy import MU_BONE, MU_SOFT, make_anatomy
 from csrd.virtual.head import Layers, head_around
 from csrd.virtual.regions import REGIONS
 from csrd.virtual.template import template
-from csrd.virtual.warp import pull_coordinates, random_affine, random_displacement, random_pose, rigid
+from csrd.virtual.warp import pull_coordinates, random_affine, random_displacement, random_pose
 
 GRID = 4.0, (50, 60, 50)
 CORTEX = [REGIONS[name] for name in ("frontal", "parietal", "temporal", "occipital")]
@@ -47,12 +47,6 @@ def test_without_deformation_coordinates_are_the_affine_map():
     places = pull_coordinates(template(), field, matrix, affine, shape)
     expected = np.linalg.inv(template().affine) @ matrix @ affine @ [3, 4, 5, 1]
     assert np.allclose(places[:, 3, 4, 5], expected[:3], atol=1e-3)
-
-
-def test_rigid_turns_right_handed_and_keeps_lengths():
-    assert np.allclose(rigid([0, 0, 90], [1, 2, 3]) @ [1, 0, 0, 1], [1, 3, 3, 1])
-    turn = rigid([3, -4, 5], [0, 0, 0])[:3, :3]
-    assert np.allclose(turn @ turn.T, np.eye(3)) and np.linalg.det(turn) > 0
 
 
 def test_the_template_has_every_region_on_its_own_side():

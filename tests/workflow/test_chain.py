@@ -13,9 +13,9 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from csrd.align.register import displacement_mm
 from csrd.io.files import read_json
 from csrd.io.volume import Volume
+from tests.align.head_phantom import displacement_mm
 
 SUBJECTS = ["sub-01", "sub-02", "sub-03"]
 TEST_SUBJECT = "sub-03"

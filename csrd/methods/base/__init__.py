@@ -49,14 +49,14 @@ class TrainingPair:
 
         Raises InputError where they are not on one grid.
         """
+        from csrd.io.volume import refuse_other_grid
+
         low, normal, mask = _loaded(self.low), _loaded(self.normal), _loaded(self.mask, unit="mask")
         mr = None if self.mr is None else _loaded(self.mr)
         for name, image in (("normal-dose image", normal), ("MR", mr), ("mask", mask)):
-            if image is not None and (difference := image.grid_difference(low)):
-                raise InputError(
-                    f"{self.subject}: the {name} is not on the grid of the low-dose image ({difference}); "
-                    "align them first"
-                )
+            if image is not None:
+                what = f"{self.subject}: the {name}"
+                refuse_other_grid(image, low, what, "the low-dose image", "align them first")
         return LoadedPair(self.subject, self.drf, low, normal, mr, mask, self.split)
 
 

@@ -131,8 +131,9 @@ def mr_channel(mr: Volume, low: Volume, head: Head) -> np.ndarray:
 
     Raises InputError where it is on another grid or empty there.
     """
-    if difference := mr.grid_difference(low):
-        raise InputError(f"the MR is not on the grid of the PET ({difference}); align both")
+    from csrd.io.volume import refuse_other_grid
+
+    refuse_other_grid(mr, low, "the MR", "the PET", "align both")
     scale = float(mr.array[head.mask].mean())
     if not scale > 0:
         raise InputError("the MR is empty inside the PET's head; check that it is of the same subject")

@@ -4,7 +4,7 @@ import numpy as np
 
 
 def rotation(radians: np.ndarray) -> np.ndarray:
-    """Return the rotation matrix (3, 3) of turns about x, then y, then z by three angles."""
+    """Return the rotation matrix (3, 3) of right-handed turns about x, then y, then z by three angles."""
     turn = np.eye(3)
     for axis, angle in enumerate(radians):
         j, k = (axis + 1) % 3, (axis + 2) % 3
@@ -16,9 +16,9 @@ def rotation(radians: np.ndarray) -> np.ndarray:
 
 
 def rotation_about(axis: np.ndarray, radians: float) -> np.ndarray:
-    """Return the rotation matrix (3, 3) of a turn about a unit vector (Rodrigues' formula)."""
+    """Return the rotation matrix (3, 3) of a right-handed turn about a unit vector (Rodrigues' formula)."""
     cross = np.cross(np.eye(3), axis)
-    return np.eye(3) + (-np.sin(radians) * cross + (1 - np.cos(radians)) * cross @ cross)
+    return np.eye(3) + (np.sin(radians) * cross + (1 - np.cos(radians)) * cross @ cross)
 
 
 def rigid(turn: np.ndarray, shift_mm: np.ndarray, centre_mm: np.ndarray | None = None) -> np.ndarray:

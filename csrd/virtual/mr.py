@@ -39,7 +39,7 @@ def simulate_mr(
 def random_misplacement(rng: np.random.Generator) -> np.ndarray:
     """Return a random rigid (4, 4): 2 to 6 degrees about a random axis, 3 to 8 mm in a random direction."""
     axis, way = (v / np.linalg.norm(v) for v in rng.standard_normal((2, 3)))
-    turn = rotation_about(axis, np.radians(rng.uniform(*TURN_DEG)))
+    turn = rotation_about(axis, -np.radians(rng.uniform(*TURN_DEG)))  # the axis may point either way
     return rigid(turn, way * rng.uniform(*SHIFT_MM))
 
 

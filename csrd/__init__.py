@@ -29,7 +29,7 @@ _MODULES = {"InputError": "errors", "Volume": "io.volume", "open_listmode": "lis
 
 
 def __getattr__(name: str) -> object:
-    """Return a public name, imported when it is asked for: what most of them need takes seconds."""
+    """Return a public name, imported at its first use: the packages that it needs take seconds to import."""
     if name in __all__:
         return getattr(import_module(f"csrd.{_MODULES.get(name, 'api')}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

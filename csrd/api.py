@@ -48,9 +48,9 @@ class Model:
         units: str | None = None,
         allow_incomplete: bool = False,
     ) -> Denoised:
-        """Return one scan denoised.
+        """Return the denoised image of one scan.
 
-        The parameters, what is returned and what is raised are those of `denoise`.
+        Parameters, return value and exceptions are those of `denoise`.
         """
         return self._denoiser.of(opened_mr(mr), std).denoise(opened_pet(low, units, allow_incomplete), drf)
 
@@ -107,7 +107,7 @@ def denoise(
     units: str | None = None,
     allow_incomplete: bool = False,
 ) -> Denoised:
-    """Return a low-dose PET scan denoised.
+    """Return the denoised image of a low-dose PET scan.
 
     Parameters
     ----------
@@ -128,9 +128,9 @@ def denoise(
     device : {"auto", "cpu", "cuda"}
         Where networks run.
     units : {"Bq/mL", "kBq/mL", "SUV"}, optional
-        The unit of the PET where its file does not say it.
+        The unit of the PET where its file does not state it.
     allow_incomplete : bool
-        Whether to take a DICOM series that lacks slices.
+        Whether to accept a DICOM series with missing slices.
 
     Returns
     -------
@@ -181,7 +181,7 @@ def thin(
     Raises
     ------
     InputError
-        Where `source` is no list-mode that can be read, or `target` cannot be written.
+        Where `source` is not readable list-mode data, or `target` cannot be written.
     """
     from csrd.stages.thin import thin
 

@@ -1,6 +1,6 @@
-"""The command `csrd`: the workflow's stages on one subject, by hand.
+"""The command `csrd`: the workflow's stages, one subject at a time.
 
-Everything heavy is imported inside the command that needs it, so that `csrd --help` answers at once.
+Heavy packages are imported inside the command that needs them, so that `csrd --help` is quick.
 """
 
 import json
@@ -23,7 +23,7 @@ app = typer.Typer(
 )
 
 Configuration = Annotated[
-    Path | None, typer.Option("--config", help="What differs from the defaults, as YAML.")
+    Path | None, typer.Option("--config", help="YAML file of the settings that differ from the defaults.")
 ]
 Threads = Annotated[int, typer.Option(min=1, help="Cores to use.", show_default="all")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of all random numbers, with the subject.")]
@@ -48,7 +48,7 @@ class Device(StrEnum):
 
 
 def main() -> None:
-    """Run the command line; a mistake of the user's gets one line and exit status 1."""
+    """Run the command line; an input error gives one line and exit status 1."""
     with plain_errors():
         app()
 
@@ -71,7 +71,7 @@ def _options(
 
 @app.command()
 def info(file: Annotated[Path, typer.Argument(help="A list-mode file, or its header.")]) -> None:
-    """Print as JSON what a list-mode file holds."""
+    """Print the content of a list-mode file as JSON: format, scanner, counts and duration."""
     from csrd.listmode import open_listmode
 
     print(json.dumps(open_listmode(file).info(), indent=2))
@@ -90,7 +90,7 @@ def thin(
         bool, typer.Option("--nested", help="Keep a subset of the events that a lower --drf keeps.")
     ] = False,
 ) -> None:
-    """Thin list-mode to a low dose: leave out events at random."""
+    """Thin list-mode data to a low dose: remove events at random."""
     from csrd.stages.thin import thin
 
     subject = _subject(subject, source)
@@ -106,7 +106,7 @@ def recon(
     mumap: Annotated[Path | None, typer.Option(help="μ-map in 1/cm, in scanner coordinates.")] = None,
     normalisation: Annotated[Path | None, typer.Option(help="Crystal efficiencies, .npy.")] = None,
     attenuation: Annotated[
-        bool, typer.Option(help="Correct for the body's attenuation, which takes a μ-map.")
+        bool, typer.Option(help="Correct for the body's attenuation; this needs a μ-map.")
     ] = True,
     drf: Annotated[
         float | None, typer.Option(min=1, help="The dose reduction factor; else the header's.")
@@ -219,7 +219,7 @@ def denoise(
         typer.Argument(help="A low-dose image, scaled to the normal dose, on any grid, or its DICOM folder."),
     ],
     target: Annotated[
-        Path, typer.Argument(help="The denoised image, .nii.gz, on the same grid; of DICOM a new folder.")
+        Path, typer.Argument(help="The denoised image, .nii.gz, on the same grid; for DICOM a new folder.")
     ],
     mr: Annotated[
         Path | None,
@@ -244,13 +244,13 @@ def denoise(
     steps: Annotated[int | None, typer.Option(min=1, help="csrd: steps of the sampler.")] = None,
     device: Annotated[Device, typer.Option(help="Where networks run.")] = Device.auto,
     units: Annotated[
-        str | None, typer.Option(help="What the PET is in where its file does not say: Bq/mL, kBq/mL or SUV.")
+        str | None, typer.Option(help="The unit of a PET whose file does not state it: Bq/mL, kBq/mL or SUV.")
     ] = None,
     allow_incomplete: Annotated[
-        bool, typer.Option("--allow-incomplete", help="Take a DICOM series that lacks slices.")
+        bool, typer.Option("--allow-incomplete", help="Accept a DICOM series with missing slices.")
     ] = False,
 ) -> None:
-    """Denoise one image with a fitted method; without --model by CSR-D as it comes with the package."""
+    """Denoise one image with a fitted method; without --model, with the packaged CSR-D model."""
     from csrd.stages.predict import predict
 
     choices: dict[str, Any] = {"product": product, "samples": samples, "steps": steps}
@@ -262,7 +262,7 @@ def denoise(
 def evaluate(
     reference: Annotated[Path, typer.Argument(help="The image of the normal dose.")],
     images: Annotated[
-        list[Path], typer.Argument(help="A method's images to compare with it, on the same grid, one a dose.")
+        list[Path], typer.Argument(help="A method's images, one for each dose, on the same grid.")
     ],
     mask: Annotated[Path, typer.Option(help="The head mask, on the same grid.")],
     table: Annotated[Path | None, typer.Option(help="A CSV file for the same rows.")] = None,
@@ -277,7 +277,7 @@ def evaluate(
     subject: SubjectName = None,
     facts: Facts = None,
 ) -> None:
-    """Print the metrics of a method's images against the normal dose as JSON, a row an image.
+    """Print the metrics of a method's images against the normal dose as JSON, a row for each image.
 
     MAE is in kBq/mL, or in SUV with --facts.
     """
@@ -309,13 +309,13 @@ def evaluate(
 @app.command()
 def weights(
     network: Annotated[str, typer.Argument(help="vgg19 (P_dist) or alexnet (LPIPS).")],
-    folder: Annotated[Path, typer.Argument(help="Where it is kept: metrics.weights of the configuration.")],
+    folder: Annotated[Path, typer.Argument(help="The folder for its file: metrics.weights of the configuration.")],
 ) -> None:
-    """Download an ImageNet network for the metrics, once; its content is checked."""
+    """Download an ImageNet network for the metrics, and verify its checksum."""
     from csrd.imagenet import WEIGHTS, fetch
 
     if network not in WEIGHTS:
-        raise InputError(f"{network} is no network; choose from {', '.join(WEIGHTS)}")
+        raise InputError(f"there is no network {network}; choose from {', '.join(WEIGHTS)}")
     print(fetch(network, folder))
 
 
@@ -345,7 +345,7 @@ def study(
 
 @app.command()
 def schema() -> None:
-    """Print the JSON schema of the configuration, by which editors check a file of settings."""
+    """Print the JSON schema of the configuration, with which editors check a file of settings."""
     from csrd.config import schema
 
     print(schema(), end="")
@@ -371,7 +371,7 @@ def _configuration(path: Path | None):
         values = yaml.safe_load(path.read_text()) if path else {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"{path} is no readable YAML ({reason}); see config/config.yaml") from None
+        raise InputError(f"{path} is not readable YAML ({reason}); see config/config.yaml") from None
     if not isinstance(values, dict | None):
         raise InputError(f"{path} holds no keys; see config/config.yaml")
     return load(values or {})

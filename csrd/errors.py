@@ -1,4 +1,4 @@
-"""Exceptions with a sentence for the user, and how the command line shows it."""
+"""Exceptions with a message for the user, and how the command line shows it."""
 
 import logging
 import sys
@@ -13,29 +13,29 @@ NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")  # t
 
 
 class CsrdError(Exception):
-    """An error whose text is one sentence for the user; the command line shows it without a traceback."""
+    """An error whose message is one sentence for the user; the command line shows it without a traceback."""
 
 
 class InputError(CsrdError, ValueError):
-    """An input that cannot be used; its text is one sentence naming file, value and remedy."""
+    """An input that cannot be used; the message is one sentence with file, value and remedy."""
 
 
 class MissingExtra(CsrdError, ImportError):
-    """A command whose optional packages are not installed; its text names the extra to install."""
+    """A command whose optional packages are not installed; the message names the extra to install."""
 
 
 class TrainingDiverged(CsrdError):
-    """A training whose loss has no finite value any more."""
+    """A training whose loss is no longer finite."""
 
 
 class Interrupted(CsrdError):
-    """A computation that was ended from outside, by SIGTERM, and has saved its state."""
+    """A computation that was ended by SIGTERM and has saved its state."""
 
 
 def notice(text: str) -> str:
-    """Warn of an assumption about an input by the logger ``csrd``; return the text, for the sidecar.
+    """Log a warning about an assumption (logger ``csrd``); return its text, for the sidecar.
 
-    Without a handler of the application's it goes to stderr as it is.
+    Where the application has no log handler, it is printed to stderr.
     """
     logging.getLogger("csrd").warning(text)
     return text
@@ -43,7 +43,7 @@ def notice(text: str) -> str:
 
 @contextmanager
 def naming(what: str | Path) -> Iterator[None]:
-    """Put the file's name before what an InputError of the block says."""
+    """Put the file's name before the message of an InputError in the block."""
     try:
         yield
     except InputError as error:
@@ -51,7 +51,7 @@ def naming(what: str | Path) -> Iterator[None]:
 
 
 class _Stderr(logging.Handler):
-    """Writes the bare messages to whatever standard error is at the time."""
+    """Writes the messages alone to the current standard error."""
 
     def emit(self, record: logging.LogRecord) -> None:
         _write(f"{record.getMessage()}\n", sys.stderr)
@@ -75,9 +75,9 @@ def shown_messages() -> Iterator[None]:
 def plain_errors(log: str | Path | None = None) -> Iterator[None]:
     """Run the block with its output in `log`; turn a CsrdError into one line and exit status 1.
 
-    The line goes to the log and to the terminal, without a traceback: the mistake is the user's, or the
-    machine has too little memory. Any other exception is ours and keeps its traceback, which then stands in
-    the log too. A block with a log is a job of the workflow's, and ends with it.
+    The line goes to the log and to the terminal, without a traceback: the input is wrong, or the machine has
+    too little memory. Any other exception is a defect of CSR-D and keeps its traceback, which is also in the
+    log. A block with a log is a job of the workflow, and ends with the workflow.
     """
     if log is None:
         try:
@@ -105,7 +105,7 @@ def plain_errors(log: str | Path | None = None) -> Iterator[None]:
 
 @contextmanager
 def _open(log: str | Path) -> Iterator[TextIO]:
-    """Open the log; that it could not be written to its end is no reason for a job to fail.
+    """Open the log; a job does not fail because its log cannot be completed.
 
     Raises SystemExit, saying why, where it cannot be opened.
     """
@@ -128,7 +128,7 @@ def _write(text: str, *streams: TextIO) -> None:
 
 
 def _sentence(error: Exception) -> str | None:
-    """Return the sentence of a CsrdError or of too little memory; None for a fault of ours."""
+    """Return the message for a CsrdError or too little memory; None for any other exception."""
     if isinstance(error, CsrdError):
         return f"csrd: {error}"
     if isinstance(error, MemoryError) or (

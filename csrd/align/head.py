@@ -1,4 +1,4 @@
-"""The head in a PET image: where metrics are taken and scales are measured."""
+"""The head mask of a PET image, in which metrics and scales are measured."""
 
 import numpy as np
 from scipy import ndimage
@@ -10,15 +10,15 @@ from csrd.io.volume import Volume
 SMOOTHING_MM = 4.0
 CLOSING_MM = 10.0
 LEAST_VOXELS = 4  # along every axis
-FLOOR_OF_OTSU = 0.5  # Otsu parts brain from scalp as readily as head from air; half of it keeps the scalp
+FLOOR_OF_OTSU = 0.5  # Otsu's threshold may divide brain from scalp instead of head from air; half of it keeps the scalp
 
 
 def head_mask(pet: Volume) -> np.ndarray:
-    """Return where the head is, (X, Y, Z) bool.
+    """Return the head mask, (X, Y, Z) bool.
 
-    Otsu's threshold on the square root (which evens Poisson noise out) of the smoothed image, halved;
-    largest component, closed by 10 mm, holes filled.
-    Raises InputError where nothing is above zero, or the volume is but a few slices.
+    The threshold is half of Otsu's on the square root of the smoothed image, where Poisson noise is uniform.
+    The largest component is closed by 10 mm, and its holes are filled.
+    Raises InputError where no voxel is above zero, or the volume has only a few slices.
     """
     refuse_slab(pet)
     smooth = np.sqrt(ndimage.gaussian_filter(pet.array.clip(0), SMOOTHING_MM / 2 / pet.voxel_mm))
@@ -31,7 +31,7 @@ def head_mask(pet: Volume) -> np.ndarray:
 
 
 def refuse_slab(pet: Volume) -> None:
-    """Raise InputError for a volume of but a few slices."""
+    """Raise InputError for a volume of only a few slices."""
     if min(pet.shape) < LEAST_VOXELS:
         shape = " × ".join(map(str, pet.shape))
         raise InputError(f"the PET image has {shape} voxels, too few to be a head; give the whole volume")
@@ -46,7 +46,7 @@ def largest_component(mask: np.ndarray) -> np.ndarray:
 
 
 def _closed(mask: np.ndarray, voxel_mm: np.ndarray) -> np.ndarray:
-    """Return the mask closed by `CLOSING_MM` (as if no border were there) and without holes."""
+    """Return the mask closed by `CLOSING_MM` and without holes; the array's border has no effect."""
     margin = int(np.ceil(CLOSING_MM / voxel_mm.min())) + 1
     padded = np.pad(mask, margin)
     grown = ndimage.distance_transform_edt(~padded, sampling=voxel_mm) <= CLOSING_MM

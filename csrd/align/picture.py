@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 PLANES = ("axial", "coronal", "sagittal")
 OFFSETS_MM = (-22.0, 0.0, 22.0)
-SMOOTHING_MM = 6.0  # FWHM; contours of a noisy PET are otherwise a tangle
+SMOOTHING_MM = 6.0  # FWHM; the contours of a noisy PET are ragged without it
 COLOURS = 64
 HEAD_COLOUR, UPTAKE_COLOUR = "#35c4e0", "#ff8a3c"
 
 
 def registration_picture(pet: Volume, mask: np.ndarray, mr: Volume | None) -> "PIL.Image.Image":
-    """Return the edges of the PET's head and of its high uptake, on three slices a plane of the MR.
+    """Return a picture of the PET's contours (head and high uptake) on the MR, three slices in each plane.
 
     Without an MR the contours lie on the PET itself. All arrays are (X, Y, Z) on one grid.
     """

@@ -1,7 +1,7 @@
-"""Where the MR lies in PET space, and how a volume gets from one grid to another.
+"""Rigid registration of the MR to the PET, and cropping of volumes.
 
-Matrices are 4 by 4, in RAS+ mm, and lead from a point of the fixed (PET) world to the moving (MR) one,
-the direction in which resampling looks voxels up.
+Matrices are 4 by 4, in RAS+ mm. They map a point of the fixed (PET) world to the moving (MR) world, the
+direction that resampling needs.
 """
 
 import random
@@ -38,7 +38,7 @@ OPTIMISED_STARTS = 2
 FINE_RUNS = 3
 JUDGING_MM = 3.0
 SHEAR_TOLERANCE = 1e-3
-# Of the PET's head inside the MR. Mean errors with a head phantom's MR cut on all sides, by that fraction:
+# Fractions of the PET's head inside the MR. Mean errors of a head phantom whose MR was cut on all sides:
 # below 0.3 mm from 0.77 on, 0.3 to 0.8 mm from 0.61 to 0.75, and 0.9 to 9 mm at 0.51 and less.
 LEAST_COVERED, WELL_COVERED = 0.6, 0.75
 
@@ -46,12 +46,12 @@ LEAST_COVERED, WELL_COVERED = 0.6, 0.75
 def register(moving: Volume, fixed: Volume, seed: int, threads: int) -> np.ndarray:
     """Return the rigid matrix moving-world <- fixed-world in RAS+ mm, (4, 4).
 
-    Maximises Mattes' mutual information (ANTs). Ten starts (scanner coordinates as they are, or centres of
-    mass together; five pitches each) are screened, the best two optimised coarsely, the better one finely,
-    three times over, of which the best is returned: the optimiser looks at a sample of the voxels, and
-    where it stops depends on the sample by up to a millimetre.
+    Maximises Mattes' mutual information (ANTs). Ten starting matrices are compared: scanner coordinates as
+    they are or centres of mass aligned, each at five pitches. The best two are optimised coarsely, and the
+    better one finely, three times. The best of the three is returned: the optimiser uses a sample of the
+    voxels, on which its result depends by up to a millimetre.
     The result is the same bit for bit for one seed: ITK runs on one thread, since its sums otherwise depend
-    on timing, and `threads` serves the screening only.
+    on timing, and `threads` are used only for comparing the starts.
     Raises InputError for an empty or sheared volume.
     """
     require("register", "registering an MR")
@@ -71,7 +71,7 @@ def _register(moving: Volume, fixed: Volume, seed: int, threads: int) -> np.ndar
         for start in _best_first(starts, moving, fixed, threads)[:OPTIMISED_STARTS]
     ]
     found = [_best_first(coarse, moving, fixed, threads)[0]]
-    for run in range(FINE_RUNS):  # each goes on from the last, on another sample of the voxels
+    for run in range(FINE_RUNS):  # each continues from the last, on another sample of the voxels
         fine: dict[str, Any] = {
             "iterations": (60, 60),
             "shrink": (3, 2),
@@ -84,7 +84,7 @@ def _register(moving: Volume, fixed: Volume, seed: int, threads: int) -> np.ndar
 
 @contextmanager
 def _seeds_kept() -> Iterator[None]:
-    """Put back what ANTs' seeding changes besides: Python's and numpy's own generators."""
+    """Restore the states of Python's and numpy's generators, which ANTs' seeding changes too."""
     import ants
 
     before = random.getstate(), np.random.get_state()
@@ -99,7 +99,7 @@ def _seeds_kept() -> Iterator[None]:
 def check_cover(mr: Volume, pet: Volume, matrix: np.ndarray) -> float:
     """Return the fraction of the PET's head mask that lies in the field of view of a registered MR.
 
-    Below `WELL_COVERED` there is a notice. Raises InputError below `LEAST_COVERED`.
+    Warns below `WELL_COVERED`. Raises InputError below `LEAST_COVERED`.
     """
     head = np.argwhere(head_mask(pet))
     lookup = np.linalg.inv(mr.affine) @ matrix @ pet.affine
@@ -150,7 +150,7 @@ def _coarsened(volume: Volume, voxel_mm: float) -> Volume:
     step = np.maximum(voxel_mm / volume.voxel_mm, 1.0)
     shape = np.ceil(np.asarray(volume.shape) / step).astype(int)
     affine = volume.affine @ np.diag([*step, 1.0])
-    # The identity, given, has even an equal grid interpolated: copied, a synthetic head ended 1.3 mm off
+    # An explicit identity interpolates even on an equal grid; where it was copied, a head ended 1.3 mm off
     return resample(volume, Volume(np.empty(shape, np.float32), affine), np.eye(4), order=1)
 
 
@@ -166,7 +166,7 @@ def _centre_of_mass(volume: Volume) -> np.ndarray:
 
 
 def _for_ants(volume: Volume) -> "ants.ANTsImage":
-    """Return the volume as ANTs holds it: LPS, with spacing and direction apart."""
+    """Return the volume as an ANTs image: in LPS, with spacing and direction separate."""
     import ants
 
     affine, spacing = RAS_TO_LPS @ volume.affine, volume.voxel_mm
@@ -192,7 +192,7 @@ def _optimise(
     """Return the rigid matrix (RAS+ mm) that ANTs reaches from `start`.
 
     Levels go from coarse to fine: `iterations`, grid step `shrink` and Gaussian sigma `smoothing` (both in
-    voxels) of each; `sampling` is the fraction of the voxels looked at.
+    voxels) of each; `sampling` is the fraction of the voxels used.
     """
     import ants
 

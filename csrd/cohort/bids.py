@@ -1,6 +1,6 @@
 """The user's BIDS dataset as a cohort: PET and T1w images where BIDS has them, list-mode in ``sourcedata/``.
 
-What belongs to a subject is put into the columns of a sheet, and then held to the same conditions.
+A subject's files and facts become the row of a sheet, which is validated like any other.
 """
 
 import re
@@ -23,16 +23,16 @@ MBQ = {"bq": 1e-6, "kbq": 1e-3, "mbq": 1.0, "gbq": 1e3}
 def read_bids(root: Path, config: Config) -> tuple[Subject, ...]:
     """Return the subjects of a BIDS dataset, in the order of its ``participants.tsv``.
 
-    That table's column `split` says what a subject is for; without it every subject is a test one, which
+    That table's column `split` gives the use of a subject; without it every subject is a test one, which
     needs `cohort.models`. A PET image's dose reduction factor is its sidecar's DoseReductionFactor, else what
     its name says (``rec-acstatDrf4``), else 1. Weights are the table's `weight` (or `weight_kg`), activities
     its `injected_MBq` or, at the time the image is decay-corrected to, the sidecar's.
-    Raises InputError with all that is wrong, each with the subject's line in ``participants.tsv``.
+    Raises InputError with all mistakes, each with the subject's line in ``participants.tsv``.
     """
     table = root / "participants.tsv"
     if not (root / "dataset_description.json").is_file() or not table.is_file():
         raise InputError(
-            f"{root} is no BIDS dataset with dataset_description.json and participants.tsv; "
+            f"{root} is not a BIDS dataset: dataset_description.json or participants.tsv is missing; "
             "give its root, or a sheet (config/subjects.tsv)"
         )
     listed = read_tsv(table, EXAMPLE)
@@ -52,7 +52,7 @@ def read_bids(root: Path, config: Config) -> tuple[Subject, ...]:
 
 
 def _row(root: Path, participant: Row, has_splits: bool) -> tuple[Row, list[str]]:
-    """Return a subject's row of a sheet, and which files there are too many of."""
+    """Return a subject's row of a sheet, and the mistakes: columns with several files."""
     name = participant["participant_id"]
     source, label = root / "sourcedata" / name, name.removeprefix("sub-")
     found: dict[str, list[Path]] = {
@@ -67,7 +67,7 @@ def _row(root: Path, participant: Row, has_splits: bool) -> tuple[Row, list[str]
     lows = any(column.startswith("pet_drf") for column in found)
     sidecar = inherited(found["pet"][0]) if found.get("pet") else {}
     tracer = participant.get("tracer") or _tracer(found, sidecar)
-    if found["listmode"] and not lows:  # the dataset's own image of it is not needed
+    if found["listmode"] and not lows:  # the dataset's own normal-dose image is not needed
         found.pop("pet", None)
     elif lows and "pet" in found:  # both doses are there already
         found["listmode"] = []
@@ -105,9 +105,9 @@ def _files(folder: Path, pattern: str) -> list[Path]:
 
 
 def _dose(path: Path) -> int:
-    """Return the dose reduction factor by an image's sidecar and name, 1 where neither says one.
+    """Return the dose reduction factor in an image's sidecar or name, 1 where neither has one.
 
-    Raises InputError where they differ, or where the sidecar's is no whole number of 1 or more.
+    Raises InputError where they differ, or where the sidecar's is not a whole number of 1 or more.
     """
     stated, named = inherited(path).get("DoseReductionFactor"), dose_of(path)
     if stated is None:

@@ -26,8 +26,8 @@ NOT_AVAILABLE = "n/a"
 def subjects_of(source: Path, rows: list[tuple[int, Row]], folder: Path, config: Config) -> list[Subject]:
     """Return the subjects of rows, each with its line in `source`; relative paths start at `folder`.
 
-    Cells by column; what a row does not have is absent, empty or n/a. Of images only headers are read.
-    Raises InputError with everything that is wrong, each with its line.
+    A row holds its cells by column; a missing value is absent, empty or n/a. Only the headers of images are read.
+    Raises InputError with all mistakes, each with its line.
     """
     wrong = [f"line {line}: {text}" for line, row in rows for text in _problems(row, folder, config)]
     wrong += _problems_between([row for _, row in rows], folder, config)
@@ -42,7 +42,7 @@ def is_column(name: str) -> bool:
 
 
 def cell(row: Row, column: str) -> str | None:
-    """Return what stands in a column, None where there is nothing."""
+    """Return the value in a column, None where there is none."""
     text = row.get(column, "")
     return None if text in ("", NOT_AVAILABLE) else text
 
@@ -54,12 +54,12 @@ def low_doses(row: Row) -> dict[int, str]:
 
 
 def _only_low(row: Row) -> bool:
-    """Return whether all there is of a subject is a low dose, so that there is nothing to compare it with."""
+    """Return whether a subject has only a low dose, with no normal dose to compare it with."""
     return not cell(row, "listmode") and not cell(row, "pet") and bool(low_doses(row))
 
 
 def _problems(row: Row, folder: Path, config: Config) -> Iterator[str]:
-    """Yield what is wrong with one row."""
+    """Yield the mistakes in one row."""
     yield from _wrong_words(row)
     yield from (
         f"{column} is {folder / path}, which does not exist; check the path"
@@ -68,7 +68,7 @@ def _problems(row: Row, folder: Path, config: Config) -> Iterator[str]:
     )
     listmode = cell(row, "listmode")
     if listmode and (cell(row, "pet") or low_doses(row)):
-        yield "both listmode and images are given; keep the one that the scan is to start from"
+        yield "both listmode and images are given; keep one of them"
     elif listmode:
         yield from _wrong_listmode(row, listmode, folder, embedded=config.recon.engine == "embedded")
     elif cell(row, "pet"):
@@ -76,7 +76,7 @@ def _problems(row: Row, folder: Path, config: Config) -> Iterator[str]:
     elif low_doses(row):
         yield from _wrong_lone_image(row, config)
     else:
-        yield "listmode is n/a, and so is pet; name what the scan is to start from"
+        yield "listmode and pet are both n/a; give one of them"
     yield from _wrong_doses(row, folder)
     yield from _unreadable(row, folder)
 
@@ -113,13 +113,13 @@ def _wrong_listmode(row: Row, listmode: str, folder: Path, embedded: bool) -> It
 
 
 def _wrong_images(row: Row, folder: Path, config: Config) -> Iterator[str]:
-    """Yield what is wrong with a row that starts from reconstructed images of the normal and low doses."""
+    """Yield the mistakes in a row of reconstructed images of the normal and low doses."""
     if not cell(row, "t1w"):
         yield "t1w is n/a; it is needed"
     lacking = [drf for drf in config.drfs if drf not in low_doses(row)]
     if lacking:
         columns = ", ".join(f"pet_drf{drf}" for drf in lacking)
-        yield f"{columns} n/a, but drfs asks for it; add the image, or take the dose out of drfs"
+        yield f"{columns} n/a, but drfs has this dose; add the image, or remove the dose from drfs"
     units = {}
     for column, path in _images(row).items():
         try:
@@ -147,7 +147,7 @@ def _wrong_lone_image(row: Row, config: Config) -> Iterator[str]:
 
 
 def _wrong_doses(row: Row, folder: Path) -> Iterator[str]:
-    """Yield which images have another dose reduction factor by their sidecar than by their column."""
+    """Yield the images whose sidecar has another dose reduction factor than their column."""
     for column, path in _images(row).items():
         try:
             stated = inherited(folder / path).get("DoseReductionFactor")
@@ -179,11 +179,11 @@ def _unreadable(row: Row, folder: Path) -> Iterator[str]:
 
 
 def _problems_between(rows: list[Row], folder: Path, config: Config) -> Iterator[str]:
-    """Yield what is wrong with the rows together: doubles, a split without subjects, tracers, units."""
+    """Yield the mistakes between rows: repeated values, a split without subjects, several tracers or units."""
     for column in ("participant_id", "listmode", "pet"):
         counts = Counter(text for row in rows if (text := cell(row, column)))
         doubles = [(value, count) for value, count in counts.items() if count > 1]
-        yield from (f"{column} {value} stands in {count} lines; keep one" for value, count in doubles)
+        yield from (f"{column} {value} is in {count} lines; keep one" for value, count in doubles)
     compared = [row for row in rows if not _only_low(row)]
     splits = {cell(row, "split") for row in compared}
     if config.fitted_methods and config.cohort.models is None and "train" not in splits:
@@ -205,7 +205,7 @@ def _is_in_suv(row: Row, folder: Path, config: Config) -> bool:
     try:
         return path is not None and _unit(folder / path, config.cohort.units) == "SUV"
     except InputError:
-        return False  # told with the row
+        return False  # reported with the row
 
 
 def _has_dose(row: Row) -> bool:

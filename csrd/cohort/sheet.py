@@ -1,4 +1,4 @@
-"""The user's table of subjects: tab-separated, a row each."""
+"""The user's table of subjects: tab-separated, one row for each subject."""
 
 from collections import Counter
 from pathlib import Path
@@ -16,8 +16,8 @@ EXAMPLE = "config/subjects.tsv"
 def read_sheet(path: Path, config: Config) -> tuple[Subject, ...]:
     """Return the subjects of a sheet; lines that begin with # are comments.
 
-    Relative paths start at the sheet's folder; n/a, nothing, or no such column stands for what a subject
-    does not have. Raises InputError with all that is wrong, each with its line.
+    Relative paths start at the sheet's folder. A missing value is n/a or empty, or its column is absent.
+    Raises InputError with all mistakes, each with its line.
     """
     table = read_tsv(path, EXAMPLE)
     columns = table.columns

@@ -14,7 +14,7 @@ from csrd.seeds import generator
 
 SPLITS = ("train", "validation", "test")
 WEIGHT_KG, WEIGHT_SD, WEIGHT_LIMITS = 65.0, 10.0, (45.0, 95.0)
-INJECTED_SD = 41.0 / 577.6  # the paper's spread between its subjects
+INJECTED_SD = 41.0 / 577.6  # relative standard deviation between the paper's subjects
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class Subject:
     """A participant of the study; the paths are the user's own files, None where there are none.
 
     `id` is sub-<letters and digits>, `tracer` letters and digits: both go into file names.
-    A virtual subject has no list-mode file yet, and a T1w image only if one is to be its anatomy.
-    `pet` is the user's image of the normal dose, `lows` those of low ones by dose reduction factor, `unit`
-    theirs where it is known. A subject of whom there is nothing but a low dose belongs to no split ("").
+    A virtual subject has no list-mode file yet, and a T1w image only if its anatomy is made from one.
+    `pet` is the user's image of the normal dose, `lows` are those of low doses by dose reduction factor, and
+    `unit` is their unit where it is known. A subject with only a low dose belongs to no split ("").
     """
 
     id: str
@@ -48,29 +48,29 @@ class Subject:
 
     @property
     def suffix(self) -> str:
-        """Return how the subject's list-mode file names end."""
+        """Return the suffix of the subject's list-mode file."""
         return "l64" if self.listmode is None else self.listmode.suffix.lstrip(".")
 
     @property
     def facts(self) -> dict[str, str | float | None]:
-        """Return what is known about the subject besides its files.
+        """Return tracer, weight and activity of the subject.
 
-        Not its split: to be moved to another split must not cost a subject its simulation anew.
+        The split is left out: moving a subject to another split must not repeat its simulation.
         """
         return {key: getattr(self, key) for key in ("tracer", "weight_kg", "injected_MBq")}
 
 
 def virtual_subjects(config: Config) -> tuple[Subject, ...]:
-    """Return sub-01, sub-02, ...: first those to train on, then the validation's, then the test's.
+    """Return sub-01, sub-02, …: first the training, then the validation, then the test subjects.
 
-    Body weight and injected activity vary from one to the next. With `cohort.models` nothing is fitted: only
-    the test subjects take part, under the names that they have beside the others.
+    Body weight and injected activity vary from one to the next. With `cohort.models` nothing is fitted, and
+    only the test subjects are simulated, under the same names as with the others.
     Raises InputError where the tracer's table or enough T1w images are missing, or a subject to train on.
     """
     cohort = config.cohort
     if config.fitted_methods and cohort.models is None and not cohort.train:
         raise InputError(
-            f"cohort.train is 0, but {', '.join(config.fitted_methods)} are to be fitted; ask for 1 or more, "
+            f"cohort.train is 0, but {', '.join(config.fitted_methods)} are to be fitted; set it to 1 or more, "
             "or name fitted methods by cohort.models"
         )
     splits = [split for split in SPLITS for _ in range(getattr(cohort, split))]
@@ -117,6 +117,6 @@ def _t1w_images(cohort: Cohort, wanted: int) -> list[Path] | list[None]:
     if len(found) < wanted:
         raise InputError(
             f"cohort.t1w is {cohort.t1w}, which holds {len(found)} NIfTI images for {wanted} subjects; "
-            "add images or ask for fewer subjects"
+            "add images, or lower cohort.train, validation or test"
         )
     return found[:wanted]

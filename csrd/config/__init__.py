@@ -30,13 +30,13 @@ class Config(Section):
     """The stages' sections; `load` returns a subclass that has the methods' blocks too."""
 
     results_dir: Annotated[str, Field(pattern=r"^[^{}<>]+$")] = "results"
-    """The folder of everything that a run writes."""
+    """The folder of all results."""
     seed: Annotated[int, Field(ge=0)] = 2024
-    """Every random generator is seeded from it."""
+    """Seed of every random generator."""
     drfs: Annotated[tuple[Drf, ...], Field(min_length=1)] = (4, 6, 8, 10)
     """Dose reduction factors in the table."""
     train_drfs: Annotated[tuple[Drf, ...], Field(min_length=1)] = (4, 6, 8)
-    """Dose reduction factors of the images that methods are fitted and selected on; others stay unseen."""
+    """Dose reduction factors of the images that methods are fitted and selected on."""
     methods: Annotated[tuple[str, ...], Field(min_length=1)] = (
         "lowdose",
         "tv",
@@ -61,7 +61,7 @@ class Config(Section):
     @model_validator(mode="before")
     @classmethod
     def _complete_blocks_of_differences(cls, values: Any) -> Any:
-        """Fill the block of a method that only says what differs from another method's."""
+        """Complete the block of a method that only lists differences from another method's block."""
         for key, method in _methods().items():
             if method.like and key in cls.model_fields and isinstance(values, Mapping):
                 blocks = [values.get(name, {}) for name in (method.like, key)]
@@ -74,7 +74,7 @@ class Config(Section):
     def _no_doubles(cls, values: tuple) -> tuple:
         for value in values:
             if values.count(value) > 1:
-                raise ValueError(f"{value} stands there twice; keep one")
+                raise ValueError(f"{value} is listed twice; keep one")
         return values
 
     @field_validator("methods")
@@ -97,18 +97,18 @@ class Config(Section):
         mixing = [name for name in self.fitted_methods if getattr(self.of_method(name), "mixed", 0)]
         if self.thin.nested and mixing:
             raise ValueError(
-                f"thin.nested is true, but {mixing[0]}.mixed takes the noise of the doses for independent; "
-                "set the one to false or the other to 0"
+                f"thin.nested is true, but {mixing[0]}.mixed needs doses of independent noise; "
+                f"set thin.nested to false, or {mixing[0]}.mixed to 0"
             )
         if any(kept > had for kept, had in zip(self.align.shape, self.recon.matrix, strict=True)):
             raise ValueError(
                 f"align.shape {list(self.align.shape)} exceeds recon.matrix {list(self.recon.matrix)}; "
-                "shrink the one or enlarge the other"
+                "reduce align.shape, or increase recon.matrix"
             )
         return self
 
     def of_method(self, key: str) -> MethodSettings:
-        """Return a method's settings, without any key for one that is not fitted.
+        """Return a method's settings; those of a method that is not fitted have no keys.
 
         Raises InputError for an unknown method.
         """
@@ -123,7 +123,7 @@ class Config(Section):
 
     @property
     def learned_methods(self) -> tuple[str, ...]:
-        """Return the methods in use that are trained step by step, and leave a history of it."""
+        """Return the methods in use that are trained step by step, and write a history of the training."""
         return tuple(key for key in self.fitted_methods if _methods()[key].trained)
 
     @property
@@ -146,7 +146,7 @@ def _methods() -> Mapping[str, type["Method"]]:
 
 def _unknown(method: str) -> str:
     known = _methods()
-    return f"{method} is no method{closest(method, known)}; choose from {', '.join(known)}"
+    return f"there is no method {method}{closest(method, known)}; choose from {', '.join(known)}"
 
 
 def with_methods(methods: Mapping[str, type["Method"]]) -> type[Config]:

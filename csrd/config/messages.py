@@ -7,7 +7,7 @@ from pydantic import BaseModel, ValidationError
 
 
 def sentence(error: ValidationError, root: type[BaseModel]) -> str:
-    """Return pydantic's findings on a configuration of class `root` as one line about the first of them."""
+    """Return the first of pydantic's errors on a configuration of class `root`, as one sentence."""
     first, *others = error.errors(include_url=False)
     key = dotted(first["loc"])
     if first["type"] == "extra_forbidden":

@@ -16,7 +16,7 @@ class MethodSettings(Section):
     @model_validator(mode="before")
     @classmethod
     def _keep_the_methods_own_defaults(cls, values: Any) -> Any:
-        """Fill a block of which some keys are given: a training's steps alone leave its batch as it was."""
+        """Complete a block that has only some keys: setting only the steps of a training keeps its batch size."""
         if not isinstance(values, Mapping):
             return values
         own = {name: field.default for name, field in cls.model_fields.items()}
@@ -28,7 +28,7 @@ class MethodSettings(Section):
         return {**values, **filled}
 
     def updated(self, **differs: Any) -> Self:
-        """Return the settings with other values of some keys.
+        """Return the settings with some values replaced.
 
         Raises InputError for a value that a configuration must not have.
         """
@@ -64,15 +64,15 @@ class LearnedSettings(MethodSettings):
         training: Training
 
     mixed: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Fraction of training patches with noise of all the subject's doses, mixed to that of another dose."""
+    """Fraction of training patches whose noise is mixed from all the subject's doses, to that of another dose."""
     mirror: bool = True
-    """Whether the image is the mean of the network's outputs for the head and for its mirror image."""
+    """Test-time augmentation: whether the outputs for the head and for its mirror image are averaged."""
     shift: bool = True
-    """Whether it is also the mean over the head and the head translated by a voxel along every axis."""
+    """Test-time augmentation: whether the outputs for the head as it is and translated by a voxel are averaged."""
 
 
 def merged(values: Mapping[str, Any], differs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return nested `values` with what `differs`."""
+    """Return nested `values` with those in `differs` replaced."""
     found = dict(values)
     for key, value in differs.items():
         both = isinstance(value, Mapping) and isinstance(found.get(key), Mapping)

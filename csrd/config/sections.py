@@ -19,7 +19,7 @@ PLACEHOLDERS = ("listmode", "header", "mumap", "normalisation", "drf", "threads"
 
 
 def _number(value: Any) -> Any:
-    """Return what YAML reads as text, such as 6e7 without a dot, as the number it is."""
+    """Return a number that YAML reads as text, such as 6e7 without a dot, as a number."""
     try:
         return float(value) if isinstance(value, str) else value
     except ValueError:
@@ -34,7 +34,7 @@ Shape = tuple[PositiveInt, PositiveInt, PositiveInt]
 
 
 class Section(BaseModel):
-    """A block of the configuration: frozen, and closed to keys it does not know."""
+    """A block of the configuration: immutable, without unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
@@ -49,11 +49,11 @@ class Cohort(Section):
     models: str | None = None
     """A folder of fitted methods, or packaged: those that come with CSR-D; null: methods are fitted."""
     train: Annotated[int, Field(ge=0)] = 5
-    """Virtual subjects that methods are fitted on; with `models` none is simulated."""
+    """Number of virtual training subjects; with `models` none is simulated."""
     validation: Annotated[int, Field(ge=0)] = 1
-    """Virtual subjects that settings are chosen on; with `models` none is simulated."""
+    """Number of virtual validation subjects, on which settings are selected; with `models` none is simulated."""
     test: PositiveInt = 2
-    """Virtual subjects that the table is made of."""
+    """Number of virtual test subjects, which the table is computed from."""
     t1w: str | None = None
     """A folder of T1w images to take the virtual anatomies from; null: the packaged template, deformed."""
     tracer: str = "config/tracers/DASB.tsv"
@@ -73,13 +73,13 @@ class Cohort(Section):
 
 class VirtualScan(Section):
     injected_MBq: PositiveFloat = 577.6
-    """Injected activity; the paper's mean."""
+    """Injected activity; the default is the paper's mean."""
     start_s: NonNegative = 2100
     """Start of the scan, in seconds after the injection."""
     duration_s: PositiveFloat = 60
-    """Length of the scan; a minute yields about 1e7 prompts."""
+    """Duration of the scan; a minute yields about 1e7 prompts."""
     randoms_fraction: Fraction = 0.25
-    """Share of the prompts that are random coincidences; an assumption (real scans: 0.15 to 0.35)."""
+    """Fraction of the prompts that are random coincidences; an assumption (real scans: 0.15 to 0.35)."""
     phantom_voxel_mm: PositiveFloat = 1.21875
     """Voxel size of the simulated activity and μ-map."""
 
@@ -95,23 +95,23 @@ class Psf(Section):
     tail_sigma_mm: PositiveFloat = 2.5
     """Standard deviation of its tail."""
     tail_fraction: Fraction = 0.05
-    """Share of the tail."""
+    """Fraction of the tail."""
 
 
 class Command(Section):
     run: str
-    """The command; CSR-D fills in {listmode} {header} {mumap} {normalisation} {drf} {threads} {output}."""
+    """The command line; CSR-D replaces {listmode} {header} {mumap} {normalisation} {drf} {threads} {output}."""
     output_suffix: Literal[".nii.gz", ".nii", ".hv", ".i.hdr", ".v.hdr"] = ".nii.gz"
-    """How the file name in {output} ends: NIfTI, or the header of an Interfile image."""
+    """Suffix of the file name in {output}: NIfTI, or the header of an Interfile image."""
     scales_dose: Literal["engine", "csrd"]
-    """Who multiplies a low-dose image by its drf: the command itself (engine), or CSR-D afterwards (csrd)."""
+    """What multiplies a low-dose image by its drf: the command (engine), or CSR-D afterwards (csrd)."""
     unit: Literal["Bq/mL", "kBq/mL", "relative"]
-    """What the command's images are in; relative: uncalibrated, so the values are no activities."""
+    """Unit of the command's images; relative: uncalibrated, so the values are not activities."""
     time_limit_min: PositiveFloat = 720
     """The command is ended after this many minutes."""
 
     interfile_axes: Annotated[str, Field(pattern="^[LR][AP][IS]$")] = "LPS"
-    """Where x, y, z of an Interfile image grow to: Left/Right, Anterior/Posterior, Inferior/Superior."""
+    """Directions of increasing x, y, z of an Interfile image: Left/Right, Anterior/Posterior, Inferior/Superior."""
 
     @field_validator("run")
     @classmethod
@@ -121,13 +121,13 @@ class Command(Section):
             fields = [field for word in words for field in string.Formatter().parse(word)]
         except ValueError as error:
             raise ValueError(
-                f"{str(error).lower()}; balance quotes, and double braces that are no placeholder"
+                f"{str(error).lower()}; balance quotes, and double braces that are not placeholders"
             ) from None
         named = [(name, spec or conversion) for _, name, spec, conversion in fields if name is not None]
         for name, formatted in named:
             if name not in PLACEHOLDERS:
                 known = " ".join(f"{{{placeholder}}}" for placeholder in PLACEHOLDERS)
-                raise ValueError(f"{{{name}}} is no placeholder; use {known}")
+                raise ValueError(f"{{{name}}} is not a placeholder; use {known}")
             if formatted:
                 raise ValueError(f"{{{name}}} takes no format; write {{{name}}} alone")
         for name in ("listmode", "output"):
@@ -138,7 +138,7 @@ class Command(Section):
 
 class Recon(Section):
     engine: Literal["embedded", "command"] = "embedded"
-    """The embedded OP-OSEM, or an outside command."""
+    """The embedded OP-OSEM (embedded), or an outside command (command)."""
     command: Command | None = None
     """The outside command (see config/recon/)."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -156,14 +156,14 @@ class Recon(Section):
     postfilter_fwhm_mm: NonNegative = 5.0
     """Gaussian filter after the last iteration; 0: none."""
     subject_lines: Lines = 10_000_000
-    """Random lines in a subject's attenuated sensitivity."""
+    """Number of random lines that sample a subject's attenuated sensitivity."""
 
 
 class Align(Section):
     register_to: Literal["normal", "low"] = "normal"
     """The dose the MR is registered to."""
     shape: Shape = (80, 96, 80)
-    """Voxels kept around the centre of the MR's field of view, to the right, to the front and upwards."""
+    """Voxels of the cropped images along right, anterior and superior, around the MR's field of view."""
 
 
 class Noise(Section):
@@ -175,11 +175,11 @@ class Metrics(Section):
     protocol: Literal["default", "released"] = "default"
     """Scale and voxels of the metrics (docs/metrics.md): this project's, or the authors' code's."""
     vgg: Literal["vgg16", "vgg19"] = "vgg16"
-    """P_dist's network: VGG-16, which is installed anyway, or the paper's VGG-19, to be fetched once."""
+    """P_dist's network: VGG-16, which is installed, or the paper's VGG-19, to be downloaded once."""
     lpips: bool = False
-    """Whether metrics.csv has a column LPIPS; its AlexNet is to be fetched as VGG-19 is."""
+    """Whether metrics.csv has a column LPIPS; its AlexNet is downloaded like VGG-19."""
     weights: str = "~/.cache/csrd"
-    """The folder of fetched weights (csrd weights); without network, copy them there."""
+    """The folder of downloaded weights (csrd weights); without internet access, copy them there."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:

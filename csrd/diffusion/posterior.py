@@ -16,8 +16,9 @@ from csrd.train.device import free_bytes
 from csrd.train.patches import translated
 
 HALO = 16
-"""Voxels, at least. Tiles equal the whole where the halo covers the receptive field. The default network's
-has 60 voxels, but it hardly uses the outer ones: with random weights, tiles differ by 0.5 % of the spread."""
+"""Smallest halo in voxels. Where the halo covers the receptive field, tiles equal the complete volume. The
+default network's field has 60 voxels, but the outer ones hardly matter: with random weights, tiles differ by
+0.5 % of the output's standard deviation."""
 
 
 class Posterior:
@@ -37,10 +38,10 @@ class Posterior:
     ) -> None:
         """Bind a denoiser to `conditions` (C, X, Y, Z), on its device, and to the log of the drf.
 
-        `mean` is that of several views: of `conditions` and, where given, of `mirrored`, which are those
-        of the scan with X the other way round; of each translated along every axis by each of `translations`
-        voxels. A network that works on coarser grids too has slightly different outputs for every view.
-        `tile` is the edge of the tiles in voxels; None: the whole volume where it fits into memory.
+        `mean` averages several views (test-time augmentation): `conditions` and, where given, `mirrored`,
+        those of the scan with X reversed, each translated along every axis by each of `translations` voxels.
+        A network that works on coarser grids too has slightly different outputs for every view.
+        `tile` is the edge of the tiles in voxels; None: as large as the memory allows.
         """
         self.denoiser, self.seed, self.precision = denoiser.eval(), seed, precision
         self.shape = tuple(conditions.shape[1:])
@@ -62,7 +63,7 @@ class Posterior:
 
     @torch.no_grad()
     def mean_under_noise(self, sigma_max: float) -> Tensor:
-        """Return E[r | conditions] of a network that always sees a residual: D of noise of `sigma_max`."""
+        """Return E[r | conditions] of a network that always gets a noisy residual: D of noise of `sigma_max`."""
         return self._cropped(self._denoise(self._noise("mean") * sigma_max, sigma_max, self.conditions))
 
     @torch.no_grad()
@@ -78,13 +79,13 @@ class Posterior:
         return self._cropped(heun(denoise, self._noise(number), sigmas, churn, fresh, centre))
 
     def _view(self, conditions: Tensor, by: int) -> Tensor:
-        """Return the mean given conditions (C, X, Y, Z) that are translated by so many voxels."""
+        """Return the mean given conditions (C, X, Y, Z) that are translated by `by` voxels."""
         moved = padded(translated(conditions[None], by)[0], self.denoiser.network.factor)[None]
         mean = self._denoise(torch.zeros_like(moved[:, :1]), self.denoiser.blank, moved)
         return mean[0, 0][tuple(slice(by, by + n) for n in self.shape)].float()
 
     def _denoise(self, r: Tensor, sigma: float, conditions: Tensor) -> Tensor:
-        """Return D(r; σ, conditions) of the padded volume (1, 1, X, Y, Z), tile by tile where it must be."""
+        """Return D(r; σ, conditions) of the padded volume (1, 1, X, Y, Z), tile by tile where necessary."""
         level = torch.full((1,), sigma, device=r.device)
 
         def evaluate(box: Box) -> Tensor:
@@ -97,7 +98,7 @@ class Posterior:
         return tiled(evaluate, r.shape[2:], self.tile, halo(self.denoiser.network))
 
     def _noise(self, *names: str | int) -> Tensor:
-        """Return unit noise for the padded volume: one field, whatever the tiles."""
+        """Return unit noise for the padded volume; it does not depend on the tiles."""
         device = self.conditions.device
         generator = Generator(device).manual_seed(key64(self.seed, *names) % 2**63)
         return torch.randn(1, 1, *self.conditions.shape[2:], generator=generator, device=device)
@@ -112,7 +113,7 @@ def halo(network: VolumeNetwork) -> int:
 
 
 def tile_that_fits(network: VolumeNetwork, shape: Sequence[int], device: torch.device) -> int | None:
-    """Return the edge of the largest tiles that fit into memory, None where the whole volume does."""
+    """Return the edge of the largest tiles that fit into memory, None where the complete volume fits."""
     voxels = free_bytes(device) / network.bytes_per_voxel
     if shape[0] * shape[1] * shape[2] <= voxels:
         return None

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from csrd.networks import VolumeNetwork
 
-BLANK = 1e3  # σ over σ_data from which on the noisy residual tells nothing, and the network is shown none
+BLANK = 1e3  # σ over σ_data above which the noisy residual has no information and is not an input
 
 
 def c_skip(sigma: Tensor, sigma_data: float) -> Tensor:
@@ -43,7 +43,7 @@ class Denoiser(nn.Module):
         """Return D = c_skip r + c_out F(c_in r; c_noise) (EDM, eq. 7), float32.
 
         `r` (B, 1, X, Y, Z); `sigma` (B,); `conditions` (B, C, X, Y, Z); `dose` (B,), log of the dose
-        reduction factor. For σ ≥ `BLANK` · σ_d this is the posterior mean E[r | conditions], whatever `r` is.
+        reduction factor. For σ ≥ `BLANK` · σ_d this is the posterior mean E[r | conditions], and `r` has no effect.
         """
         s = sigma.float().reshape(-1, 1, 1, 1, 1)
         shown = torch.where(s < BLANK * self.sigma_data, c_in(s, self.sigma_data), 0.0)
@@ -56,5 +56,5 @@ class Denoiser(nn.Module):
 
     @property
     def blank(self) -> float:
-        """Return the σ that stands for a residual of which nothing is known."""
+        """Return the σ at which the output is the posterior mean."""
         return BLANK * self.sigma_data

@@ -1,4 +1,4 @@
-"""From noise to a residual: the stochastic sampler of second order (paper, eq. 4; EDM, algorithm 2)."""
+"""The stochastic second-order sampler of the residual (paper, eq. 4; EDM, algorithm 2)."""
 
 import math
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 Denoise = Callable[[Tensor, float], Tensor]
-"""(r, σ) to D(r; σ), the conditions being bound already."""
+"""A function of (r, σ) that returns D(r; σ) under fixed conditions."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Churn:
     S_noise: float = 1.0
 
     def gamma(self, sigma: float, steps: int) -> float:
-        """Return by which fraction σ is raised before a step."""
+        """Return the fraction by which σ is raised before a step."""
         inside = self.S_min <= sigma <= self.S_max
         return min(self.S_churn / steps, math.sqrt(2) - 1) if inside else 0.0
 
@@ -45,8 +45,8 @@ def heun(
     """Return a residual drawn along dr = −σ̇ σ ∇ log p dt, σ(t) = t (paper, eq. 1 and 4), by Heun's method.
 
     `noise` has unit variance; `sigmas` is of `noise_levels`; `fresh(i)` is the unit noise that `churn` adds
-    at step i. The way starts at `centre` + σ_0 `noise`: around 0, as in EDM, from a σ_0 far above the
-    residual's own spread; around the posterior mean from twice that spread, which saves most of the steps.
+    at step i. Sampling starts at `centre` + σ_0 `noise`: around 0, as in EDM, with σ_0 far above the residual's
+    standard deviation; or around the posterior mean with twice that deviation, which saves most of the steps.
     The state is kept in double precision; the result has `noise`'s.
     """
     churn, steps = churn or Churn(), len(sigmas) - 1
@@ -72,9 +72,9 @@ def _slope(denoise: Denoise, noise: Tensor, r: Tensor, sigma: float) -> Tensor:
 
 
 def blend(mean: Tensor, sample: Tensor, fraction: float) -> Tensor:
-    """Return mean + f · (sample − mean), f = `fraction`, which has 1 + f² times the mean's squared error.
+    """Return mean + f · (sample − mean), f = `fraction`; its squared error is 1 + f² times the mean's.
 
-    For a Gaussian posterior this line is the best that error and likeness to real images allow together
+    For a Gaussian posterior this line is the optimal trade-off between error and likeness to real images
     (Freirich 2021, eq. 12). Averaging K samples has the error and the texture of f = 1/√K.
     """
     return torch.lerp(mean, sample, fraction)

@@ -1,4 +1,4 @@
-"""A network on a volume that does not fit: overlapping tiles, blended."""
+"""A network applied to a volume that does not fit into memory: overlapping tiles, blended."""
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import product
@@ -12,8 +12,8 @@ Box = tuple[slice, slice, slice]
 def tiled(evaluate: Callable[[Box], Tensor], shape: Sequence[int], size: int, halo: int) -> Tensor:
     """Return `evaluate` over a whole volume, assembled from boxes of at most `size`³ voxels: (…, X, Y, Z).
 
-    What lies within `halo` of a box's inner border is not used; over the next `halo` voxels neighbouring
-    boxes blend into each other. Where `halo` covers the network's receptive field, the result is that of one
+    The `halo` voxels at a box's inner border are not used; over the next `halo` voxels neighbouring boxes
+    blend into each other. Where `halo` covers the network's receptive field, the result is that of one
     box. Boxes start at multiples of `halo`, which must itself be a multiple of the network's factor.
     """
     assert size >= 4 * halo > 0, f"tiles of {size} voxels are too small for a halo of {halo}"

@@ -1,4 +1,4 @@
-"""File names and sidecars of a study, after BIDS: the only place where either is spelled.
+"""File names and sidecars of a study in BIDS; no other module composes them.
 
 A name is ``sub-<label>``, further entities in the order of `ENTITIES`, and a suffix, joined by ``_``.
 """
@@ -33,8 +33,8 @@ KINDS = {
     "sensitivity": ("", "sensitivity"),
     "pet": ("", "pet"),
 }
-"""Files of raw/, thinned/, recon/ and noise/: the subfolder and the suffix of each."""
-DOSE = re.compile(r"[Dd]rf(\d+)$")  # how the label of `rec` ends for a low dose, as in acstatDrf4
+"""Subfolder and suffix of each kind of file in raw/, thinned/, recon/ and noise/."""
+DOSE = re.compile(r"[Dd]rf(\d+)$")  # end of the label of `rec` for a low dose, as in acstatDrf4
 BIDS_VERSION = "1.10.0"
 REQUIRED_OF_PET = (
     *("Manufacturer", "ManufacturersModelName", "Units", "TracerName", "TracerRadionuclide"),
@@ -46,8 +46,8 @@ REQUIRED_OF_PET = (
 )
 """What BIDS requires of every raw PET image; of a derivative it recommends them."""
 README = """Derivatives of CSR-D: PET images of the normal dose (desc-reference) and of low ones
-(rec-acstatDrf<factor>), as they are (desc-lowdose) and denoised (desc-<method>), and on the same grid the MR
-and the head mask.
+(rec-acstatDrf<factor>), as reconstructed (desc-lowdose) and denoised (desc-<method>), with the MR and the
+head mask on the same grid.
 """
 
 
@@ -110,7 +110,7 @@ class Scan:
         return self.name("xfm", "anat", **{"from": "T1w", "to": "pet"})
 
     def low(self, drf: object) -> str:
-        """Return the name of a low dose as it is, on the common grid."""
+        """Return the name of a low dose as reconstructed, on the common grid."""
         return self.denoised(drf, "lowdose")
 
     def denoised(self, drf: object, method: str) -> str:
@@ -136,7 +136,7 @@ def entities_of(path: str | Path) -> dict[str, str]:
 
 
 def subject_of(path: str | Path) -> str:
-    """Return ``sub-<label>`` of a file: as its name says, else made of the letters and digits of its name.
+    """Return ``sub-<label>`` in a file's name, else one made of the letters and digits of the name.
 
     >>> subject_of("sub-01_drf-4_listmode.l64"), subject_of("my scan.l64")
     ('sub-01', 'sub-myscan')
@@ -182,7 +182,7 @@ def find_aligned(root: Path, subjects: Iterable[str], drfs: Iterable[int]) -> di
 
 
 def _only(root: Path, subject: str, wanted: str) -> Path:
-    """Return the one image whose name is `wanted`, whatever tracer, session and run it names besides."""
+    """Return the one image of the name `wanted`; tracer, session and run in its name are ignored."""
     folder, _, name = wanted.rpartition("/")
     part, suffix = folder.rpartition("/")[2], name.rpartition("_")[2]
     found = images_in(root / subject, suffix, part, **entities_of(name))
@@ -216,10 +216,10 @@ def save_with_sidecar(volume: "Volume", path: str | Path, sidecar: Mapping[str, 
 
 
 def bids_uri(path: str | Path) -> str:
-    """Return how a sidecar names a file: from its subject's folder on, e.g. ``bids::sub-01/pet/….nii.gz``.
+    """Return the BIDS URI of a file, which starts at its subject's folder: ``bids::sub-01/pet/….nii.gz``.
 
-    Files of other stages go by the dataset links of `write_description`, e.g. ``bids:recon:sub-01/….nii.gz``;
-    a file outside any subject's folder by its name alone.
+    Files of other stages use the dataset links of `write_description`, e.g. ``bids:recon:sub-01/….nii.gz``.
+    A file outside any subject's folder has its name alone.
     """
     parts = Path(path).parts
     subject = next((i for i, part in enumerate(parts[:-1]) if part.startswith("sub-")), None)
@@ -230,8 +230,8 @@ def bids_uri(path: str | Path) -> str:
 
 
 def pet_sidecar(source: str | Path, unit: str, **more: object) -> dict:
-    """Return the sidecar of a PET image made from `source`, on whose own sidecar it builds."""
-    known = {"SkullStripped": False, **inherited(source)}  # nothing is stripped here, but it may have been
+    """Return the sidecar of a PET image made from `source`, with the keys of that image's sidecar."""
+    known = {"SkullStripped": False, **inherited(source)}  # CSR-D strips nothing, but the input may be stripped
     if unit:
         known["Units"] = unit
     return {**known, "Sources": [bids_uri(source)], **more}
@@ -247,7 +247,7 @@ def missing_keys(sidecars: Iterable[str | Path]) -> dict[str, int]:
 def write_description(description: str | Path, sidecars: Iterable[str | Path] = ()) -> None:
     """Write the `description` of derivatives, ``dataset_description.json``; beside it README and .bidsignore.
 
-    The README lists the keys that BIDS requires of PET and the `sidecars` lack: none of them is made up.
+    The README lists the keys that BIDS requires of PET and the `sidecars` lack.
     """
     sidecars = list(sidecars)
     lacking = missing_keys(sidecars)

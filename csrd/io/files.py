@@ -16,8 +16,8 @@ from csrd.errors import InputError
 def whole_file(path: str | Path) -> Iterator[Path]:
     """Yield a temporary sibling of `path`; rename it to `path` on success, delete it on failure.
 
-    The sibling keeps every suffix of the name, because image libraries choose formats by suffix. What killed
-    processes left of the same file is deleted first.
+    The sibling keeps every suffix of the name, because image libraries choose formats by suffix. Files
+    that killed processes left are deleted first.
     Raises InputError where the file cannot be written.
     """
     path = Path(path)
@@ -63,27 +63,27 @@ def _alive(pid: int) -> bool:
 
 
 def _flush(path: Path) -> None:
-    """Have the disk take the content before the name: no power cut leaves an empty file by that name."""
+    """Write the content to disk before the rename, so that a power cut leaves no empty file."""
     with open(path, "rb") as stream:
         os.fsync(stream.fileno())
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write text as UTF-8, complete or not at all."""
+    """Write text as UTF-8, completely or not at all."""
     with whole_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: str | Path, content: dict) -> None:
-    """Write `content` as indented JSON, whole or not at all."""
+    """Write `content` as indented JSON, completely or not at all."""
     with whole_file(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
 
 
 def refuse_locked(path: str | Path) -> None:
-    """Raise InputError where nothing can be written at `path`; ask before minutes go into its content.
+    """Raise InputError where `path` cannot be written; to be called before its content is computed.
 
-    The nearest folder that exists is asked, by a file that is gone again at once; no folder is made.
+    A file is created and deleted again in the nearest folder that exists; no folder is made.
     """
     folder = Path(path).absolute().parent
     while not folder.exists() and folder != folder.parent:
@@ -113,13 +113,13 @@ def read_json(path: str | Path) -> dict:
     Raises InputError where the file is missing or is not a JSON object.
     """
     try:
-        content = json.loads(Path(path).read_bytes())  # bytes: a mark of Unicode before them does no harm
+        content = json.loads(Path(path).read_bytes())  # bytes: a byte order mark is accepted
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; check the path") from None
     except (ValueError, OSError) as error:
-        raise InputError(f"{path} is not readable JSON ({error}); write it anew") from None
+        raise InputError(f"{path} is not readable JSON ({error}); write it again") from None
     if not isinstance(content, dict):
-        raise InputError(f"{path} holds no JSON object; write it anew")
+        raise InputError(f"{path} holds no JSON object; write it again")
     return content
 
 

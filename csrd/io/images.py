@@ -1,4 +1,4 @@
-"""An image of the user's, whether NIfTI or a DICOM series, with what its sidecar or headers say of it."""
+"""The user's images, NIfTI or DICOM series, with the facts in their sidecars or headers."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +14,7 @@ NOT_PET = ("arbitrary", "label", "mask", "1/cm")  # units of the MR, of labels, 
 
 @dataclass(frozen=True)
 class Image:
-    """A volume, its name for messages, its sidecar, and the file or folder and the series it came from."""
+    """A volume with its name for messages, its sidecar, and the file, folder or series that it was read from."""
 
     volume: Volume
     name: str
@@ -24,10 +24,10 @@ class Image:
 
 
 def read_pet(path: str | Path, units: str | None = None, allow_incomplete: bool = False) -> Image:
-    """Return a PET image in a NIfTI file or a folder of DICOM; `units` is what the user says it is in.
+    """Return a PET image in a NIfTI file or a folder of DICOM; `units` is the unit that the user gave.
 
-    Raises InputError where it cannot be read, says that it is no PET, or is in an unknown unit,
-    and where header, sidecar and `units` contradict one another.
+    Raises InputError where it cannot be read, is not PET by its unit, or is in an unknown unit, and where
+    header, sidecar and `units` contradict one another.
     """
     path = Path(path)
     if units is not None:
@@ -58,11 +58,11 @@ def read_mr(path: str | Path) -> Image:
         return Image(Volume.load(path, unit="arbitrary"), str(path), path=path)
     series = read_series(path)
     if series.volume.unit != "arbitrary":
-        raise InputError(f"{path} is no MR (its modality is PT); give the folder of the subject's T1w image")
+        raise InputError(f"{path} is not an MR (its modality is PT); give the folder of the subject's T1w image")
     return Image(series.volume, str(path), path=path, series=series)
 
 
 def refuse_pet(pet: Volume, name: str | Path) -> None:
-    """Raise InputError where a volume's unit says that it is no PET."""
+    """Raise InputError where a volume's unit is not one of PET."""
     if pet.unit in NOT_PET:
-        raise InputError(f"{name} is no PET image (its unit is {pet.unit}); give the low-dose image there")
+        raise InputError(f"{name} is not a PET image (its unit is {pet.unit}); give the low-dose image there")

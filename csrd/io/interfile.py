@@ -11,7 +11,7 @@ from csrd.io.files import header_path, whole_file
 
 MAX_BYTES = 1 << 20
 ENTRY = re.compile(r"^\s*([!%]?)\s*([^;!%\s:][^\r\n]*?)\s*:=[ \t]*(.*?)\s*$")
-ENCODING = "latin-1"  # maps every byte, so that an untouched line is written back as it was read
+ENCODING = "latin-1"  # maps every byte, so that an unchanged line is written as it was read
 
 
 class InterfileHeader(Mapping[str, str]):
@@ -65,7 +65,7 @@ class InterfileHeader(Mapping[str, str]):
     def replace(self, values: Mapping[str, object]) -> "InterfileHeader":
         """Return this header with the given values; keys that it lacks are added at its end.
 
-        A key added may carry its prefix. All other lines stay as they are, to the byte.
+        An added key may have its prefix. All other lines are kept, byte for byte.
         """
         missing = {_plain(key): (key, str(value)) for key, value in values.items()}
         changes = dict(missing)
@@ -88,10 +88,10 @@ class InterfileHeader(Mapping[str, str]):
 
 
 def is_file(path: Path) -> bool:
-    """Return whether a path, as a header may name it, is a file; no where it cannot be any file's name."""
+    """Return whether a path that a header names is a file; False for an impossible file name."""
     try:
         return path.is_file()
-    except (OSError, ValueError):  # too long, or holding what no name may
+    except (OSError, ValueError):  # too long, or with characters that no name may have
         return False
 
 
@@ -99,14 +99,14 @@ def is_file(path: Path) -> bool:
 def whole_pair(path: str | Path) -> Iterator[tuple[Path, Path]]:
     """Yield temporary siblings of a data file and its header; rename both on success, or neither.
 
-    The data comes first: where there is a header, its data is whole.
+    The data come first: where there is a header, its data are complete.
     """
     with whole_file(header_path(path)) as header, whole_file(path) as data:
         yield data, header
 
 
 def _decoded(content: bytes) -> str:
-    """Return a header's text; the mark that Windows puts before Unicode goes, and UTF-16 becomes UTF-8."""
+    """Return a header's text without a byte order mark, UTF-16 converted to UTF-8."""
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         content = content.decode("utf-16", errors="replace").encode()
     return content.removeprefix(codecs.BOM_UTF8).decode(ENCODING)

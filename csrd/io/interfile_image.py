@@ -20,11 +20,10 @@ GROWS_TO_RAS = {"L": -1, "R": 1, "A": 1, "P": -1, "I": -1, "S": 1}
 def read_interfile(path: Path, axes: str = "LPS") -> Volume:
     """Return the image whose Interfile header is `path`, its grid centred on the scanner.
 
-    Interfile stores x fastest and does not say where the axes point: `axes` does, e.g. "LPS" where x grows
-    to the patient's left, y to the back and z to the head.
-    It names no unit.
-    Raises InputError for a header or data file that is missing, not understood, or not finite, and where
-    the scale of the values is not known.
+    In Interfile x is the fastest axis. The format does not define the axes' directions and units: `axes` gives
+    the directions, e.g. "LPS" where x increases to the patient's left, y to the back and z to the head.
+    Raises InputError for a header or data file that is missing, unknown or not finite, and where the scale of
+    the values is not known.
     """
     header = InterfileHeader.read(path)
     size = [_number(path, header, f"matrix size [{axis}]") for axis in (1, 2, 3)]
@@ -57,11 +56,11 @@ def _scale(path: Path, header: InterfileHeader, stored: np.dtype) -> tuple[float
         return (factors or {1.0}).pop(), ()
     if stored.kind != "f":
         raise InputError(f"{path} has integers without a scale; add the line 'quantification units' with it")
-    return 1.0, (notice(f"{path} lacks 'quantification units': its values are taken as they are stored"),)
+    return 1.0, (notice(f"{path} lacks 'quantification units': its values are used as stored"),)
 
 
 def _number(path: Path, header: InterfileHeader, key: str, default: float | None = None) -> float:
-    """Return the number behind `key`, else `default`."""
+    """Return the number of `key`, else `default`."""
     text = header.get(key) or default
     if text is None:
         raise InputError(f"{path} lacks {key!r}; add the line")
@@ -75,11 +74,11 @@ def _number(path: Path, header: InterfileHeader, key: str, default: float | None
 
 
 def _values(path: Path, header: InterfileHeader, count: int) -> np.ndarray:
-    """Return the `count` values of the data file, which stands beside the header."""
+    """Return the `count` values of the data file, which is beside the header."""
     named = re.split(r"[/\\]", header.get("name of data file", ""))[-1]
     if not named:
         raise InputError(f"{path} names no data file; add the line 'name of data file' with its name")
-    data = path.with_name(named)  # beside the header, whatever folder the header names
+    data = path.with_name(named)  # beside the header, even if the header names another folder
     if not is_file(data):
         raise InputError(f"{path} names the data file {data.name!r}, which is not beside it; copy it there")
     dtype = _dtype(path, header)
@@ -88,12 +87,12 @@ def _values(path: Path, header: InterfileHeader, count: int) -> np.ndarray:
         raise InputError(f"{path} has data offset in bytes {offset}; it must be 0 or more")
     size, expected = data.stat().st_size, offset + count * dtype.itemsize
     if size != expected:
-        raise InputError(f"{data} has {size} bytes, but {path.name} says {expected}; write it anew")
+        raise InputError(f"{data} has {size} bytes, but {path.name} says {expected}; write it again")
     return np.fromfile(data, dtype, count, offset=offset)
 
 
 def _dtype(path: Path, header: InterfileHeader) -> np.dtype:
-    """Return the type of the stored values; big-endian where the header is silent, as the format says."""
+    """Return the type of the stored values; big-endian, the format's default, where the header does not say."""
     kind = header.get("number format", "").lower()
     order = header.get("imagedata byte order", "bigendian").lower().replace(" ", "")
     size = int(_number(path, header, "number of bytes per pixel"))
@@ -107,7 +106,7 @@ def _dtype(path: Path, header: InterfileHeader) -> np.dtype:
 
 
 def _affine(shape: tuple[int, ...], voxel_mm: np.ndarray, axes: str) -> np.ndarray:
-    """Return the affine to RAS+ mm of a grid around the scanner's centre whose axes grow to `axes`."""
+    """Return the affine to RAS+ mm of a grid around the scanner's centre with the directions `axes`."""
     steps = voxel_mm * [GROWS_TO_RAS[letter] for letter in axes]
     affine = np.diag([*steps, 1.0])
     affine[:3, 3] = -(np.asarray(shape) - 1) / 2 * steps

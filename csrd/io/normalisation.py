@@ -33,7 +33,7 @@ def read_efficiencies(path: str | Path, crystals: int, scanner: str) -> np.ndarr
             if dtype.kind not in "fiu":
                 raise InputError(f"{path} holds {dtype}, not numbers; save them as float32")
             stored = np.frombuffer(stream.read(dtype.itemsize * crystals), dtype)
-            with np.errstate(over="ignore"):  # becomes infinite, and is refused
+            with np.errstate(over="ignore"):  # becomes infinite, which is refused below
                 efficiencies = stored.astype(np.float32)
     except InputError:
         raise
@@ -54,7 +54,7 @@ def write_efficiencies(efficiencies: np.ndarray, path: str | Path) -> None:
 
 
 def _header(stream: BinaryIO) -> tuple[tuple[int, ...], np.dtype]:
-    """Return the shape and type that the head of a .npy file says, before anything is made of that size."""
+    """Return shape and type in the header of a .npy file, before memory of that size is allocated."""
     version = np.lib.format.read_magic(stream)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = read(stream)

@@ -1,4 +1,4 @@
-"""Images that come with installed Python packages, read without an import of those packages."""
+"""Images in installed Python packages, read without importing those packages."""
 
 from importlib.util import find_spec
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Where voxels lie: affines compared, and what the header of an image says, leaves open or contradicts."""
+"""Voxel positions: comparison of affines, and validation of the positions in an image's header."""
 
 from itertools import product
 from pathlib import Path
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from nibabel.spatialimages import SpatialImage
 
 GRID_TOLERANCE = 0.02
-"""Of a voxel, at a grid's corners: what two headers of one grid may differ by, from rounding."""
+"""Largest distance, in voxels, between the corners of equal grids: headers differ by rounding."""
 MM = {"unknown": 1.0, "mm": 1.0, "meter": 1e3, "micron": 1e-3}  # of NIfTI's xyzt_units
 VOXEL_LIMITS_MM = 0.01, 50.0
 
 
 def voxels_apart(shape: tuple[int, ...], affine: np.ndarray, other: np.ndarray) -> float:
-    """Return how far two affines (4, 4) place the corners of a grid apart at most, in its smallest edge."""
+    """Return the largest distance between a grid's corners by two affines (4, 4), over its smallest edge."""
     corners = np.array(list(product((0, 1), repeat=3))) * (np.array(shape) - 1)
     shift = affine - other
     apart_mm = np.linalg.norm(corners @ shift[:3, :3].T + shift[:3, 3], axis=1)
@@ -28,12 +28,12 @@ def voxels_apart(shape: tuple[int, ...], affine: np.ndarray, other: np.ndarray) 
 
 
 def place_of(path: Path, image: "SpatialImage") -> tuple[np.ndarray, list[str]]:
-    """Return the affine of an image to RAS+ mm, and a note on each thing that its header leaves open.
+    """Return the affine of an image to RAS+ mm, and a note on each assumption.
 
-    The sform holds before the qform. Without either the first axis runs to the patient's left, as NIfTI's
-    oldest method has it. Metres and micrometres become mm.
-    Raises InputError where sform and qform mirror each other, for Analyze and MGH files without a place, and
-    for voxels of a size that no scan has.
+    The sform takes precedence over the qform. Without either, the first axis runs to the patient's left
+    (NIfTI's method 1). Metres and micrometres are converted to mm.
+    Raises InputError where sform and qform mirror each other, for Analyze and MGH files without a position,
+    and for voxels of an impossible size.
     """
     import nibabel as nib
 
@@ -58,13 +58,13 @@ def place_of(path: Path, image: "SpatialImage") -> tuple[np.ndarray, list[str]]:
 
 
 def _is_placed(image: "MGHImage") -> bool:
-    """Return whether an MGH file says where it lies; nibabel puts a place and voxels of 1 mm in for none."""
+    """Return whether an MGH file has a position; where it has none, nibabel assumes one, and 1 mm voxels."""
     with image.file_map["image"].get_prepare_fileobj() as stream:
         return np.frombuffer(stream.read(30)[28:], ">i2")[0] == 1
 
 
 def _notes_on_forms(path: Path, image: "Nifti1Pair") -> list[str]:
-    """Return a note where sform and qform differ or lack; raise InputError where they mirror each other."""
+    """Return a note where sform and qform differ or are absent; raise InputError where they are mirrored."""
     sform, qform = image.get_sform(coded=True)[0], image.get_qform(coded=True)[0]
     if sform is None and qform is None:
         return [f"{path} has neither sform nor qform: the first axis is taken to run to the patient's left"]

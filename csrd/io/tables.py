@@ -1,4 +1,4 @@
-"""Tables: metrics and results as CSV, the user's own as TSV, records of trainings and jobs."""
+"""Tables: metrics and results in CSV, the user's tables in TSV, records of trainings and jobs."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # pandas takes half a second, and a plan of the workflow read
     import pandas as pd
 
 KEYS = ["subject", "drf", "method"]
-"""The columns that every metrics table has; they name a row."""
+"""The columns that identify a row of every metrics table."""
 
 Row = dict[str, str]
 
@@ -30,8 +30,8 @@ class Tsv:
 def read_tsv(path: str | Path, example: str) -> Tsv:
     """Return a table; lines that begin with # are comments.
 
-    Raises InputError where there is none, no row, or a row of more or fewer cells than there are columns;
-    `example` is the file that shows a right one.
+    Raises InputError where the file is missing or has no row, or where a row has more or fewer cells than
+    there are columns; `example` is the file that the message refers to.
     """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
@@ -71,9 +71,9 @@ def read_csv(path: str | Path) -> "pd.DataFrame":
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; run the evaluate stage first") from None
     except (pd.errors.EmptyDataError, pd.errors.ParserError) as error:
-        raise InputError(f"{path} is no table ({error}); write it anew") from None
+        raise InputError(f"{path} is not a readable table ({error}); write it again") from None
     if missing := [key for key in KEYS if key not in table]:
-        raise InputError(f"{path} lacks the column {missing[0]}; write it anew")
+        raise InputError(f"{path} lacks the column {missing[0]}; write it again")
     return table
 
 
@@ -98,9 +98,9 @@ def write_rows(rows: Sequence[Sequence[object]], columns: Sequence[str], path: s
 
 
 def read_history(path: str | Path) -> "pd.DataFrame":
-    """Return the record of a training, a row each: ``step, loss, seconds, …``, ``psnr`` where validated.
+    """Return the history of a training with columns ``step, loss, seconds, …``, and ``psnr`` of validations.
 
-    Raises InputError where the file is missing or is no such record.
+    Raises InputError where the file is missing or is not such a record.
     """
     import pandas as pd
 
@@ -108,7 +108,7 @@ def read_history(path: str | Path) -> "pd.DataFrame":
         lines = Path(path).read_text().splitlines()
         table = pd.DataFrame([json.loads(line) for line in lines if line.strip()])
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} is no record of a training ({error}); train the method again") from None
+        raise InputError(f"{path} is not a record of a training ({error}); train the method again") from None
     if missing := {"step", "loss", "seconds"} - set(table):
         raise InputError(f"{path} lacks {', '.join(sorted(missing))}; train the method again")
     return table
@@ -117,8 +117,8 @@ def read_history(path: str | Path) -> "pd.DataFrame":
 def read_benchmarks(folder: str | Path) -> "pd.DataFrame":
     """Return ``rule, job, wall_s, cpu_s, memory_mb``, a row a benchmark file of the workflow.
 
-    Reads ``<rule>.tsv`` and ``<rule>/<job>.tsv`` under the folder. A file that is no benchmark is left out; a
-    job that was too short for the clock counts as 0.
+    Reads ``<rule>.tsv`` and ``<rule>/<job>.tsv`` under the folder. Other files are left out; a job that was
+    too short to be measured counts as 0.
     """
     import pandas as pd
 

@@ -1,6 +1,6 @@
-"""The only image type, and the only place that knows nibabel, which is imported where it is used.
+"""The image type, and reading and writing of NIfTI.
 
-A machine that only computes (a bare GPU machine) needs no nibabel.
+The only module that uses nibabel, which is imported inside functions: a machine that only computes needs none.
 """
 
 import errno
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 UNIT_PREFIX = "unit: "
 NOTES_KEY = "InputNotes"
-"""Key of sidecars: assumptions about an input whose file leaves something open or contradicts itself."""
+"""The sidecar's key for assumptions about an input whose file is incomplete or contradictory."""
 MAX_VOXELS = 2**29
-"""Of an image in a file: a whole head at 0.35 mm. A compressed file of a few kB could promise terabytes."""
+"""Largest image in a file: a head at 0.35 mm. A compressed file of a few kB could claim terabytes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +34,7 @@ class Volume:
     """A 3D image: `array` (X, Y, Z), `affine` (4, 4) from voxel index to RAS+ mm, and its `unit`.
 
     Units in use: "Bq/mL" or "SUV" (PET), "1/cm" (μ-map), "arbitrary" (MR), "label", "mask", "".
-    `notes` are sentences about what its file left open, for the sidecar of what is made of it.
+    `notes` are the assumptions about its file, for the sidecars of images that are made from it.
     """
 
     array: np.ndarray
@@ -57,7 +57,7 @@ class Volume:
             and np.array_equal(self.array, other.array)
         )
 
-    __hash__ = None  # type: ignore[assignment] # as Python says it
+    __hash__ = None  # type: ignore[assignment] # how Python marks an unhashable class
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -84,7 +84,7 @@ class Volume:
         return not self.grid_difference(other)
 
     def grid_difference(self, other: "Volume") -> str:
-        """Return in words how the voxels differ from those of another volume; "" where they are the same."""
+        """Return a description of how the grid differs from another volume's; "" where they are the same."""
         if self.shape != other.shape:
             return " against ".join("×".join(map(str, volume.shape)) + " voxels" for volume in (self, other))
         apart = voxels_apart(self.shape, self.affine, other.affine)
@@ -114,7 +114,7 @@ class Volume:
         return nib.orientations.apply_orientation(array, nib.io_orientation(self.affine))
 
     def in_order_of_axes(self, along: tuple[int, int, int]) -> tuple[int, int, int]:
-        """Return numbers that belong to right, anterior, superior in the order of the array's axes."""
+        """Return numbers for right, anterior and superior in the order of the array's axes."""
         import nibabel as nib
 
         x, y, z = (along[int(axis)] for axis in nib.io_orientation(self.affine)[:, 0])
@@ -124,11 +124,11 @@ class Volume:
     def load(cls, path: str | Path, unit: str | None = None) -> "Volume":
         """Return the image in a NIfTI file as float32 (labels and masks as stored), scaled by its slope.
 
-        Takes 3D, and 4D with one frame. The unit is `unit`, else what `save` noted in the header. What the
-        header leaves open is assumed as in `places.place_of`, with a warning.
+        The image is 3D, or 4D with one frame. The unit is `unit`, else the one that `save` wrote into the
+        header. Missing positions are assumed as in `places.place_of`, with a warning.
         Raises InputError for a missing or damaged file, several frames, non-finite voxels, colours, complex
-        numbers, a scale that is no number, a mask of several values, or a place or unit that contradict
-        themselves; MemoryError for an image that the memory cannot hold.
+        numbers, a scale that is not a number, a mask with several values, or contradictory positions or
+        units; MemoryError for an image that does not fit into memory.
         """
         path = Path(path)
         with _readable(path):
@@ -138,7 +138,7 @@ class Volume:
             notes += _scale_notes(path, image)
             array = np.asanyarray(image.dataobj).reshape(shape)
         noted = _noted_unit(image)
-        if noted and unit not in (None, noted, "label", "mask"):  # a mask's header is often its image's
+        if noted and unit not in (None, noted, "label", "mask"):  # a mask's header is often copied from its image
             raise InputError(
                 f"{path} says that its unit is {noted}, not {unit}; check that it is the right file"
             )
@@ -156,7 +156,7 @@ class Volume:
 
     @classmethod
     def grid_of(cls, path: str | Path) -> "Volume":
-        """Return the grid of an image, its voxels all 0 and without memory: only the header is read.
+        """Return the grid of an image with all voxels 0, without allocating them: only the header is read.
 
         Raises InputError for a missing file, or a header that `load` would refuse.
         """
@@ -169,7 +169,7 @@ class Volume:
         return cls(np.broadcast_to(np.float32(0), shape), affine, _noted_unit(image), tuple(notes))
 
     def save(self, path: str | Path) -> None:
-        """Write the volume as NIfTI-1 (float32; booleans as uint8), whole or not at all."""
+        """Write the volume as NIfTI-1 (float32; booleans as uint8), completely or not at all."""
         import nibabel as nib
 
         array = self.array
@@ -187,7 +187,7 @@ class Volume:
 
 
 def _opened(path: Path) -> "SpatialImage":
-    """Return the image in a file; one that is no volume has no shape, which `_readable` reports."""
+    """Return the image in a file; one that is not a volume has no shape, which `_readable` reports."""
     import nibabel as nib
 
     return cast("SpatialImage", nib.load(path))
@@ -195,7 +195,7 @@ def _opened(path: Path) -> "SpatialImage":
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """Say in one sentence what hinders the block from reading the image in `path`."""
+    """Raise InputError with one sentence where the block cannot read the image in `path`."""
     if path.is_dir():
         raise InputError(
             f"{path} is a folder; give a NIfTI file (DICOM goes to csrd denoise, or through dcm2niix)"
@@ -216,7 +216,7 @@ def _readable(path: Path) -> Iterator[None]:
 
 
 def _unreadable() -> tuple[type[Exception], ...]:
-    """Return what reading a file that is no image raises."""
+    """Return the exceptions that reading a damaged or foreign file raises."""
     import nibabel as nib
 
     return (
@@ -232,7 +232,7 @@ def _unreadable() -> tuple[type[Exception], ...]:
 
 
 def refuse_other_grid(image: Volume, grid: Volume, what: str | Path, of: str | Path, remedy: str) -> None:
-    """Raise InputError, naming `what` of which image, where its voxels are not those of `grid`."""
+    """Raise InputError where the voxels of an image (`what`) are not those of a grid (`of`)."""
     if difference := image.grid_difference(grid):
         raise InputError(f"{what} is not on the grid of {of} ({difference}); {remedy}")
 
@@ -251,7 +251,7 @@ def is_dicom(path: str | Path) -> bool:
 
 
 def refuse_dicom_file(path: Path) -> None:
-    """Raise InputError for a file of DICOM: one slice is no image."""
+    """Raise InputError for a DICOM file, which is only one slice."""
     if path.is_file() and is_dicom(path):
         raise InputError(
             f"{path} is one DICOM file; give the folder of its series to csrd denoise, or convert it to NIfTI"
@@ -268,13 +268,13 @@ def _one_frame(path: Path, image: "SpatialImage") -> tuple[int, int, int]:
     if len(shape) != 3:
         raise InputError(f"{path} has shape {shape}; give one 3D frame, e.g. the time average")
     if not abs(np.linalg.det(image.affine[:3, :3])) > 0:  # NaN included
-        raise InputError(f"{path} has an affine that says no place in mm; write its sform anew")
+        raise InputError(f"{path} has an affine that is not invertible; write its sform again")
     x, y, z = shape
     return x, y, z
 
 
 def _scale_notes(path: Path, image: "SpatialImage") -> list[str]:
-    """Return a note on an offset without a slope; raise InputError where voxels are no numbers of a scale."""
+    """Return a note on an offset without a slope; raise InputError for colours, complex numbers or a scale that is not a number."""
     import nibabel as nib
 
     kind = image.get_data_dtype().kind
@@ -285,17 +285,17 @@ def _scale_notes(path: Path, image: "SpatialImage") -> list[str]:
         raise InputError(f"{path} holds {what}; {remedy}")
     if not isinstance(image, nib.Nifti1Pair):
         return []
-    # nibabel takes a slope that is no number for 1, and does not show it any more
+    # nibabel replaces a slope that is not a number by 1
     with image.file_map["header" if "header" in image.file_map else "image"].get_prepare_fileobj() as stream:
         stored = type(image.header).from_fileobj(stream, check=False)
     slope, offset = float(stored["scl_slope"]), float(stored["scl_inter"])
     if math.isnan(slope):
         raise InputError(
-            f"{path} has a scale (scl_slope) that is no number; write the right one, or 1 for none"
+            f"{path} has a scale (scl_slope) that is not a number; write the right one, or 1 for none"
         )
     if slope == 0 and offset:
         return [
-            f"{path} has an offset (scl_inter {offset:g}) without a slope: by NIfTI's rule it is not added"
+            f"{path} has an offset (scl_inter {offset:g}) without a slope: according to NIfTI it is not added"
         ]
     return []
 
@@ -305,20 +305,20 @@ def _refuse_values(path: Path, array: np.ndarray) -> None:
     inside = array[array != 0]
     if inside.size and (inside.min() < 0 or inside.min() != inside.max()):
         raise InputError(
-            f"{path} is no mask (its values run from {array.min():g} to {array.max():g}); give an image of 0 "
+            f"{path} is not a mask (its values run from {array.min():g} to {array.max():g}); give an image of 0 "
             "outside and 1 inside"
         )
 
 
 def _noted_unit(image: "SpatialImage") -> str:
-    """Return the unit that `Volume.save` wrote into the header, or nothing."""
+    """Return the unit that `Volume.save` wrote into the header, or ""."""
     header: Any = image.header
     text = bytes(header["descrip"]).rstrip(b"\0").decode(errors="replace") if "descrip" in header else ""
     return text.removeprefix(UNIT_PREFIX) if text.startswith(UNIT_PREFIX) else ""
 
 
 def centred_affine(shape: Sequence[int], voxel_mm: float) -> np.ndarray:
-    """Return the RAS+ affine of a grid with cubic voxels whose centre is the scanner's, at 0 mm."""
+    """Return the RAS+ affine of a grid of cubic voxels that is centred on the scanner, at 0 mm."""
     affine = np.diag([voxel_mm, voxel_mm, voxel_mm, 1.0])
     affine[:3, 3] = -(np.asarray(shape) - 1) / 2 * voxel_mm
     return affine

@@ -1,1 +1,1 @@
-"""Worker processes of the workflow: locks of dead runs, and ends that reach every worker."""
+"""Worker processes of the workflow: their calls, the locks of dead runs, and the end of all workers."""

@@ -1,4 +1,4 @@
-"""A worker does not outlive the workflow that started it."""
+"""Termination of a worker with the workflow that started it."""
 
 import ctypes
 import signal
@@ -11,10 +11,10 @@ PR_SET_PDEATHSIG = 1  # from <linux/prctl.h>
 
 @contextmanager
 def ended_with_parent() -> Iterator[None]:
-    """Have the kernel send this process SIGTERM when, within the block, the one that started it dies.
+    """Make the kernel send this process SIGTERM if its parent process dies within the block.
 
-    Else a worker of a killed workflow would go on, and put its file over the one of a later run with other
-    settings. Linux alone offers this; elsewhere the block runs as it is.
+    Otherwise a worker of a killed workflow would continue, and overwrite the file of a later run with other
+    settings. Only Linux offers this; on other systems the block has no effect.
     """
     _order(signal.SIGTERM)
     try:

@@ -1,4 +1,4 @@
-"""Who works in a folder: the lock that a killed workflow left is cleared, that of a living one never."""
+"""Removal of the lock that a killed workflow left in a folder; the lock of a running one is kept."""
 
 import fcntl
 import os
@@ -8,15 +8,15 @@ from typing import TextIO
 from csrd.errors import InputError
 
 CLAIM = "csrd-owners"
-_held: list[TextIO] = []  # open until the process ends: the kernel's lock lives as long
+_held: list[TextIO] = []  # open until the process ends, like the kernel's lock
 
 
 def claim(folder: str | Path) -> list[Path]:
     """Hold snakemake's `folder` until this process ends; delete the locks of dead workflows, and return them.
 
-    The claim is a lock of the kernel's, which no death of its owner outlasts. Several workflows may hold it
-    at once. Locks are deleted only where nobody else holds the claim, and where all who did since they were
-    written were on this machine: not every shared disk knows of another machine's claims.
+    The claim is a kernel lock, which ends with its process. Several workflows may hold it at once. Locks are
+    deleted only where no other process holds the claim, and where all its holders since the locks were
+    written were on this machine: not every shared disk passes locks on to other machines.
     Raises InputError where the folder cannot be written to.
     """
     folder = Path(folder)
@@ -33,9 +33,9 @@ def claim(folder: str | Path) -> list[Path]:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         cleared = _clear(folder, stream)
     except BlockingIOError:
-        pass  # another workflow lives: which lock is whose, snakemake alone can tell
+        pass  # another workflow is running, and only snakemake can assign the locks
     except OSError:
-        return []  # a disk without such locks: snakemake's own stands until `snakemake --unlock`
+        return []  # a disk without such locks: snakemake's own lock stays until `snakemake --unlock`
     try:
         print(_here(), file=stream, flush=True)
         fcntl.flock(stream, fcntl.LOCK_SH)
@@ -45,7 +45,7 @@ def claim(folder: str | Path) -> list[Path]:
 
 
 def _clear(folder: Path, stream: TextIO) -> list[Path]:
-    """Delete the locks where all owners on record were on this machine; forget the owners of deleted ones."""
+    """Delete the locks where all recorded owners were on this machine, and the records of these owners."""
     locks = sorted(folder.glob("locks/*.lock"))
     stream.seek(0)
     owners = set(stream.read().split())

@@ -1,4 +1,4 @@
-"""A job of the workflow: one call of a stage function, whose parameters have the names of the rule's."""
+"""A job of the workflow: one call of a stage function with the values of the rule, by their names."""
 
 from collections.abc import Callable
 from importlib import import_module
@@ -11,7 +11,7 @@ from csrd.errors import plain_errors
 def run(job: Any, stage: str) -> None:
     """Call a stage function, such as ``csrd.stages.thin.thin``, for Snakemake's `job`; print what it returns.
 
-    Output, and the sentence of an InputError, go to the job's log.
+    Output, and the message of an InputError, go to the job's log.
     """
     with plain_errors(job.log[0]):
         module, _, name = stage.rpartition(".")

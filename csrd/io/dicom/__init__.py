@@ -1,6 +1,6 @@
-"""DICOM series of PET and MR: a folder of slices in; a volume out, in the headers of the series it came from.
+"""Reading of PET and MR series in DICOM, and writing of series derived from them.
 
-The only place that knows pydicom. DICOM's patient coordinates are LPS mm: x to the left, y to the back; a
+The only package that imports pydicom. DICOM's patient coordinates are LPS mm: x to the left, y to the back; a
 volume's are RAS mm, so both change sign. Attributes as DICOM PS3.3 names them.
 """
 

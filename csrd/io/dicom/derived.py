@@ -1,4 +1,4 @@
-"""A series derived from another: other pixels in its headers, in 16 bits, explicit VR little endian."""
+"""DICOM series derived from another: its headers with new pixels, 16 bits, explicit VR little endian."""
 
 import copy
 import io
@@ -28,7 +28,7 @@ MAX_TEXT = 1024  # of DerivationDescription
 def check_writable(folder: str | Path, source: Series) -> None:
     """Raise InputError where a series derived from `source` cannot be written into a folder.
 
-    To be called before anything is computed: every header is encoded, and the folder must be new or empty.
+    To be called before any computation: every header is encoded, and the folder must be new or empty.
     """
     folder = Path(folder)
     _refuse_full(folder)
@@ -45,9 +45,9 @@ def check_writable(folder: str | Path, source: Series) -> None:
 
 
 def write_series(volume: Volume, folder: str | Path, source: Series, description: str) -> None:
-    """Write a volume as a series in a new folder, in the headers of the series it was made from.
+    """Write a volume as a series in a new folder, with the headers of the series it was made from.
 
-    Patient, study, frame of reference and scan stay; series and images get new UIDs and refer to their
+    Patient, study, frame of reference and scan are kept; series and images get new UIDs and refer to their
     sources; ImageType becomes DERIVED; `description` names the method. 16 bits, one slope a slice. Images are
     numbered in the direction of the source's numbers, InstanceNumber and ImageIndex alike.
     Raises InputError for a folder that exists and is not empty, or cannot be written.
@@ -126,7 +126,7 @@ def _little_endian(header: Dataset) -> Dataset:
 
 
 def _number(image: Dataset, source: Series, index: int) -> None:
-    """Number an image among its series, from 1 on, in the direction in which the source's numbers grow."""
+    """Set the number of an image in its series, from 1 on, in the order of the source's numbers."""
     count = len(source.headers)
     for name in ("ImageIndex", "InstanceNumber"):
         numbers = [header.get(name) for header in source.headers]
@@ -141,7 +141,7 @@ def _number(image: Dataset, source: Series, index: int) -> None:
 
 
 def _name_unit(image: Dataset, unit: str) -> None:
-    """Say in which unit the values are; Philips' factors, which counts are multiplied by, go."""
+    """Set the unit of the values; Philips' factors, which are for counts, are removed."""
     names = {known: name for name, known in UNITS.items()}
     if image.Modality != "PT" or unit not in names:
         return

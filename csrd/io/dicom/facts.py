@@ -1,15 +1,15 @@
-"""What the headers of a series say of the patient's dose and of time, under the keys of BIDS PET."""
+"""Injected dose and times in the headers of a series, under the keys of BIDS PET."""
 
 import math
 from collections.abc import Sequence
 
 from pydicom.dataset import Dataset
 
-LEAST_BQ = 1e5  # injected: DICOM's unit is Bq, and so small a number was written in MBq
+LEAST_BQ = 1e5  # injected; a smaller number is in MBq by mistake, since DICOM's unit is Bq
 
 
 def facts_of(slices: Sequence[Dataset], unit: str) -> tuple[dict, tuple[str, ...]]:
-    """Return what all slices say of dose and time, by the keys of BIDS, and notes on what was left out."""
+    """Return dose and times that all slices agree on, by the keys of BIDS, and notes on what was left out."""
     first, *others = [_facts(header, unit) for header in slices]
     differing = [key for key in first if any(other.get(key) != first[key] for other in others)]
     facts = {key: value for key, value in first.items() if key not in differing}
@@ -31,10 +31,10 @@ def _dose(header: Dataset) -> Dataset:
 
 
 def _facts(header: Dataset, unit: str) -> dict:
-    """Return what one header says."""
+    """Return the facts in one header."""
     facts: dict = {"Units": unit} if unit != "arbitrary" else {}
     if unit == "SUV" and header.get("SUVType") not in (None, "", "BW"):
-        facts["SUVType"] = header.SUVType  # by lean mass or surface: no SUV of others compares with it
+        facts["SUVType"] = header.SUVType  # by lean mass or surface, which cannot be compared with SUV by body weight
     facts |= {"Manufacturer": header.get("Manufacturer"), "BodyWeight": _number(header, "PatientWeight")}
     dose = _dose(header)
     becquerel = _number(dose, "RadionuclideTotalDose")
@@ -55,7 +55,7 @@ def _facts(header: Dataset, unit: str) -> dict:
 
 
 def _times(injection: object, scan: object) -> dict:
-    """Return the injection as time zero, and the scan's start in s after it; nothing where one is unknown."""
+    """Return the injection as time zero and the scan's start in s after it; {} where one is unknown."""
     try:
         seconds = [int(t[:2]) * 3600 + int(t[2:4]) * 60 + float(t[4:]) for t in (str(injection), str(scan))]
     except ValueError:

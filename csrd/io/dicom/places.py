@@ -1,4 +1,4 @@
-"""Where the slices of a series lie, and whether all of them are there."""
+"""Positions of the slices of a series, and whether the series is complete."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from csrd.io.places import GRID_TOLERANCE
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 STRAIGHT = 1e-3  # by how much orientations may differ between slices
-UNEVEN = 0.1  # of a voxel: slices further off their even places are no grid
+UNEVEN = 0.1  # of a voxel: slices further from even positions do not form a grid
 TILT = 0.02  # by how much of their distance slices may be shifted against each other
 GAP = 1.5  # distances, against the usual one, from which on a slice is missing between two
 
@@ -57,11 +57,11 @@ def _plane(folder: Path, slices: list[Dataset]) -> tuple[np.ndarray, np.ndarray,
 def _line(
     folder: Path, places: np.ndarray, normal: np.ndarray, pixel_mm: float
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Return where even slices begin and their step, by least squares, and a note where these are uneven."""
+    """Return the first position and the step of even slices, by least squares, and a note on uneven ones."""
     steps = np.diff(places @ normal)
     usual = np.sort(steps)[(len(steps) - 1) // 2]
     if steps.min() <= UNEVEN * usual:
-        raise InputError(f"{folder} has two slices at one place; give one time frame only")
+        raise InputError(f"{folder} has two slices at one position; give one time frame only")
     apart = f"they lie {steps.min():g} to {steps.max():g} mm apart"
     if steps.max() >= GAP * usual:
         raise InputError(f"{folder} lacks slices: {apart}; export all of them")
@@ -80,7 +80,7 @@ def _line(
 
 
 def _missing(folder: Path, slices: list[Dataset], step_mm: float, allow_incomplete: bool) -> list[str]:
-    """Return a note where slices are missing, or may be; raise InputError where they may not."""
+    """Return a note where slices are, or may be, missing; raise InputError where this is not allowed."""
     stated = {int(count) for header in slices if (count := header.get("NumberOfSlices"))}
     thick_mm = _thickness(slices[0])
     wrong = []
@@ -104,11 +104,11 @@ def _missing(folder: Path, slices: list[Dataset], step_mm: float, allow_incomple
 def _thickness(header: Dataset) -> float | None:
     """Return the distance between slices in the header, in mm, where it has one.
 
-    Of MR the thickness alone is no distance: there may be gaps on purpose.
+    For MR the thickness alone is not the distance: there may be intended gaps.
     """
     spacing, thickness = (
         abs(float(header.get(name) or 0)) for name in ("SpacingBetweenSlices", "SliceThickness")
     )
     if not spacing and header.get("Modality") != "PT":
         return None
-    return max(spacing, thickness) or None  # some write the gap for the spacing
+    return max(spacing, thickness) or None  # some headers have the gap as the spacing

@@ -1,4 +1,4 @@
-"""A folder's series of single-frame images: its files, its volume, and the assumptions about it."""
+"""Series of single-frame images in a folder: files, volume, and assumptions about it."""
 
 import struct
 import warnings
@@ -22,7 +22,7 @@ MODALITIES = ("PT", "MR")
 MAX_SLICES = 4096
 REQUIRED = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "ImagePositionPatient",
             "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns")  # fmt: skip
-# What pydicom is known to raise for damaged elements
+# Exceptions that pydicom raises for damaged elements
 ELEMENT_ERRORS = (ArithmeticError, AssertionError, AttributeError, BytesLengthException, EOFError,
                   InvalidDicomError, LookupError, MemoryError, NotImplementedError, OSError, RuntimeError,
                   TypeError, ValueError, struct.error, zlib.error)  # fmt: skip
@@ -51,12 +51,12 @@ class Series:
 def read_series(folder: str | Path, units: str | None = None, allow_incomplete: bool = False) -> Series:
     """Return the one PET or MR series in a folder: PET in Bq/mL or SUV, MR in arbitrary units.
 
-    Slices are sorted by position and scaled each by its own slope. `units` is what PET values are in whose
-    headers name no concentration: Bq/mL, kBq/mL or SUV. The facts are what BIDS sidecars keep of the headers:
-    weight in kg, injected activity in MBq, isotope, times.
+    Slices are sorted by position, and each is scaled by its own slope. `units` is the unit of PET values whose
+    headers do not name one: Bq/mL, kBq/mL or SUV. The facts are those of BIDS sidecars: weight in kg, injected
+    activity in MBq, isotope, times.
     Raises InputError for a folder with no DICOM, several series, slices that are missing, tilted, without
-    scale or of other sizes or units, several frames, or a unit that is not known; with `allow_incomplete`
-    slices may be missing at the ends, or evenly.
+    scale or of different sizes or units, several frames, or an unknown unit. With `allow_incomplete`, slices
+    may be missing at the ends, or at even distances.
     """
     folder = Path(folder)
     try:
@@ -94,7 +94,7 @@ def _series(folder: Path, slices: list[Dataset], units: str | None, allow_incomp
 def _slices(folder: Path) -> list[Dataset]:
     """Return the headers, with pixels, of the one series in a folder."""
     if not folder.is_dir():
-        raise InputError(f"{folder} is no folder; give the folder of a DICOM series")
+        raise InputError(f"{folder} is not a folder; give the folder of a DICOM series")
     found: list[Dataset] = []
     for path in sorted(path for path in folder.iterdir() if path.is_file() and path.name != "DICOMDIR"):
         if not is_dicom(path):
@@ -112,7 +112,7 @@ def _slices(folder: Path) -> list[Dataset]:
 
 
 def _read_slice(path: Path) -> Dataset | None:
-    """Return the header in a file, None for a file without preamble that is no DICOM after all."""
+    """Return the header in a file, None for a file without preamble that is not DICOM."""
     try:
         header = pydicom.dcmread(
             path, force=True
@@ -124,7 +124,7 @@ def _read_slice(path: Path) -> Dataset | None:
             header.file_meta.TransferSyntaxUID = SYNTAXES[header.original_encoding]
     except ELEMENT_ERRORS as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"{path} is no readable DICOM file ({reason}); export it again") from None
+        raise InputError(f"{path} is not a readable DICOM file ({reason}); export it again") from None
     if missing:
         raise InputError(f"{path} lacks {missing[0]}; give a series of single-frame PET or MR images")
     return header

@@ -1,4 +1,4 @@
-"""What the pixels of a series measure: their unit, and the scale of each slice. Neither is ever guessed."""
+"""Unit and scale of the pixels of a series; neither is guessed."""
 
 import math
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Scale:
 
 
 def scale_of(folder: Path, slices: list[Dataset], units: str | None) -> Scale:
-    """Return the unit of a series and its slices' factors; `units` is what the user says it is in.
+    """Return the unit of a series and its slices' factors; `units` is the unit that the user gave.
 
     Raises InputError where the slices' units differ, contradict the user, or are not known, and where a
     slice lacks the slope that others have, or any slice of PET does.
@@ -53,7 +53,7 @@ def scale_of(folder: Path, slices: list[Dataset], units: str | None) -> Scale:
     else:
         what = f"has PET in units {named!r}" if named else "has PET without Units"
         raise InputError(
-            f"{folder} {what}; say by --units whether its values are Bq/mL, kBq/mL or SUV, "
+            f"{folder} {what}; give --units (Bq/mL, kBq/mL or SUV), "
             "or export it in Bq/mL"
         )
     if wanted and wanted != (found.unit, 1.0):
@@ -62,7 +62,7 @@ def scale_of(folder: Path, slices: list[Dataset], units: str | None) -> Scale:
 
 
 def _philips(slices: list[Dataset], wanted: str | None) -> Scale | None:
-    """Return the scale of counts by the private elements of Philips, None where they are not there."""
+    """Return the scale of counts by the private elements of Philips, None where they are absent."""
     for unit in [wanted] if wanted else PHILIPS_FACTORS:
         factors = [f for header in slices if (f := _private(header, PHILIPS_FACTORS[unit]))]
         if len(factors) == len(slices):
@@ -73,7 +73,7 @@ def _philips(slices: list[Dataset], wanted: str | None) -> Scale | None:
 
 
 def _private(header: Dataset, element: int) -> float | None:
-    """Return a private element of Philips' as a number above zero, None where it is none."""
+    """Return a private element of Philips' as a number above zero, else None."""
     try:
         value = header.private_block(*PHILIPS)[element].value
         number = float(value.decode().rstrip("\0 ") if isinstance(value, bytes) else value)
@@ -83,7 +83,7 @@ def _private(header: Dataset, element: int) -> float | None:
 
 
 def _refuse_without_slope(folder: Path, slices: list[Dataset]) -> None:
-    """Raise InputError where a slice has no scale: any of PET, or one of MR where others have it."""
+    """Raise InputError where a slice of PET has no scale, or a slice of MR where others have one."""
     if any("ModalityLUTSequence" in header for header in slices):
         raise InputError(f"{folder} has its values in a look-up table; export it with a rescale slope")
     for name in ("RescaleSlope", "RescaleIntercept"):

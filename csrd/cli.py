@@ -309,7 +309,7 @@ def evaluate(
 @app.command()
 def weights(
     network: Annotated[str, typer.Argument(help="vgg19 (P_dist) or alexnet (LPIPS).")],
-    folder: Annotated[Path, typer.Argument(help="The folder for its file: metrics.weights of the configuration.")],
+    folder: Annotated[Path, typer.Argument(help="The folder for its file: metrics.weights in the settings.")],
 ) -> None:
     """Download an ImageNet network for the metrics, and verify its checksum."""
     from csrd.imagenet import WEIGHTS, fetch

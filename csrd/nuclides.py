@@ -1,4 +1,4 @@
-"""Half-lives and positron branching ratios of the nuclides of PET, by what files call them."""
+"""Half-lives and positron branching ratios of PET nuclides, and their names in files."""
 
 import re
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Nuclide:
-    """A positron emitter: half-life in s, and the share of its decays that emit a positron."""
+    """A positron emitter: half-life in s, and the fraction of its decays that emit a positron."""
 
     half_life_s: float
     branching: float
@@ -45,7 +45,7 @@ CODES = {
 
 
 def nuclide_named(text: str) -> str | None:
-    """Return which nuclide a text names (F18, 18F, F-18, ^18^Fluorine, or DICOM's code), None if none known.
+    """Return the nuclide that a text names (F18, 18F, F-18, ^18^Fluorine, or DICOM's code); None if unknown.
 
     >>> nuclide_named("^18^Fluorine"), nuclide_named("[11C]"), nuclide_named("35337001")
     ('F18', 'C11', 'GA68')

@@ -1,6 +1,6 @@
-"""The folders of fitted methods, and the models in the package, by which a scan is denoised out of the box.
+"""The models in the package, and the folders of fitted methods.
 
-Importing this module takes the standard library only, since the workflow does so before it plans.
+This module imports only the standard library, since the workflow imports it before it plans.
 """
 
 from collections.abc import Iterable
@@ -67,7 +67,7 @@ def publish(models: Path) -> None:
 
 
 def write_models(training: Path, out: Path) -> None:
-    """Write what `csrd.synthetic.pretrain` left in `training` as two fitted models: with MR, and without."""
+    """Write the training of `csrd.synthetic.pretrain` in `training` as two models, with and without MR."""
     from csrd import __version__
     from csrd.io.files import read_json, sha256, whole_file
     from csrd.methods import method

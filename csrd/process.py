@@ -1,4 +1,4 @@
-"""Globals of the process, changed for the time of a block and put back afterwards."""
+"""Threads and environment variables of the process, set within a block and restored afterwards."""
 
 import os
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ def environment(**values: str) -> Iterator[None]:
 
 @contextmanager
 def torch_threads(threads: int) -> Iterator[None]:
-    """Run the block with so many threads of torch."""
+    """Run the block with a number of torch threads."""
     import torch
 
     before = torch.get_num_threads()
@@ -38,7 +38,7 @@ def torch_threads(threads: int) -> Iterator[None]:
 
 @contextmanager
 def numba_threads(threads: int) -> Iterator[None]:
-    """Run the block with so many threads of numba, or with as many as there are cores."""
+    """Run the block with a number of numba threads, at most the number of cores."""
     import numba
 
     before = numba.get_num_threads()

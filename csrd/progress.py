@@ -1,4 +1,4 @@
-"""Progress with the time left: a bar in a terminal, a line now and then in a log."""
+"""Progress with the remaining time: a bar in a terminal, lines in a log."""
 
 import logging
 import sys

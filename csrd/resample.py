@@ -1,4 +1,4 @@
-"""One image on the voxels of another."""
+"""Resampling of an image to the voxels of another."""
 
 import numpy as np
 from scipy import ndimage
@@ -10,7 +10,7 @@ from csrd.units import FWHM_PER_SIGMA
 def resample(volume: Volume, grid: Volume, matrix: np.ndarray | None = None, order: int = 1) -> Volume:
     """Return `volume` on the voxels of `grid`, zero outside its field of view.
 
-    `matrix` (4, 4) leads from the world of `grid` to that of `volume`, RAS+ mm; None: they are one world.
+    `matrix` (4, 4) maps the world of `grid` to that of `volume`, RAS+ mm; None: the same world.
     `order` is the spline's (0 for labels, which keep their type; otherwise float32). Axes along which `grid`
     is coarser are smoothed first, to the coarser voxel's FWHM, so that fine detail does not alias and
     sums are kept; overshoots of the spline are cut.

@@ -1,4 +1,4 @@
-"""Every random draw's generator: seeded from what is drawn, never from the order of the jobs."""
+"""Random generators, seeded by their purpose and independent of the order of jobs."""
 
 import hashlib
 
@@ -8,7 +8,7 @@ import numpy as np
 def seed_sequence(seed: int, *names: str | float) -> np.random.SeedSequence:
     """Return the seed sequence of one purpose, e.g. ``seed_sequence(2024, "thin", "sub-01", 4)``.
 
-    The names are hashed (SHA-256), so that a draw changes with each of them and with nothing else.
+    The names are hashed (SHA-256), so that the seed depends on each of them and on nothing else.
     """
     text = "\0".join(str(part) for part in (seed, *names))
     digest = hashlib.sha256(text.encode()).digest()

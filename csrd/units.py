@@ -18,9 +18,9 @@ _NAMES = {
 
 
 def pet_unit(name: str) -> tuple[str, float]:
-    """Return the unit that images are kept in, "Bq/mL" or "SUV", and the factor to it from the one named.
+    """Return the unit that images are stored in, "Bq/mL" or "SUV", and the factor to it from the named unit.
 
-    Raises InputError for a unit that is no concentration.
+    Raises InputError for a unit that is not an activity concentration or SUV.
     """
     known = _NAMES.get(name.strip().lower())
     if known is None:
@@ -29,7 +29,7 @@ def pet_unit(name: str) -> tuple[str, float]:
 
 
 def agreed_unit(claims: dict[str, str | None]) -> str | None:
-    """Return the unit that all claims name, by their source; None where there is none.
+    """Return the unit that all sources name; None where none does.
 
     Raises InputError where two claims differ.
     """

@@ -10,7 +10,7 @@ from csrd.io.volume import Volume
 SMOOTHING_MM = 4.0
 CLOSING_MM = 10.0
 LEAST_VOXELS = 4  # along every axis
-FLOOR_OF_OTSU = 0.5  # Otsu's threshold may divide brain from scalp instead of head from air; half of it keeps the scalp
+FLOOR_OF_OTSU = 0.5  # Otsu's threshold may exclude the scalp; half of it does not
 
 
 def head_mask(pet: Volume) -> np.ndarray:

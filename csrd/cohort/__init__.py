@@ -12,7 +12,7 @@ __all__ = ["SPLITS", "Subject", "in_suv", "read_bids", "read_sheet", "subjects",
 
 
 def in_suv(cohort: Iterable[Subject]) -> bool:
-    """Return whether images can be compared in SUV: they are in SUV, or all weights and activities are known."""
+    """Return whether images can be compared in SUV: they are, or all weights and activities are known."""
     return all(
         subject.unit == "SUV" or (subject.weight_kg and subject.injected_MBq)
         for subject in cohort

@@ -26,7 +26,8 @@ NOT_AVAILABLE = "n/a"
 def subjects_of(source: Path, rows: list[tuple[int, Row]], folder: Path, config: Config) -> list[Subject]:
     """Return the subjects of rows, each with its line in `source`; relative paths start at `folder`.
 
-    A row holds its cells by column; a missing value is absent, empty or n/a. Only the headers of images are read.
+    A row holds its cells by column; a missing value is absent, empty or n/a. Only the headers of images are
+    read.
     Raises InputError with all mistakes, each with its line.
     """
     wrong = [f"line {line}: {text}" for line, row in rows for text in _problems(row, folder, config)]
@@ -179,7 +180,7 @@ def _unreadable(row: Row, folder: Path) -> Iterator[str]:
 
 
 def _problems_between(rows: list[Row], folder: Path, config: Config) -> Iterator[str]:
-    """Yield the mistakes between rows: repeated values, a split without subjects, several tracers or units."""
+    """Yield the mistakes between rows: repeated values, an empty split, several tracers or units."""
     for column in ("participant_id", "listmode", "pet"):
         counts = Counter(text for row in rows if (text := cell(row, column)))
         doubles = [(value, count) for value, count in counts.items() if count > 1]

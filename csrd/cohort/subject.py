@@ -70,8 +70,8 @@ def virtual_subjects(config: Config) -> tuple[Subject, ...]:
     cohort = config.cohort
     if config.fitted_methods and cohort.models is None and not cohort.train:
         raise InputError(
-            f"cohort.train is 0, but {', '.join(config.fitted_methods)} are to be fitted; set it to 1 or more, "
-            "or name fitted methods by cohort.models"
+            f"cohort.train is 0, but {', '.join(config.fitted_methods)} are to be fitted; "
+            "set it to 1 or more, or name fitted methods by cohort.models"
         )
     splits = [split for split in SPLITS for _ in range(getattr(cohort, split))]
     wanted = [

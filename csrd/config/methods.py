@@ -16,7 +16,7 @@ class MethodSettings(Section):
     @model_validator(mode="before")
     @classmethod
     def _keep_the_methods_own_defaults(cls, values: Any) -> Any:
-        """Complete a block that has only some keys: setting only the steps of a training keeps its batch size."""
+        """Complete a block that has only some keys: setting a training's steps keeps its batch size."""
         if not isinstance(values, Mapping):
             return values
         own = {name: field.default for name, field in cls.model_fields.items()}
@@ -64,11 +64,11 @@ class LearnedSettings(MethodSettings):
         training: Training
 
     mixed: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Fraction of training patches whose noise is mixed from all the subject's doses, to that of another dose."""
+    """Fraction of training patches whose noise is mixed from all doses of the subject."""
     mirror: bool = True
     """Test-time augmentation: whether the outputs for the head and for its mirror image are averaged."""
     shift: bool = True
-    """Test-time augmentation: whether the outputs for the head as it is and translated by a voxel are averaged."""
+    """Test-time augmentation: whether outputs for the head and for it translated by a voxel are averaged."""
 
 
 def merged(values: Mapping[str, Any], differs: Mapping[str, Any]) -> dict[str, Any]:

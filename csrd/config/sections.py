@@ -51,7 +51,7 @@ class Cohort(Section):
     train: Annotated[int, Field(ge=0)] = 5
     """Number of virtual training subjects; with `models` none is simulated."""
     validation: Annotated[int, Field(ge=0)] = 1
-    """Number of virtual validation subjects, on which settings are selected; with `models` none is simulated."""
+    """Number of virtual validation subjects, for selecting settings; with `models` none is simulated."""
     test: PositiveInt = 2
     """Number of virtual test subjects, which the table is computed from."""
     t1w: str | None = None
@@ -100,7 +100,7 @@ class Psf(Section):
 
 class Command(Section):
     run: str
-    """The command line; CSR-D replaces {listmode} {header} {mumap} {normalisation} {drf} {threads} {output}."""
+    """The command; CSR-D replaces {listmode} {header} {mumap} {normalisation} {drf} {threads} {output}."""
     output_suffix: Literal[".nii.gz", ".nii", ".hv", ".i.hdr", ".v.hdr"] = ".nii.gz"
     """Suffix of the file name in {output}: NIfTI, or the header of an Interfile image."""
     scales_dose: Literal["engine", "csrd"]
@@ -111,7 +111,7 @@ class Command(Section):
     """The command is ended after this many minutes."""
 
     interfile_axes: Annotated[str, Field(pattern="^[LR][AP][IS]$")] = "LPS"
-    """Directions of increasing x, y, z of an Interfile image: Left/Right, Anterior/Posterior, Inferior/Superior."""
+    """Directions of x, y, z of an Interfile image: Left/Right, Anterior/Posterior, Inferior/Superior."""
 
     @field_validator("run")
     @classmethod

@@ -10,7 +10,7 @@ from csrd.diffusion.precondition import Denoiser
 
 @dataclass(frozen=True)
 class NoiseLevels:
-    """ln σ ~ N(`mean`, `std`²) (EDM, Table 1: P_mean, P_std); a fraction `blank` is trained without a residual."""
+    """ln σ ~ N(`mean`, `std`²) (EDM, Table 1: P_mean, P_std); a fraction `blank` has no residual."""
 
     mean: float
     std: float
@@ -25,7 +25,7 @@ class NoiseLevels:
 
 
 def weight(sigma: Tensor, sigma_data: float) -> Tensor:
-    """Return λ(σ) = (σ² + σ_d²) / (σ σ_d)², the inverse of c_out²: at the start every σ has the same weight."""
+    """Return λ(σ) = (σ² + σ_d²) / (σ σ_d)², the inverse of c_out²: every σ has equal weight at the start."""
     return (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2
 
 

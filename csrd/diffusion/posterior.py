@@ -63,7 +63,7 @@ class Posterior:
 
     @torch.no_grad()
     def mean_under_noise(self, sigma_max: float) -> Tensor:
-        """Return E[r | conditions] of a network that always gets a noisy residual: D of noise of `sigma_max`."""
+        """Return E[r | conditions] of a network with a noisy residual as input: D of noise of `sigma_max`."""
         return self._cropped(self._denoise(self._noise("mean") * sigma_max, sigma_max, self.conditions))
 
     @torch.no_grad()

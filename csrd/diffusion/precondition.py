@@ -43,7 +43,8 @@ class Denoiser(nn.Module):
         """Return D = c_skip r + c_out F(c_in r; c_noise) (EDM, eq. 7), float32.
 
         `r` (B, 1, X, Y, Z); `sigma` (B,); `conditions` (B, C, X, Y, Z); `dose` (B,), log of the dose
-        reduction factor. For σ ≥ `BLANK` · σ_d this is the posterior mean E[r | conditions], and `r` has no effect.
+        reduction factor. For σ ≥ `BLANK` · σ_d this is the posterior mean E[r | conditions], and `r` has no
+        effect.
         """
         s = sigma.float().reshape(-1, 1, 1, 1, 1)
         shown = torch.where(s < BLANK * self.sigma_data, c_in(s, self.sigma_data), 0.0)

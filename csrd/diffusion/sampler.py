@@ -45,9 +45,9 @@ def heun(
     """Return a residual drawn along dr = −σ̇ σ ∇ log p dt, σ(t) = t (paper, eq. 1 and 4), by Heun's method.
 
     `noise` has unit variance; `sigmas` is of `noise_levels`; `fresh(i)` is the unit noise that `churn` adds
-    at step i. Sampling starts at `centre` + σ_0 `noise`: around 0, as in EDM, with σ_0 far above the residual's
-    standard deviation; or around the posterior mean with twice that deviation, which saves most of the steps.
-    The state is kept in double precision; the result has `noise`'s.
+    at step i. Sampling starts at `centre` + σ_0 `noise`: around 0, as in EDM, with σ_0 far above the
+    residual's standard deviation; or around the posterior mean with twice that deviation, which saves most of
+    the steps. The state is kept in double precision; the result has `noise`'s.
     """
     churn, steps = churn or Churn(), len(sigmas) - 1
     r = centre + noise.double() * sigmas[0]

@@ -231,7 +231,7 @@ def bids_uri(path: str | Path) -> str:
 
 def pet_sidecar(source: str | Path, unit: str, **more: object) -> dict:
     """Return the sidecar of a PET image made from `source`, with the keys of that image's sidecar."""
-    known = {"SkullStripped": False, **inherited(source)}  # CSR-D strips nothing, but the input may be stripped
+    known = {"SkullStripped": False, **inherited(source)}  # the input may have been stripped
     if unit:
         known["Units"] = unit
     return {**known, "Sources": [bids_uri(source)], **more}

@@ -14,7 +14,7 @@ NOT_PET = ("arbitrary", "label", "mask", "1/cm")  # units of the MR, of labels, 
 
 @dataclass(frozen=True)
 class Image:
-    """A volume with its name for messages, its sidecar, and the file, folder or series that it was read from."""
+    """A volume with its name for messages, its sidecar, and the file, folder or series that it is from."""
 
     volume: Volume
     name: str
@@ -58,7 +58,7 @@ def read_mr(path: str | Path) -> Image:
         return Image(Volume.load(path, unit="arbitrary"), str(path), path=path)
     series = read_series(path)
     if series.volume.unit != "arbitrary":
-        raise InputError(f"{path} is not an MR (its modality is PT); give the folder of the subject's T1w image")
+        raise InputError(f"{path} is not an MR (its modality is PT); give the folder of the T1w image")
     return Image(series.volume, str(path), path=path, series=series)
 
 

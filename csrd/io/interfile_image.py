@@ -20,8 +20,8 @@ GROWS_TO_RAS = {"L": -1, "R": 1, "A": 1, "P": -1, "I": -1, "S": 1}
 def read_interfile(path: Path, axes: str = "LPS") -> Volume:
     """Return the image whose Interfile header is `path`, its grid centred on the scanner.
 
-    In Interfile x is the fastest axis. The format does not define the axes' directions and units: `axes` gives
-    the directions, e.g. "LPS" where x increases to the patient's left, y to the back and z to the head.
+    In Interfile x is the fastest axis. The format does not define the axes' directions and units: `axes`
+    gives the directions, e.g. "LPS" where x increases to the patient's left, y to the back and z to the head.
     Raises InputError for a header or data file that is missing, unknown or not finite, and where the scale of
     the values is not known.
     """
@@ -92,7 +92,7 @@ def _values(path: Path, header: InterfileHeader, count: int) -> np.ndarray:
 
 
 def _dtype(path: Path, header: InterfileHeader) -> np.dtype:
-    """Return the type of the stored values; big-endian, the format's default, where the header does not say."""
+    """Return the type of the stored values; big-endian, the format's default, without an entry."""
     kind = header.get("number format", "").lower()
     order = header.get("imagedata byte order", "bigendian").lower().replace(" ", "")
     size = int(_number(path, header, "number of bytes per pixel"))

@@ -1,6 +1,7 @@
 """The image type, and reading and writing of NIfTI.
 
-The only module that uses nibabel, which is imported inside functions: a machine that only computes needs none.
+The only module that uses nibabel, which is imported inside functions: a machine that only computes needs
+none.
 """
 
 import errno
@@ -138,7 +139,7 @@ class Volume:
             notes += _scale_notes(path, image)
             array = np.asanyarray(image.dataobj).reshape(shape)
         noted = _noted_unit(image)
-        if noted and unit not in (None, noted, "label", "mask"):  # a mask's header is often copied from its image
+        if noted and unit not in (None, noted, "label", "mask"):  # a mask may have its image's header
             raise InputError(
                 f"{path} says that its unit is {noted}, not {unit}; check that it is the right file"
             )
@@ -274,7 +275,7 @@ def _one_frame(path: Path, image: "SpatialImage") -> tuple[int, int, int]:
 
 
 def _scale_notes(path: Path, image: "SpatialImage") -> list[str]:
-    """Return a note on an offset without a slope; raise InputError for colours, complex numbers or a scale that is not a number."""
+    """Return a note on an offset without a slope; raise InputError for colours, complex or unscaled values."""
     import nibabel as nib
 
     kind = image.get_data_dtype().kind
@@ -305,8 +306,8 @@ def _refuse_values(path: Path, array: np.ndarray) -> None:
     inside = array[array != 0]
     if inside.size and (inside.min() < 0 or inside.min() != inside.max()):
         raise InputError(
-            f"{path} is not a mask (its values run from {array.min():g} to {array.max():g}); give an image of 0 "
-            "outside and 1 inside"
+            f"{path} is not a mask (its values run from {array.min():g} to {array.max():g}); "
+            "give an image of 0 outside and 1 inside"
         )
 
 

@@ -1,4 +1,4 @@
-"""What every list-mode format can do; a format's own file says how its data look."""
+"""The interface of every list-mode format."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping
@@ -18,9 +18,9 @@ EVENTS_AT_A_TIME = 1 << 18
 
 @dataclass(frozen=True)
 class TimingKeys:
-    """What a format's header calls the scan's timing; durations and half-lives are in s.
+    """Keys of the scan's timing in a format's header; durations and half-lives are in s.
 
-    Without a key for the duration it is what the data themselves cover.
+    Without a key for the duration, it is the time that the data cover.
     """
 
     duration_s: str | None = "image duration"
@@ -31,15 +31,15 @@ class TimingKeys:
 
 @dataclass(frozen=True)
 class Survey:
-    """What one pass over a file finds: counts (KINDS,) int64 by kind, and the seconds that the data cover.
+    """Result of one pass over a file: counts (KINDS,) int64 by kind, and the seconds that the data cover.
 
     Time tags are `interval_ms` apart by header or format, `step_ms` by their own clock (None: not known).
-    `notes` are where the data are less than the header describes.
+    `notes` list data that the header describes and the file lacks.
     """
 
     counts: np.ndarray
     covered_s: float
-    unread_bytes: int = 0  # at the end, in nothing that is whole
+    unread_bytes: int = 0  # at the end, in an incomplete block
     interval_ms: float = 1.0
     step_ms: float | None = None
     notes: tuple[str, ...] = ()
@@ -47,7 +47,7 @@ class Survey:
 
 @dataclass(frozen=True)
 class ListMode(ABC):
-    """A list-mode file; nothing of its events is held in memory. `header` is what it says of the scan."""
+    """A list-mode file, whose events are not kept in memory; `header` has the facts of the scan by key."""
 
     path: Path
     header: Mapping[str, str]
@@ -55,7 +55,7 @@ class ListMode(ABC):
     format: ClassVar[str]
     timing_keys: ClassVar[TimingKeys] = TimingKeys()
     notable: ClassVar[tuple[str, ...]]  # the header's keys that `info` shows
-    remedy: ClassVar[str] = "give a positive number there"  # where the header lacks a number
+    remedy: ClassVar[str] = "give a positive number there"  # for a header without the number
 
     @property
     @abstractmethod
@@ -70,16 +70,16 @@ class ListMode(ABC):
     @classmethod
     @abstractmethod
     def files_at(cls, path: Path) -> tuple[Path, ...]:
-        """Return the files that list-mode of this format consists of at a path, whether they exist or not."""
+        """Return the files of list-mode data of this format at a path; they need not exist."""
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Return the files that this one consists of."""
+        """Return the files of these list-mode data."""
         return self.files_at(self.path)
 
     @abstractmethod
     def survey(self) -> Survey:
-        """Return what the file holds, counted in one pass."""
+        """Return the counts of the file, from one pass."""
 
     @abstractmethod
     def blocks(self, events: int = EVENTS_AT_A_TIME) -> Generator[EventBlock, None, Survey]:
@@ -92,14 +92,14 @@ class ListMode(ABC):
     def write_thinned(
         self, target: Path, keep: Keep, notes: Mapping[str, object]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Write what a thinning keeps in the same format, `notes` in its header, whole or not at all.
+        """Write the events that a thinning keeps in the same format, with `notes` in the header.
 
-        Return all counts and the kept ones, (KINDS,) int64. Prompts and delayeds are drawn by `keep`, indexed
-        in the file's order; everything else stays.
+        Return all counts and the kept ones, (KINDS,) int64. Prompts and delayeds are selected by `keep`,
+        indexed in the file's order; everything else is kept. The file is complete or absent.
         """
 
     def info(self) -> dict:
-        """Return what the file holds: format, scanner, counts, duration in s, notable header values."""
+        """Return a summary of the file: format, scanner, counts, duration in s, main header values."""
         size, survey = self.bytes, self.survey()
         try:
             notes = duration_of(self, survey)[1]

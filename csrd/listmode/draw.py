@@ -1,7 +1,7 @@
-"""Which events a thinning keeps: a draw by counter, so that it needs no state and no order.
+"""Selection of the events that a thinning keeps, by a counter-based random generator without state.
 
 Event i of the file is kept iff u_i < 2⁶⁴/drf, where u_i is the i-th word of the generator SplitMix64
-(Steele, Lea and Flood, OOPSLA 2014) started at a key: independent Bernoulli draws of probability 1/drf.
+(Steele, Lea and Flood, OOPSLA 2014) started at a key: independent Bernoulli trials of probability 1/drf.
 """
 
 import math
@@ -22,16 +22,16 @@ MAX_DRF = 2**32
 
 @dataclass(frozen=True)
 class Keep:
-    """A draw among events: its `key`, and the largest word `limit` that is kept, both of 64 bits."""
+    """A random selection of events: its `key`, and the largest word `limit` that is kept, both of 64 bits."""
 
     key: np.uint64
     limit: np.uint64
 
     @classmethod
     def of(cls, drf: float, seed: int, nested: bool = False) -> "Keep":
-        """Return the draw that keeps each event with probability 1/drf.
+        """Return the selection that keeps each event with probability 1/drf.
 
-        Draws of two drfs are independent; `nested` leaves the drf out of the key instead, so that the
+        Selections of two drfs are independent; `nested` leaves the drf out of the key instead, so that the
         events kept at a larger drf are among those kept at a smaller one. Raises InputError for a drf
         that is not a finite number ≥ 1.
         """
@@ -48,7 +48,7 @@ class Keep:
 # because numba's cache watches only the file of the outermost function.
 @njit(cache=True, nogil=True)
 def is_kept(key: np.uint64, event: int, limit: np.uint64) -> np.bool:
-    """Return whether the draw keeps the event of that index."""
+    """Return whether the event of that index is kept."""
     word = key + np.uint64(event) * GOLDEN
     word = (word ^ (word >> SHIFT_1)) * MIX_1
     word = (word ^ (word >> SHIFT_2)) * MIX_2

@@ -1,10 +1,10 @@
-"""What a list-mode file holds: blocks of events, and the counts of its packets by kind."""
+"""Blocks of list-mode events, and counts of packets by kind."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-# The kinds of packet, of every format; events that a thinning draws are the kinds up to DELAYED.
+# The kinds of packet in every format; a thinning selects among the kinds up to DELAYED.
 PROMPT, DELAYED, TRANSMISSION, TIME_TAG, OTHER_TAG, SKIPPED = range(6)
 KINDS = 6
 

@@ -1,4 +1,4 @@
-"""The formats of list-mode, and which of them a file has."""
+"""The list-mode formats, and the detection of a file's format."""
 
 import re
 from pathlib import Path
@@ -16,14 +16,14 @@ from csrd.listmode.words import whole_words, word_chunks
 
 SUPPORTED = "csrd reads HRRT (.l64) and Siemens PETLINK 32-bit (.l) list-mode, and PETSIRD (.petsird)"
 PETSIRD_SUFFIX, PETSIRD_MAGIC = ".petsird", b"yardl"
-LISTMODE_WORDS = ("listmode", "coincidencelist")  # what a header may call the data's format
+LISTMODE_WORDS = ("listmode", "coincidencelist")  # names of the data's format in headers
 
 
 def open_listmode(path: str | Path) -> ListMode:
     """Return a list-mode file, given its path or its header's.
 
-    PETSIRD tells itself by its first bytes. Of the others the header says the format, and the first packets
-    must look like it. Raises InputError for a file or header that is missing, empty, cut within a word, or of
+    PETSIRD is detected by its first bytes. Other formats are read from the header, and the first packets must
+    agree with it. Raises InputError for a file or header that is missing, empty, cut within a word, or of
     another system or kind.
     """
     if Path(path).is_dir():
@@ -43,7 +43,7 @@ def open_listmode(path: str | Path) -> ListMode:
 
 
 def is_petsird(path: Path) -> bool:
-    """Return whether a file begins as those of PETSIRD do."""
+    """Return whether a file begins with the preamble of PETSIRD."""
     try:
         with open(path, "rb") as stream:
             return stream.read(len(PETSIRD_MAGIC)) == PETSIRD_MAGIC
@@ -58,17 +58,17 @@ def _data_and_header(path: Path) -> tuple[Path, Path]:
     header = header_beside(path)
     if header is None:
         if not path.is_file():
-            whole_words(path)  # says what is wrong with it
+            whole_words(path)  # raises the error of a missing or empty file
         beside = header_path(path)
         raise InputError(f"{path} has no header beside it; list-mode has its Interfile header at {beside}")
     return path, header
 
 
 def _data_of(header_file: Path) -> Path:
-    """Return the data that a header names, in the header's folder; else the data it is named after."""
+    """Return the data that a header names, in the header's folder; else the data with the header's name."""
     named = InterfileHeader.read(header_file).get("name of data file", "")
     candidates = [header_file.with_suffix("")]
-    if base := re.split(r"[/\\]", named)[-1]:  # scanners write their own disk's path
+    if base := re.split(r"[/\\]", named)[-1]:  # scanners write the path on their own disk
         candidates.insert(0, header_file.parent / base)
     data = next((candidate for candidate in candidates if is_file(candidate)), None)
     if data is None:
@@ -79,14 +79,14 @@ def _data_of(header_file: Path) -> Path:
 
 
 def _check_kind(header_file: Path, header: InterfileHeader) -> None:
-    """Raise InputError where a header is not of list-mode that begins at the file's first byte."""
+    """Raise InputError where a header does not describe list-mode data that begin at the first byte."""
     kind = header.get("data format", "listmode")
     if kind.lower().replace(" ", "") not in LISTMODE_WORDS:
         raise InputError(f"{header_file} says data format '{kind}'; give list-mode, not its histogram")
     offset = header.get("data offset in bytes", "0") or "0"
     if offset.strip("{} ") != "0":
         raise InputError(
-            f"{header_file} says data offset in bytes {offset}; cut these off the data and say 0"
+            f"{header_file} says data offset in bytes {offset}; remove these bytes from the data and say 0"
         )
 
 
@@ -105,10 +105,10 @@ def _format(header_file: Path, header: InterfileHeader) -> type[ListMode]:
 
 
 def _check_content(listmode: ListMode, header_file: Path) -> None:
-    """Raise InputError where the first words are not of the format that the header says.
+    """Raise InputError where the first words are not of the header's format.
 
-    HRRT must have half of them in valid packets: random words have a quarter, all of them tags. PETLINK
-    takes any word, so it is refused where most words form valid HRRT packets with real events among them.
+    HRRT must have half of them in valid packets: random words have a quarter, all of them tags. In PETLINK
+    every word is valid, so it is refused where most words form valid HRRT packets, real events among them.
     """
     words = next(word_chunks(listmode.path, pairs=True))
     counts = no_counts()

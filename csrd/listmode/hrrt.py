@@ -24,7 +24,7 @@ from csrd.listmode.words import CHUNK_WORDS
 
 Segment = tuple[np.ndarray, np.ndarray, np.ndarray]  # crystals (N, 2), prompt (N,), time_ms (N,)
 
-MAX_MS = 1 << 29  # of a time tag: its upper three bits say what it is
+MAX_MS = 1 << 29  # of a time tag: its upper three bits are the kind
 HEADER = InterfileHeader("""\
 !INTERFILE
 !originating system := HRRT
@@ -62,7 +62,7 @@ class HrrtListMode(PacketListMode):
 
     @staticmethod
     def tag_times(words: np.ndarray) -> np.ndarray:
-        """Return what the time tags among words (N,) say, int64 in ms, in their order."""
+        """Return the times in ms of the time tags among words (N,), int64, in their order."""
         low, high = words[:-1].astype(np.int64), words[1:].astype(np.int64)
         value = (low & LOW_16 | (high & LOW_16) << 16)[(low >> 30 == 1) & (high >> 31 == 1)]
         return value[value & TAG_KIND == TIME_KIND] & TIME_MASK
@@ -74,11 +74,11 @@ def write_hrrt(
     header: Mapping[str, object],
     duration_ms: int | None = None,
 ) -> None:
-    """Write events as an `.l64` file with its header beside it, whole or not at all.
+    """Write events as an `.l64` file with its header beside it, completely or not at all.
 
     A segment is (crystals (N, 2) uint32, prompt (N,) bool, time_ms (N,) uint32), all in time order. Each
-    millisecond from 0 to `duration_ms` has its tag before its events, also if it has none. Without a
-    duration it is the header's `image duration` in s; without that, the last event ends it. `header`
+    millisecond from 0 to `duration_ms` has its tag, before its events if any. Without `duration_ms` the
+    duration is the header's `image duration` in s, else the time of the last event. `header`
     overrides and adds entries, except for the system's name and the data file's.
     Raises InputError where the files cannot be written; a wrong event or time is an AssertionError.
     """
@@ -114,7 +114,7 @@ def _write_events(stream: BinaryIO, segments: Iterable[Segment]) -> int:
 
 
 def _check_segment(crystals: np.ndarray, prompt: np.ndarray, time_ms: np.ndarray, clock: int) -> None:
-    """Assert that a segment is well formed and goes on from the millisecond before `clock`."""
+    """Assert that a segment is well formed and continues from the millisecond before `clock`."""
     events = len(time_ms)
     assert crystals.shape == (events, 2) and prompt.shape == (events,), (
         f"{crystals.shape}, {prompt.shape}, {events}"

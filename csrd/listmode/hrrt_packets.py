@@ -5,7 +5,7 @@
 | 00        | 11        | prompt                                                |
 | 00        | 10        | delayed                                               |
 | 01        | 10, 11    | tag of the 32 bits w1[15:0], w2[15:0] << 16           |
-| otherwise |           | out of sync: go on by one word                        |
+| otherwise |           | out of sync: continue with the next word              |
 
 An event has crystal x [7:0], ring [15:8] and layer [24:22] of A in w1, of B in w2, and the code of the
 pair of heads in w1[18:16], w2[18:16] << 3. Source: the HRRT users' software.
@@ -40,7 +40,7 @@ BIT_31, BIT_30 = 1 << 31, 1 << 30
 PROMPT_BIT = BIT_30 << 32
 LAYER_A, LAYER_B = 7 << 22, 7 << 54  # all three bits set: the transmission source
 CLEAR_IN_EVENT = BIT_31 | BIT_30 | 6 << 22 | 6 << 54  # no tag, and layers 0 or 1
-# What takes the first x and ring beyond the head to 128, where bit 7 of their byte shows it.
+# Added to x and ring, this sets bit 7 of their bytes where they lie beyond the head.
 ROOM = (128 - COLUMNS | 128 - RINGS << 8) * (1 | 1 << 32)
 BITS_0_TO_6, BIT_7 = 0x7F7F * (1 | 1 << 32), 0x8080 * (1 | 1 << 32)
 TAG_KIND, TIME_KIND, TIME_MASK = 0xE0000000, 0x80000000, 0x3FFFFFFF
@@ -70,7 +70,7 @@ def tag_value(packet):
 
 @njit(cache=True, nogil=True)
 def is_event(packet):
-    """Return whether a packet is a prompt or delayed of crystals and a pair of heads that exist."""
+    """Return whether a packet is a prompt or delayed of existing crystals and heads."""
     beyond = ((packet & BITS_0_TO_6) + ROOM | packet) & BIT_7
     code = pair_code(packet)
     return (packet < 0) & ((packet & CLEAR_IN_EVENT | beyond) == 0) & (code >= 1) & (code <= PAIRS)
@@ -80,8 +80,8 @@ def is_event(packet):
 def packet_kind(packet):
     """Return the kind of a packet, SKIPPED if its two words form none.
 
-    An event of crystals or heads that do not exist is none either. Layer 7 marks an event of the
-    transmission source, whatever its other fields say.
+    An event of crystals or heads that do not exist is SKIPPED too. Layer 7 marks an event of the
+    transmission source, independent of the other fields.
     """
     if is_event(packet):
         return PROMPT if packet & PROMPT_BIT else DELAYED
@@ -175,7 +175,7 @@ def compact_packets(words, key, limit, out, counts, kept):
     """Write the packets that a thinning keeps to out (≥ N); return the number of words written.
 
     Adds to counts and kept (KINDS,) by kind; the events counted before give the index of the next.
-    An event is written before it is known to stay, and overwritten if it does not: no branch to predict.
+    Every event is written first, and overwritten if it is not kept, which avoids a branch.
     """
     marks = np.empty(RUN, dtype=np.bool_)
     written = out[: out.size // 2 * 2].view(np.int64)

@@ -17,8 +17,8 @@ from csrd.listmode.timing import AGREE
 from csrd.listmode.words import CHUNK_WORDS, WORD_BYTES, chunk_count, whole_words, word_chunks
 from csrd.progress import progress
 
-SHOW_PROGRESS_WORDS = 1 << 26  # 256 MiB: below it one is done before a bar is read
-FEWEST_STEPS = 8  # between time tags, for a median that damage does not change
+SHOW_PROGRESS_WORDS = 1 << 26  # 256 MiB: smaller files take too little time for a progress bar
+FEWEST_STEPS = 8  # between time tags, for a median that is robust to damage
 END_WORDS = 1 << 14  # at a file's ends, in which its first and last time tags are looked for
 
 
@@ -37,7 +37,7 @@ class PacketListMode(ListMode):
     @staticmethod
     @abstractmethod
     def tag_times(words: np.ndarray) -> np.ndarray:
-        """Return what the time tags among words (N,) say, int64 in ms, in their order."""
+        """Return the times in ms of the time tags among words (N,), int64, in their order."""
 
     @property
     def tag_interval_ms(self) -> float:
@@ -56,7 +56,7 @@ class PacketListMode(ListMode):
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Return the data and its header, wherever that stands."""
+        """Return the data and their header, in whatever folder."""
         beside = header_beside(self.path)
         return (self.path,) if beside is None else (self.path, beside)
 
@@ -89,7 +89,7 @@ class PacketListMode(ListMode):
         return seen.survey()
 
     def notes(self, counts: np.ndarray) -> Iterator[str]:
-        """Yield a note on each way in which the file holds less than its header describes."""
+        """Yield a note on each kind of data that the file lacks, compared with its header."""
         if counts[SKIPPED] > AGREE * (words := whole_words(self.path)):
             part = counts[SKIPPED] / words
             yield f"{self.path} has {part:.0%} of its words in no valid packet: they are left out"
@@ -99,9 +99,9 @@ class PacketListMode(ListMode):
     ) -> tuple[np.ndarray, np.ndarray]:
         """Write the packets that a thinning keeps, and the header with `notes` beside them.
 
-        Return all counts and the kept ones, (KINDS,) int64. Kept are every tag and transmission event, whose
-        number has nothing to do with the injected dose, and the prompts and delayeds drawn by `keep`, indexed
-        in the file's order. Words in no valid packet are left out, so that the result is in sync from its
+        Return all counts and the kept ones, (KINDS,) int64. All tags and transmission events are kept, since
+        they do not depend on the injected dose, and the prompts and delayeds that `keep` selects, indexed in
+        the file's order. Words in no valid packet are left out, so that the result is in sync from its
         first word to its last.
         """
         with whole_pair(target) as (data_part, header_part):
@@ -132,7 +132,7 @@ class PacketListMode(ListMode):
 
 
 class _Seen:
-    """Counts of the words of a file that have passed, and what the first and last time tags say."""
+    """Counts of the words read so far, and the first and last time tags."""
 
     def __init__(self, listmode: PacketListMode) -> None:
         self.listmode, self.counts = listmode, no_counts()
@@ -158,15 +158,15 @@ class _Seen:
         )
 
     def _clock_notes(self, covered_s: float) -> Iterator[str]:
-        """Yield a note where the clock of the tags runs over another time than there are tags for."""
+        """Yield a note where the clock of the tags covers another time than their number."""
         path, last_ms = self.listmode.path, self.listmode.tag_times(self.tail)
         if not len(last_ms):
             return
         span_s = (int(last_ms[-1]) - int(self.first_ms[0])) / 1000
         if span_s < 0:
-            yield f"the clock of the time tags in {path} goes back: each tag is taken as its interval"
+            yield f"the clock of the time tags in {path} goes back: each tag counts as its interval"
         elif span_s > (1 + AGREE) * covered_s:
             yield (
                 f"the clock of the time tags in {path} runs over {span_s:g} s, of which {covered_s:g} s have "
-                "tags: only these are taken as measured"
+                "tags: only these count as measured"
             )

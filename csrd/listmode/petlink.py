@@ -51,7 +51,7 @@ number of rings:={RINGS}
 %number of projections:={BINS}
 %number of views:={VIEWS}
 """)
-# What a header must say of the sinogram for its bins to be the mMR's, where it says it at all.
+# Values of the mMR's sinogram; a header that has one of these keys must agree.
 SINOGRAM = {
     "number of rings": RINGS,
     "axial compression": 1,
@@ -163,15 +163,15 @@ class PetlinkListMode(PacketListMode):
 
     @staticmethod
     def tag_times(words: np.ndarray) -> np.ndarray:
-        """Return what the time tags among words (N,) say, int64 in ms, in their order."""
+        """Return the times in ms of the time tags among words (N,), int64, in their order."""
         return (words[words >> 29 == TIME_KIND >> 29] & MS_MASK).astype(np.int64)
 
     def notes(self, counts: np.ndarray) -> Iterator[str]:
-        """Yield the notes of `PacketListMode.notes`, and one where the header counts other words."""
+        """Yield the notes of `PacketListMode.notes`, and one where the header has another number of words."""
         yield from super().notes(counts)
         said, words = self.header.get("total listmode word counts", "").strip(), int(counts.sum())
         if said.isdigit() and int(said) != words:
-            yield f"{self.path} has {words} words, but its header counts {said}: those in the file are taken"
+            yield f"{self.path} has {words} words, but its header says {said}: those in the file are used"
 
     @property
     def scanner(self) -> str:
@@ -181,7 +181,7 @@ class PetlinkListMode(PacketListMode):
 
     @property
     def tag_interval_ms(self) -> float:
-        """Return the time between two time tags in ms, as the header says."""
+        """Return the time between two time tags in ms, from the header."""
         text = self.header.get("timing tagwords interval (msec)", "1")
         try:
             interval = float(text)
@@ -196,7 +196,7 @@ class PetlinkListMode(PacketListMode):
     def blocks(self, events: int = CHUNK_WORDS) -> Generator[EventBlock, None, Survey]:
         """Yield the prompts and delayeds of at most `events` packets at a time, each block its own arrays.
 
-        Left out are addresses beyond the sinogram or on a gap, and lines of blocks less than
+        Addresses beyond the sinogram or on a gap are left out, and so are lines of blocks less than
         `mmr_bins.MIN_BLOCKS_APART` apart. Raises InputError for another scanner or sinogram than the mMR's.
         """
         self._check_sinogram()
@@ -219,10 +219,10 @@ class PetlinkListMode(PacketListMode):
 
 
 def write_petlink(path: str | Path, segments: Iterable[Segment], header: Mapping[str, object]) -> None:
-    """Write events as an mMR's `.l` file with its header beside it, whole or not at all.
+    """Write events as an mMR's `.l` file with its header beside it, completely or not at all.
 
     A segment is (crystals (N, 2) uint32, prompt (N,) bool, time_ms (N,) uint32), all in time order. Each
-    millisecond up to the header's `image duration (sec)` has its tag before its events, also if it has none.
+    millisecond up to the header's `image duration (sec)` has its tag, before its events if any.
     `header` overrides and adds entries, except for the data file's name.
     Raises InputError where the files cannot be written; crystals that share no bin are an AssertionError.
     """

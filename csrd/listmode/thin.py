@@ -1,4 +1,4 @@
-"""Thinning: a low dose made of a normal one, by leaving out events at random."""
+"""Thinning of list-mode data to a low dose, by random removal of events."""
 
 import math
 from collections.abc import Mapping
@@ -17,11 +17,11 @@ def thin(source: str | Path, target: str | Path, drf: float, seed: int, nested: 
     """Write a thinned copy of a list-mode file, with its header beside it; return the counts.
 
     Each prompt and delayed stays with probability 1/drf, each tag and transmission event always; words in
-    no valid packet are left out. A Poisson process thinned so is the Poisson process of the lower dose,
-    randoms aside, which fall by drf instead of drf². The draw depends on the seed, the event's index in
-    the file and, unless `nested`, the drf: the same seed gives the same bytes.
-    Raises InputError for a drf below 1, a source that is no list-mode, a target that is the source or
-    cannot be written.
+    no valid packet are left out. A thinned Poisson process is the Poisson process of the lower dose, except
+    for randoms, which decrease by drf instead of drf². The selection depends on the seed, the event's index
+    in the file and, unless `nested`, the drf: the same seed gives the same bytes.
+    Raises InputError for a drf below 1, a source that is not list-mode data, or a target that is the source
+    or cannot be written.
     """
     keep = Keep.of(drf, seed, nested)
     listmode = open_listmode(source)
@@ -41,7 +41,7 @@ def thin(source: str | Path, target: str | Path, drf: float, seed: int, nested: 
 
 
 def _check_target(listmode: ListMode, target: Path) -> None:
-    """Raise InputError where writing to the target would destroy its source or is no data file's name."""
+    """Raise InputError where the target is the source, a folder or the name of a header."""
     if target.suffix.lower() == ".hdr":
         raise InputError(
             f"{target} is a header's name; give the data file's, its header is written beside it"
@@ -56,16 +56,16 @@ def _check_target(listmode: ListMode, target: Path) -> None:
 def _notes(listmode: ListMode, drf: float, seed: int, nested: bool) -> Mapping[str, object]:
     """Return the header's entries that a thinning changes or adds."""
     return {
-        FACTOR: f"{drf_of(listmode) * drf:.12g}",  # against the scan, also when thinned once more
+        FACTOR: f"{drf_of(listmode) * drf:.12g}",  # relative to the original scan
         "thinning seed": seed,
         "thinning draw": "nested" if nested else "independent",
     }
 
 
 def drf_of(listmode: ListMode) -> float:
-    """Return the factor by which a file was thinned, as its header says; 1 if never.
+    """Return the factor in a header by which the file was thinned; 1 if never.
 
-    Raises InputError where that is no number of 1 or more.
+    Raises InputError where that is not a number of 1 or more.
     """
     text = listmode.header.get(FACTOR, "1")
     try:

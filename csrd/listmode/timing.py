@@ -1,4 +1,4 @@
-"""How long a scan lasted and how its nuclide decays: header and data compared."""
+"""Duration and decay of a scan, from its header and its data."""
 
 import math
 from dataclasses import dataclass, replace
@@ -10,15 +10,15 @@ from csrd.nuclides import NUCLIDES, nuclide_named
 if TYPE_CHECKING:
     from csrd.listmode.base import ListMode, Survey
 
-AGREE = 0.01  # by how much two statements of one number may differ
+AGREE = 0.01  # relative difference up to which two values count as equal
 NUCLIDE_KEYS = ("isotope name", "isotope", "radionuclide", "Dose type")
 
 
 @dataclass(frozen=True)
 class Timing:
-    """What turns decays at the scan's start into counts: times in s, branching ratio, live fraction.
+    """Factors from decays at the scan's start to counts: times in s, branching ratio, live fraction.
 
-    `notes` are the assumptions where header and data differ, or are silent.
+    `notes` are the assumptions where header and data differ or have no value.
     """
 
     duration_s: float
@@ -31,7 +31,8 @@ class Timing:
     def of(cls, listmode: "ListMode") -> "Timing":
         """Return the timing in a list-mode header; without a duration there the time is NaN.
 
-        Raises InputError for a number that is missing or not positive, or a nuclide with another's half-life.
+        Raises InputError for a number that is missing or not positive, or a half-life that is not the
+        nuclide's.
         """
         keys, header_s = listmode.timing_keys, _header_duration(listmode)
         half_life_s, branching = _positive(listmode, keys.half_life_s), _positive(listmode, keys.branching)
@@ -43,14 +44,15 @@ class Timing:
                 "give a factor of 1 or more"
             )
         if keys.dead_time not in listmode.header:
-            notes.append(f"{listmode.path} has no dead time correction factor: it is taken as 1")
+            notes.append(f"{listmode.path} has no dead time correction factor: 1 is used")
         duration_s = math.nan if header_s is None else header_s
         return cls(duration_s, half_life_s, branching, 1 / dead_time, tuple(notes))
 
     def over(self, survey: "Survey", listmode: "ListMode") -> "Timing":
-        """Return the timing of a file whose data are those of a survey; each note is a warning.
+        """Return the timing of a file with this survey; each note is a warning.
 
-        Raises InputError where the data last no time, or at another interval of time tags than the header's.
+        Raises InputError where the data cover no time, or where the interval of time tags is not the
+        header's.
         """
         duration_s, notes = duration_of(listmode, survey)
         warned = tuple(notice(note) for note in (*notes, *self.notes))
@@ -66,7 +68,7 @@ class Timing:
 def duration_of(listmode: "ListMode", survey: "Survey") -> tuple[float, list[str]]:
     """Return the seconds that a file's events were measured in, and notes on assumptions.
 
-    They are those that its time tags or time blocks cover, whatever the header says.
+    This is the time that its time tags or time blocks cover; the header's duration is not used.
     Raises InputError where there are none, or where the tags' own clock contradicts their interval.
     """
     path, covered_s, notes = listmode.path, survey.covered_s, list(survey.notes)
@@ -78,20 +80,20 @@ def duration_of(listmode: "ListMode", survey: "Survey") -> tuple[float, list[str
         )
     if not 0 < covered_s < math.inf:
         if header_s is None:
-            raise InputError(f"{path} has no events that last; check that the scan was run")
-        return header_s, [*notes, f"{path} has no time tags: the {header_s:g} s of its header are taken"]
+            raise InputError(f"{path} covers no time; check that the scan was run")
+        return header_s, [*notes, f"{path} has no time tags: the {header_s:g} s of its header are used"]
     if header_s is not None and abs(covered_s / header_s - 1) <= AGREE:
         return header_s, notes
     if header_s is not None:
         text = f"the header of {path} says {header_s:g} s, but its time tags cover {covered_s:g} s"
-        notes.append(f"{text}: the tags are taken")
+        notes.append(f"{text}: the tags are used")
     elif listmode.timing_keys.duration_s:
-        notes.append(f"the header of {path} says no duration: the {covered_s:g} s of its time tags are taken")
+        notes.append(f"the header of {path} has no duration: the {covered_s:g} s of its time tags are used")
     return covered_s, notes
 
 
 def _header_duration(listmode: "ListMode") -> float | None:
-    """Return the duration in the header, the sum of its frames' where it is there by frame; None: none is."""
+    """Return the duration in the header, the sum over frames where it is given by frame; None without one."""
     key = listmode.timing_keys.duration_s
     if key is None:
         return None
@@ -104,7 +106,7 @@ def _header_duration(listmode: "ListMode") -> float | None:
 
 
 def _check_nuclide(listmode: "ListMode", half_life_s: float, branching: float) -> list[str]:
-    """Return a note where the branching is not that of the named nuclide; refuse another half-life."""
+    """Return a note where the branching is not the nuclide's; raise InputError for another half-life."""
     texts = (listmode.header.get(key, "") for key in NUCLIDE_KEYS)
     name = next((name for text in texts if (name := nuclide_named(text))), None)
     if name is None:
@@ -119,12 +121,12 @@ def _check_nuclide(listmode: "ListMode", half_life_s: float, branching: float) -
         return []
     return [
         f"the header of {listmode.path} says {name} and a branching of {branching:g}, not "
-        f"{known.branching:g}: the header's is taken"
+        f"{known.branching:g}: the header's is used"
     ]
 
 
 def _positive(listmode: "ListMode", key: str, default: str = "") -> float:
-    """Return the number behind a key of the header."""
+    """Return the number of a key of the header."""
     text = listmode.header.get(key, default) or default
     try:
         value = float(text)

@@ -9,7 +9,7 @@ import numpy as np
 from csrd.errors import InputError
 
 WORD_BYTES = 4
-CHUNK_WORDS = 1 << 18  # 1 MiB: read, decoded and written while it is still in the processor's cache
+CHUNK_WORDS = 1 << 18  # 1 MiB: fits into the processor's cache
 OPENING_BIT = np.uint32(1 << 31)
 
 
@@ -44,18 +44,18 @@ def whole_words(path: str | Path) -> int:
 
 
 def chunk_count(words: int, chunk: int) -> int:
-    """Return how many chunks `word_chunks` yields for a file of so many words."""
+    """Return the number of chunks that `word_chunks` yields for a number of words."""
     return -(-words // chunk)
 
 
 def word_chunks(path: str | Path, pairs: bool, chunk: int = CHUNK_WORDS) -> Iterator[np.ndarray]:
     """Yield the file's words in order as views (N,) uint32 of one reused buffer, N ≤ chunk + 1.
 
-    With `pairs` no packet of two words is cut: a chunk's last word whose bit 31 is clear, which may open
-    a packet, is held back for the next chunk. Only the file's very last word may then stand alone.
+    With `pairs` no packet of two words is cut: a chunk's last word whose bit 31 is clear, which may begin
+    a packet, is moved to the next chunk. Only the file's last word may then be without its partner.
     """
     left = whole_words(path)
-    buffer = np.empty(chunk + 1, dtype="<u4")  # one more for a word held back
+    buffer = np.empty(chunk + 1, dtype="<u4")  # one more for a moved word
     held = 0
     with opened(path) as stream:
         while left:
@@ -83,4 +83,4 @@ def _fill(stream: BufferedReader, words: np.ndarray) -> None:
     except OSError as error:
         raise InputError(f"cannot read {stream.name}: {error.strerror}; copy it again") from None
     if count != words.nbytes:
-        raise InputError(f"{stream.name} became shorter while it was read; wait until it is whole")
+        raise InputError(f"{stream.name} became shorter while it was read; wait for the complete file")

@@ -1,7 +1,7 @@
-"""The denoising methods: the package's own, one a file of this folder, and those of installed plug-ins.
+"""The denoising methods: the package's own, one file each, and those of installed plug-ins.
 
 A file ``csrd/methods/<key>.py`` names its class `METHOD`; another package names one in the entry-point group
-`GROUP`. Configuration, workflow and report read everything about a method from its class.
+`GROUP`. Configuration, workflow and report read a method's properties from its class.
 """
 
 from collections.abc import Iterable
@@ -52,7 +52,7 @@ def method(key: str) -> type[Method]:
     Raises InputError for an unknown one.
     """
     if key not in methods():
-        raise InputError(f"there is no method {key!r}; choose among {', '.join(keys())}")
+        raise InputError(f"there is no method {key!r}; choose from {', '.join(keys())}")
     return methods()[key]
 
 
@@ -62,7 +62,7 @@ def label_of(key: str) -> str:
 
 
 def in_row_order(found: Iterable[str]) -> list[str]:
-    """Return method keys in the order of the table's rows; those that are not installed last."""
+    """Return method keys in the order of the table's rows; methods that are not installed come last."""
     return sorted(found, key=lambda key: methods()[key].row if key in methods() else Method.row)
 
 
@@ -80,7 +80,7 @@ def _plug_in(entry: EntryPoint) -> str:
 
 
 def _checked(kind: type[Method], key: str, name: str = "a method") -> type[Method]:
-    """Return a method that keeps to what file names and configuration need; raise InputError otherwise."""
+    """Return a method after validating its class and key; raise InputError for an invalid one."""
     if not (isinstance(kind, type) and issubclass(kind, Method) and kind.key == key):
         raise InputError(f"{name} is not a subclass of csrd.methods.Method with that key; correct its class")
     if not (key.isascii() and key.isalnum()):

@@ -37,11 +37,11 @@ if TYPE_CHECKING:
 
 SIGMA_DATA = 0.5
 COORDINATES = 3
-ISOTROPY = 0.06  # of a voxel's shortest edge: an edge that is longer by less counts as equal
+ISOTROPY = 0.06  # relative to a voxel's shortest edge; edges that differ by less count as equal
 VOXELS_MM = 1.0, 4.0
-"""Edges of the voxels that synthetic scans are drawn with."""
+"""Smallest and largest voxel edges of synthetic scans in mm."""
 FRACTIONS = (0.0, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0)
-"""Fractions of a sample in the table's image that are tried on validation subjects; the first wins ties."""
+"""Fractions of a sample in the table's image that are compared on validation subjects, the default first."""
 CRITERIA = ("mae", "psnr", "ssim", "h_dist", "p_dist")
 PRODUCTS = ("table", "mean", "sample", "average")
 
@@ -56,7 +56,7 @@ class Sampler(Section):
     rho: PositiveFloat = 3.0
     """Exponent of the noise levels; a higher one gives more steps to the low levels."""
     S_churn: NonNegative = 0.0
-    """Amount of noise that is added in each step; 0: none, the ODE is solved."""
+    """Amount of noise that is added in each step; 0: none (the sampler solves the ODE)."""
     S_min: NonNegative = 0.0
     """Lowest noise level at which noise is added."""
     S_max: PositiveFloat = 1e9
@@ -73,23 +73,23 @@ class Sampler(Section):
 
 class CsrdSettings(LearnedSettings):
     network: Literal["edm2", "ddpmpp", "resunet"] = "edm2"
-    """The magnitude-preserving U-Net, the paper's DDPM++, or one for scans of any noise."""
+    """The network: magnitude-preserving (edm2), the paper's (ddpmpp), or one for any noise (resunet)."""
     measured: bool = False
-    """Whether the noise is measured in the image: any dose and voxel size, and the MR may be missing."""
+    """Whether the noise is measured in the image, for any dose and voxel size, with or without an MR."""
     channels: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (32, 64, 64)
     """Channels of each resolution, the finest first."""
     blocks: PositiveInt = 1
-    """Residual blocks a resolution."""
+    """Number of residual blocks at each resolution."""
     stem: PositiveInt = 2
     """Voxels along each axis that are folded into channels (edm2 only)."""
     dropout: Fraction = 0.0
-    """Fraction of features that are dropped while training."""
+    """Dropout: the fraction of features that are set to 0 in training."""
     dose: bool = True
     """Whether the dose reduction factor is an input of the network."""
     coordinates: bool = True
-    """Whether a voxel's place in the volume is an input of the network."""
+    """Whether a voxel's coordinates in the volume are inputs of the network."""
     standardise: bool = True
-    """Residual over its standard deviation in the training set at that dose; else over a robust maximum."""
+    """Whether residuals are divided by their standard deviation at that dose, else by a robust maximum."""
     patch: PositiveInt = 32
     """Edge of the training patches in voxels."""
     P_mean: float = -1.2
@@ -97,12 +97,12 @@ class CsrdSettings(LearnedSettings):
     P_std: PositiveFloat = 1.0
     """Standard deviation of ln σ in training."""
     blank: Fraction = 0.8
-    """Fraction of patches that are trained without any noisy residual: for the posterior mean."""
+    """Fraction of patches without a noisy residual, which train the posterior mean."""
     mixed: Annotated[float, Field(ge=0, le=1)] = 0.3
     training: Training = Training(steps=2400, batch=4, lr=0.02)
     sampler: Sampler = Sampler()
     samples: PositiveInt = 8
-    """Samples behind the standard deviation."""
+    """Number of samples for the standard deviation."""
 
     @model_validator(mode="after")
     def _divisible(self) -> Self:
@@ -111,7 +111,7 @@ class CsrdSettings(LearnedSettings):
             raise ValueError(f"patch is {self.patch}; this network needs a multiple of {factor}")
         if self.network == "resunet" and (self.dropout or not self.dose):
             raise ValueError(
-                "resunet has no dropout and is always told the noise; leave dropout and dose out"
+                "resunet has no dropout and always has the noise as input; leave dropout and dose out"
             )
         if self.network == "ddpmpp" and self.channels[0] % 4:
             raise ValueError(f"channels start with {self.channels[0]}; ddpmpp needs a multiple of 4")
@@ -256,7 +256,7 @@ class Csrd(Learned):
         from csrd.train.patches import Patches
 
         settings, size = self.settings, self.settings.patch
-        # noise that is mixed is not measured
+        # mixing changes the noise, which would then not be the measured one
         mixed = 0.0 if settings.measured else settings.mixed
         return Patches(scans, (size,) * 3, self.seed, coordinates=settings.coordinates, mixed=mixed)
 
@@ -264,7 +264,7 @@ class Csrd(Learned):
         return max(self.settings.patch // self.network.factor, 1)
 
     def select(self, validation: list[LoadedPair], metrics: Metrics) -> dict[str, Any]:
-        """Return the fraction of a sample that wins most metrics on the validation pairs, and all tried."""
+        """Return the fraction of a sample that is best in most metrics on validation pairs, and all scores."""
         from csrd.diffusion.sampler import blend
         from csrd.metrics.evaluate import metrics_of
 
@@ -294,10 +294,10 @@ class Csrd(Learned):
     ) -> tuple[Volume, Volume | None]:
         """Return low − residual, nowhere negative, and from `samples` the standard deviation around it.
 
-        `product` is what the residual is: the posterior "mean" (one evaluation), a "sample", the "average" of
-        `samples` (else as many as the settings say), or what the "table" shows: `blend` with the fraction
-        selected on the validation subjects. The standard deviation is that of the normal dose around the
-        image; a sample's is √2 times the mean's.
+        `product` selects the residual: the posterior "mean" (one evaluation), a "sample", the "average" of
+        `samples` (by default the number in the settings), or the "table": `blend` with the fraction selected
+        on the validation subjects. The standard deviation is that of the normal dose around the image; a
+        sample's is √2 times the mean's.
         """
         import torch
 
@@ -317,9 +317,9 @@ class Csrd(Learned):
         return found.image(residual), found.deviation(fraction) if samples else None
 
     def posterior(self, low: Volume, mr: Volume | None, drf: float | None, samples: int) -> ScanPosterior:
-        """Return the posterior mean of a scan's residual and so many samples of it.
+        """Return the posterior mean of a scan's residual and samples of it.
 
-        The noise follows from the seed and the scan's own voxels.
+        The samples' noise depends on the seed and the scan's voxels only.
         """
         from csrd.diffusion.posterior import Posterior
         from csrd.diffusion.sampler import Churn, noise_levels
@@ -346,7 +346,7 @@ class Csrd(Learned):
         return ScanPosterior(upright, low, self.residual_unit(upright, head, drf), mean, sampled)
 
     def _conditions(self, low: Volume, mr: Volume | None, head: Head) -> Tensor:
-        """Return what the residual of an upright scan is conditioned on, (C, X, Y, Z)."""
+        """Return the conditions of an upright scan's residual, (C, X, Y, Z)."""
         import torch
 
         from csrd.train.patches import coordinates
@@ -371,7 +371,7 @@ class Csrd(Learned):
     def use(self, **choices: Any) -> None:
         self.product = str(choices.pop("product", self.product))
         if self.product not in PRODUCTS:
-            raise InputError(f"there is no product {self.product!r}; choose among {', '.join(PRODUCTS)}")
+            raise InputError(f"there is no product {self.product!r}; choose from {', '.join(PRODUCTS)}")
         if "steps" in choices:
             choices["sampler"] = {"steps": choices.pop("steps")}
         self.settings = self.settings.updated(**choices)
@@ -395,7 +395,7 @@ class Csrd(Learned):
 
     @property
     def sample_fraction(self) -> float:
-        """Return which fraction of a sample's departure from the posterior mean the table's image has."""
+        """Return the fraction of a sample's deviation from the posterior mean in the table's image."""
         return self.card.get("selected", {}).get("sample_fraction", 0.0)
 
 
@@ -403,7 +403,7 @@ class Csrd(Learned):
 class ScanPosterior:
     """A scan's residual: tensors (X, Y, Z) over the canonical voxels of `low`, in units of `unit`.
 
-    `source` is the scan as it was input, whose order of axes every image has again.
+    `source` is the input scan; the images returned have its order of axes.
     """
 
     low: Volume
@@ -431,7 +431,7 @@ class ScanPosterior:
 
 
 def _at_least(size: int, scan: Scan) -> Scan:
-    """Return a scan no smaller than a patch along any axis, its last voxels repeated where it was."""
+    """Return a scan no smaller than a patch along any axis; a smaller one has its last voxels repeated."""
     from torch import nn
 
     shape = tuple(scan.target.shape[1:])

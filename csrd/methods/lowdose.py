@@ -31,7 +31,7 @@ class LowDose(Method):
     def apply(self, low: Volume, mr: Volume | None, drf: float | None) -> Volume:
         if low.array.min() >= 0:
             return low
-        return low.like(low.array.clip(0))  # as every method's image: nowhere negative
+        return low.like(low.array.clip(0))  # nowhere negative, like every method's image
 
 
 METHOD = LowDose

@@ -73,10 +73,10 @@ class TotalVariation(Method):
 
     @classmethod
     def fit(cls, pairs: list[TrainingPair], settings: TvSettings, out_dir: Path, context: FitContext) -> None:
-        """Search each training dose's weight and write the line through them, with the search's course.
+        """Search each training dose's weight, and write the line through them with the scores of the search.
 
         Scores are the mean over subjects of the mean absolute error in the head, relative to the low-dose
-        image's scale, so that every subject counts alike.
+        image's scale, so that every subject has equal weight.
         """
         candidates = sorted(set(settings.weights))
         if len(candidates) < 2:
@@ -94,11 +94,11 @@ class TotalVariation(Method):
 
 
 def search_weight(score: Callable[[float], float], candidates: list[float]) -> dict[float, float]:
-    """Return the score of every weight that was tried; the lowest is the optimum's.
+    """Return the score of every weight that was tried; the optimum has the lowest score.
 
-    First the sorted candidates, up to two after the best, since over-smoothing only grows from there; then
-    golden sections, in log w, of the bracket around the best. A best at an end of the list stands in the
-    middle of a bracket that reaches one step beyond it.
+    First the sorted candidates are tried, up to two after the best, since smoothing only increases from
+    there. Golden sections in log w of the bracket around the best follow. A best at an end of the list is in
+    the middle of a bracket that extends one step beyond it.
     """
     scores: dict[float, float] = {}
     for i, weight in enumerate(candidates):
@@ -132,7 +132,7 @@ def fit_line(weights: dict[int, float]) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class _Sample:
-    """What the search uses of one pair: arrays cut to the head (X, Y, Z), and the whole image's scale."""
+    """The data of one pair for the search: arrays cropped to the head (X, Y, Z), and the image's scale."""
 
     low: np.ndarray
     normal: np.ndarray

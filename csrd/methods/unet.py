@@ -33,7 +33,7 @@ class UNet(SliceMethod):
 
         c = self.settings.channels
         features = (c, 2 * c, 4 * c, 8 * c, 16 * c, c)
-        # as published: no normalisation, which would remove the image's level, and the level is the result
+        # as published: no normalisation, which would remove the image's level
         return BasicUNet(
             spatial_dims=2,
             in_channels=2,

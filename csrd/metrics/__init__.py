@@ -1,4 +1,4 @@
-"""The metrics, by protocol. Adding one is writing a `Metric` and entering it here: the columns follow.
+"""The metrics of each protocol. A new one is a subclass of `Metric` that is listed here.
 
 The first five are Table 1's, in the paper's order; the others are columns of metrics.csv.
 """

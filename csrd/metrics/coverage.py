@@ -1,4 +1,4 @@
-"""Coverage of the intervals that a predicted standard deviation gives."""
+"""Coverage of the intervals from a predicted standard deviation."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ COVERAGE_KEYS = [*KEYS, "target", "level"]
 def quantile(level: float, samples: int) -> float:
     """Return t with P(|T| ≤ t) = `level`, for Student's T with as many degrees of freedom as `samples`.
 
-    The standard deviation is a root mean square of `samples` departures from a mean that was not estimated
+    The standard deviation is a root mean square of `samples` deviations from a mean that was not estimated
     from them.
 
     >>> round(quantile(0.95, 10**9), 2)

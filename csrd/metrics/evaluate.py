@@ -17,7 +17,7 @@ class Bound:
         self._same: dict[str, Metric] = {}
 
     def metrics(self, low: Volume | None = None) -> dict[str, Metric]:
-        """Return every metric, ready for images of the dose whose untouched image is `low`."""
+        """Return every metric, for images of the dose whose low-dose image is `low`."""
         if self.per_dose or not self._same:
             self._same = metrics_of(self.reference, self.mask, self.settings, low)
         return self._same
@@ -28,7 +28,7 @@ def metrics_of(
 ) -> dict[str, Metric]:
     """Return the metrics of the protocol, ready for images on the grid of `reference`.
 
-    LPIPS is among them where the settings ask for it.
+    LPIPS is included where the settings have `lpips`.
     Raises InputError where the reference or a network's weights cannot be used.
     """
     bound, kinds = Reference(reference, mask, low), PROTOCOLS[settings.protocol]

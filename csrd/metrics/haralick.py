@@ -8,13 +8,13 @@ from csrd.metrics.metric import Metric, Reference
 
 LEVELS = 64
 ENTROPY = 8  # the place of f9 among the 13 features
-FLOOR = 0.01  # of a feature's mean magnitude; below it a reference value is no denominator
+FLOOR = 0.01  # of a feature's mean magnitude; the smallest denominator
 
 
 def grey_levels(slices: np.ndarray, mask: np.ndarray, data_range: float) -> np.ndarray:
     """Return levels 1 … 64 over 0 … data_range inside the mask, 0 outside; uint8 (N, H, W).
 
-    A level is as wide as every other; what lies beyond the range has the level at its end.
+    All levels are equally wide; values beyond the range have the level at its end.
     """
     levels = np.floor(slices / data_range * LEVELS) + 1
     return np.where(mask, np.clip(levels, 1, LEVELS), 0).astype(np.uint8)
@@ -32,7 +32,7 @@ def texture(levels: np.ndarray) -> np.ndarray:
     for row, image in zip(features, levels, strict=True):
         try:
             row[:] = haralick(image, ignore_zeros=True, distance=1, return_mean=True)
-        except ValueError:  # how mahotas says that there is no pair
+        except ValueError:  # mahotas found no pair
             continue
     return features
 
@@ -61,11 +61,11 @@ class HDist(Metric):
     def __init__(self, reference: Reference, settings: Metrics) -> None:
         super().__init__(reference, settings)
         self.texture = self._texture(reference.pet.array)
-        # one grey level, as at the tip of a head, is no texture: its correlations are undefined
+        # correlations are undefined for one grey level, as at the top of a head
         self.texture[self.texture[:, ENTROPY] == 0] = np.nan
         if not np.isfinite(self.texture).any():
             raise InputError(
-                "no axial slice of the head mask has neighbouring voxels of different values; make it anew"
+                "no axial slice of the head mask has neighbouring voxels of different values; make it again"
             )
 
     def _texture(self, array: np.ndarray) -> np.ndarray:

@@ -1,8 +1,8 @@
 """Mean absolute error, peak signal-to-noise ratio, structural similarity, normalised root mean square error.
 
 One protocol for the four: voxels inside the head mask of the normal-dose reference, and that reference's
-maximum inside the mask as the data range. Never the image's own maximum, nor a wide fixed one: both would
-let noise or padding raise PSNR.
+maximum inside the mask as the data range. With the image's own maximum or a wide fixed range, noise or
+padding would raise PSNR.
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""The arrays that an ONNX file holds, read by protobuf from the few fields of its schema that they need."""
+"""Arrays of an ONNX file, read by protobuf with only the fields of the schema that they need."""
 
 from functools import cache
 from pathlib import Path
@@ -24,14 +24,16 @@ FIELDS = {
 def initialisers(path: str | Path) -> dict[str, np.ndarray]:
     """Return the float32 initialisers of an ONNX model by name, in the file's order; C-contiguous, read-only.
 
-    Raises InputError for a file that is no ONNX model.
+    Raises InputError for a file that is not an ONNX model.
     """
     from google.protobuf.message import DecodeError
 
     try:
         model = _message("Model").FromString(Path(path).read_bytes())
     except (DecodeError, OSError) as error:
-        raise InputError(f"{path} is not a readable ONNX model ({error}); install its package anew") from None
+        raise InputError(
+            f"{path} is not a readable ONNX model ({error}); install its package again"
+        ) from None
     return {
         tensor.name: np.frombuffer(tensor.raw_data, "<f4").reshape(tuple(tensor.dims))
         for tensor in model.graph.initializer

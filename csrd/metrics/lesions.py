@@ -1,4 +1,4 @@
-"""Lesions in an image: how much of a known spot it keeps, and how many spots it shows that are not there."""
+"""Lesions in an image: the recovery of known spots, and the number of false spots."""
 
 from collections.abc import Iterable
 
@@ -12,8 +12,8 @@ from csrd.virtual.tracer import Spot
 INNER_MM, OUTER_MM = 3.0, 6.0
 """σ of the two Gaussians whose difference responds to spots of 4 to 7 mm radius."""
 FALSE_CONTRAST = 0.10
-"""What a spot of 5.5 mm radius and ratio 1.4, seen at 6 mm FWHM, gives in `excess_contrast`."""
-APART_MM = 7.0  # no second spot nearer than the radius of the largest
+"""Value of `excess_contrast` for a spot of 5.5 mm radius and contrast 1.4 at 6 mm FWHM."""
+APART_MM = 7.0  # smallest distance of two spots: the radius of the largest
 
 
 def spot_recovery(
@@ -54,7 +54,7 @@ def excess_contrast(image: np.ndarray, truth: np.ndarray, voxel_mm: np.ndarray) 
     """Return by how much the image rises above the truth at the scale of lesions, (X, Y, Z), relative.
 
     (G_inner − G_outer) ∗ (image − truth) / G_outer ∗ truth, with Gaussians of `INNER_MM` and `OUTER_MM`.
-    A smooth bias gives nothing, and neither does noise of single voxels. 0 where the truth is 0.
+    A smooth bias and noise of single voxels have no effect. 0 where the truth is 0.
     """
     error = image.astype(np.float32) - truth
     inner, outer = (ndimage.gaussian_filter(error, mm / voxel_mm) for mm in (INNER_MM, OUTER_MM))
@@ -63,7 +63,7 @@ def excess_contrast(image: np.ndarray, truth: np.ndarray, voxel_mm: np.ndarray) 
 
 
 def false_spots(image: np.ndarray, truth: np.ndarray, tissue: np.ndarray, voxel_mm: np.ndarray) -> int:
-    """Return the number of hot spots in the image that the truth does not have.
+    """Return the number of hot spots that are in the image and not in the truth.
 
     Parameters
     ----------
@@ -76,8 +76,8 @@ def false_spots(image: np.ndarray, truth: np.ndarray, tissue: np.ndarray, voxel_
 
     Notes
     -----
-    Local maxima of `excess_contrast` above `FALSE_CONTRAST`, at least `APART_MM` apart. The normal dose has
-    some of noise alone: compare with its number.
+    Local maxima of `excess_contrast` above `FALSE_CONTRAST`, at least `APART_MM` apart. Noise alone causes
+    some in the normal dose, whose number is the one to compare with.
     """
     excess = excess_contrast(image, truth, np.asarray(voxel_mm))
     reach = np.ceil(APART_MM / np.asarray(voxel_mm)).astype(int)

@@ -1,4 +1,4 @@
-"""What every metric shares: the reference it compares with, its checks, and what it says about itself."""
+"""Base class of the metrics, and the reference that they compare with."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from csrd.config.sections import Metrics
 from csrd.errors import InputError
 from csrd.io.volume import Volume, refuse_other_grid
 
-IN_PLANE_MULTIPLE = 16  # pixels: what a VGG's four poolings make one feature of
+IN_PLANE_MULTIPLE = 16  # pixels per feature of a VGG after four poolings
 
 
 @dataclass(frozen=True)
 class Reference:
     """The normal-dose image `pet` and the head `mask` (X, Y, Z) bool in which it is compared.
 
-    `low` is the low-dose image that was denoised; only the protocol `released` asks for it.
+    `low` is the low-dose image that was denoised; only the protocol `released` needs it.
     """
 
     pet: Volume
@@ -32,21 +32,21 @@ class Reference:
                 "take the mask made from this reference"
             )
         if not self.mask.any():
-            raise InputError("the head mask is empty; make it anew from the reference")
+            raise InputError("the head mask is empty; make it again from the reference")
         _refuse_not_finite(self.pet.array, "the reference")
         if self.data_range <= 0:
             raise InputError("the reference has no voxel above zero inside the mask; check that it is PET")
 
     @cached_property
     def data_range(self) -> float:
-        """Return the reference's maximum inside the mask, in its unit: what every metric's range is."""
+        """Return the reference's maximum inside the mask, in its unit: the data range of every metric."""
         return float(self.pet.array[self.mask].max())
 
     @cached_property
     def low_maximum(self) -> float:
         """Return the low-dose image's maximum, in its unit.
 
-        Raises InputError where there is none above zero on the reference's grid.
+        Raises InputError where it is not above zero, or on another grid than the reference.
         """
         if self.low is None:
             raise InputError(
@@ -71,9 +71,9 @@ class Reference:
     def slices(self, array: np.ndarray) -> np.ndarray:
         """Return the axial slices that hold voxels of the mask, (N, H, W) in the array's unit.
 
-        Seen from below with the front up (H from anterior, W from left to right), whatever the order of the
-        array's axes; cropped to the mask's bounding box, which is grown to multiples of 16 pixels; voxels
-        outside the mask are 0.
+        Seen from below with the front up (H from anterior, W from left to right), independent of the order
+        of the array's axes; cropped to the mask's bounding box, which is grown to multiples of 16 pixels;
+        voxels outside the mask are 0.
         """
         return np.where(self.mask_slices, self._cropped(self._stack(array)), 0)
 
@@ -104,10 +104,9 @@ class Reference:
 
 
 class Metric(ABC):
-    """A number that says how near an image is to one reference, whose features are computed once, here.
+    """A metric of images against one reference, whose features are computed once, at construction.
 
-    `data_range` and `domain` say in words what the value is relative to and over which voxels it is taken;
-    `settings` name the networks.
+    `data_range` and `domain` describe the range and the voxels of the metric; `settings` name the networks.
     """
 
     key: ClassVar[str]

@@ -6,10 +6,10 @@ import numpy as np
 def over_draws(images: np.ndarray, truth: np.ndarray) -> tuple[float, float, float, float, float]:
     """Return truth, bias, sd, voxel_bias, voxel_sd of a region, all in the unit of the images.
 
-    `images` (draws, voxels), `truth` (voxels,). `truth`, `bias` and `sd` are of the region's mean: its value,
-    the draws' mean minus it, their standard deviation (n − 1). The others are voxel by voxel: the root mean
-    square over voxels of the mean error, from whose square the draws' share sd²/n is taken (not below 0),
-    and of the standard deviation.
+    `images` is (draws, voxels), one row for each thinning; `truth` is (voxels,). For the region's mean,
+    `truth` is the true value, `bias` the mean over thinnings minus it, and `sd` their standard deviation (n −
+    1). `voxel_bias` and `voxel_sd` are root mean squares over voxels of the mean error and of the standard
+    deviation; sd²/n is subtracted from the square of the mean error (not below 0).
 
     >>> over_draws(np.array([[1.0, 3.0], [3.0, 5.0]]), np.array([2.0, 2.0]))[:2]
     (2.0, 1.0)

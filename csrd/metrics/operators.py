@@ -1,11 +1,11 @@
-"""torchvision on a build of torch that its compiled part does not fit, such as torch's CPU build."""
+"""Import of torchvision beside a build of torch that does not suit it, such as torch's CPU build."""
 
 
 def import_torchvision():
     """Return the module torchvision.
 
     Its wheel registers two detection operators with torch from a compiled library. Beside a CPU build of
-    torch that library does not load, and the import fails on describing them. They are then declared here,
+    torch that library does not load, and the import of torchvision fails. They are then declared here,
     without an implementation, unless they exist: no network of ours detects boxes.
     """
     import torch

@@ -12,12 +12,12 @@ from csrd.metrics.metric import Metric, Reference
 
 
 def unit_scaled(slices: np.ndarray, data_range: float) -> np.ndarray:
-    """Return slices / data_range, cut to 0 … 1, float32: what a network is shown."""
+    """Return slices / data_range, cut to 0 … 1, float32, as input of a network."""
     return np.clip(slices / data_range, 0, 1).astype(np.float32)
 
 
 def p_dist(reference: np.ndarray, image: np.ndarray) -> float:
-    """Return the mean squared difference of features (N, C, H, W), as they are; 0 if equal.
+    """Return the mean squared difference of features (N, C, H, W), which are not normalised; 0 if equal.
 
     >>> p_dist(np.zeros((1, 2, 3, 3)), np.full((1, 2, 3, 3), 2.0))
     4.0
@@ -29,11 +29,11 @@ class PDist(Metric):
     """Perceptual distance (eq. 7): mean (VGG(x̂) − VGG(x))² of the last convolution before its rectifier.
 
     That is conv5_4 of VGG-19 or conv5_3 of VGG-16, of grey replicated to three channels and standardised by
-    ImageNet's mean and deviation. Values of two networks cannot be compared.
+    ImageNet's mean and deviation. Values of different networks cannot be compared.
     """
 
     key, label, unit, decimals, lower_better = "p_dist", "P_dist", "", 2, True
-    data_range = "0 to the maximum of the normal dose inside the head mask, beyond it cut off"
+    data_range = "0 to the maximum of the normal dose inside the head mask, larger values are cut"
     domain = "axial slices that hold the head mask, cropped to its bounding box; 0 outside the mask"
 
     def __init__(self, reference: Reference, settings: Metrics) -> None:
@@ -100,7 +100,7 @@ def with_backbone(state: dict, source: object):
     import_torchvision()
     import lpips
 
-    with warnings.catch_warnings():  # the package asks torchvision in a way that is deprecated
+    with warnings.catch_warnings():  # the package uses a deprecated argument of torchvision
         warnings.simplefilter("ignore", UserWarning)
         # pnet_rand: it would download otherwise; every one of those weights is replaced below
         network = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)

@@ -11,7 +11,7 @@ from csrd.virtual.regions import REGIONS
 from csrd.virtual.tracer import Spot, apply_spot
 
 REGION_KEYS = [*KEYS, "target", "region"]
-LEFT_OUT = ("csf", "bone", "scalp")  # with hardly any uptake, a share of it says nothing
+LEFT_OUT = ("csf", "bone", "scalp")  # hardly any uptake, so that relative bias is meaningless
 NORMAL = "normal"  # the normal dose as a row of its own, against the truth
 
 
@@ -42,7 +42,7 @@ def without_spots(activity: Volume, spots: Iterable[Spot]) -> Volume:
 
 
 def recovered(image: np.ndarray, truth: np.ndarray, bare: np.ndarray) -> float:
-    """Return how much of a spot an image keeps: mean (image − bare) / mean (truth − bare) over its voxels.
+    """Return the recovery of a spot: mean (image − bare) / mean (truth − bare) over its voxels.
 
     `bare` is the truth without spots. 1: as in the truth; 0: as if there were none.
 

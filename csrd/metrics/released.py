@@ -1,8 +1,8 @@
-"""The protocol `released`: what the authors' published code computes, which is not what their paper says.
+"""The protocol `released`: the metrics of the authors' published code, which differ from the paper's text.
 
-For comparing numbers with theirs only. Every metric is a mean over whole axial slices without a mask, the
-first and last ten left out; images are divided by the maximum of the *low-dose* volume. Slices that are 0 all
-over in the normal dose, as those that cropping adds beyond a short field of view, are left out too.
+Only for comparing numbers with theirs. Every metric is a mean over whole axial slices without a mask, the
+first and last ten left out; images are divided by the maximum of the *low-dose* volume. Slices that are 0
+everywhere in the normal dose, which cropping adds to a short field of view, are left out too.
 """
 
 import numpy as np

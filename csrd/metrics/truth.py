@@ -1,4 +1,4 @@
-"""The noise-free truth of a virtual subject, as a reconstruction without noise would show it."""
+"""The noise-free truth of a virtual subject at the resolution of its reconstruction."""
 
 import numpy as np
 from scipy import ndimage, optimize
@@ -7,7 +7,7 @@ from csrd.io.volume import Volume
 from csrd.resample import resample
 from csrd.units import FWHM_PER_SIGMA
 
-WIDEST_MM = 20.0  # of the Gaussian that is looked for; no brain scanner is blunter
+WIDEST_MM = 20.0  # largest FWHM that is tried
 TOLERANCE_MM = 0.02
 
 
@@ -20,7 +20,7 @@ def resolution(truth: Volume, normal: Volume, mask: np.ndarray) -> float:
     """Return the FWHM in mm of the Gaussian that brings the truth nearest to the normal dose in the mask.
 
     Least squares over the voxels of `mask` (X, Y, Z). The noise of the normal dose does not depend on the
-    truth, so it makes the smallest sum larger but moves its place by hardly anything.
+    truth, so it increases the minimum but hardly changes its position.
     """
     sharp, wanted = resample(truth, normal).array, normal.array[mask]
 

@@ -1,6 +1,6 @@
 """VGG-16 and VGG-19 (Simonyan & Zisserman 2015) up to their last convolution, with ImageNet weights.
 
-torch is imported inside, so that whoever only asks for names and settings does not wait for it.
+torch is imported inside functions, so that names and settings are available without it.
 """
 
 from collections.abc import Iterator
@@ -44,7 +44,7 @@ class Vgg:
         """Return the features (N, 512, H / 16, W / 16) float32 of grey `slices` (N, H, W) in 0 … 1.
 
         Grey is replicated to three channels and brought to the range that the network was trained on;
-        without `standardise` the mean is not taken off, nor divided by the deviation.
+        without `standardise`, mean and deviation are not applied.
         """
         import torch
 
@@ -84,7 +84,7 @@ class Vgg:
 
 @cache
 def load(name: str, folder: str) -> Vgg:
-    """Return the network `vgg16` or `vgg19`, loaded once a process; `folder` is where fetched weights lie.
+    """Return the network `vgg16` or `vgg19`, loaded once a process; `folder` holds the downloaded weights.
 
     Raises InputError where its file is missing, is another, or holds other layers.
     """
@@ -129,7 +129,7 @@ def _onnx_filters(name: str, path: Path) -> list[tuple[np.ndarray, np.ndarray]]:
             layer = f"block{block}_conv{convolution}"
             found = {array.ndim: array for key, array in arrays.items() if layer in key}
             if found.keys() != {1, 4}:
-                raise InputError(f"{path} lacks {layer}; install its package anew")
+                raise InputError(f"{path} lacks {layer}; install its package again")
             filters.append((found[4], found[1]))
     return _checked(name, filters, path)
 

@@ -1,4 +1,4 @@
-"""Networks: plain torch modules that know nothing of PET, diffusion or files."""
+"""Networks: torch modules, independent of PET, diffusion and files."""
 
 from torch import nn
 

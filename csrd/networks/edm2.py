@@ -1,9 +1,9 @@
 """A magnitude-preserving U-Net in three dimensions (Karras 2024, config G), without global statistics.
 
 Every layer keeps unit variance by construction: weights are normalised, sums and concatenations are weighted,
-SiLU is rescaled, and the encoder divides each voxel's features by their root mean square. Nothing looks at
-the whole image, so a patch, a tile and a volume see the same network. A stem that folds 2 × 2 × 2 voxels into
-channels makes it eight times cheaper than one at full resolution.
+SiLU is rescaled, and the encoder divides each voxel's features by their root mean square. No layer uses
+statistics of the image, so a patch, a tile and a volume give the same result. A stem that folds 2 × 2 × 2
+voxels into channels makes it eight times cheaper than one at full resolution.
 """
 
 import math
@@ -16,7 +16,7 @@ from csrd.networks import VolumeNetwork
 
 EPS = 1e-4
 SILU_RMS = 0.596  # root mean square of silu(n), n ~ N(0, 1)
-RESIDUAL = 0.3  # share t of a block's branch in eq. 88
+RESIDUAL = 0.3  # weight t of a block's branch in eq. 88
 FEATURE_MAPS = 12  # of the finest resolution that an evaluation holds at once
 EMBEDDING = 4  # embedding channels per channel of the finest resolution
 
@@ -65,7 +65,7 @@ class EDM2(VolumeNetwork):
                 current = channels[level]
         self.conv_out = MPConv(channels[0], out_channels * stem**3, 3)
         self.gain_out = nn.Parameter(torch.zeros([]))
-        # half again as fast as channels first, on a CPU
+        # 1.5 times as fast as channels first, on a CPU
         self.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload] # torch declares less
 
     def forward(self, x: Tensor, noise: Tensor, dose: Tensor | None = None) -> Tensor:
@@ -168,7 +168,7 @@ class MPLinear(nn.Module):
 
 
 class Fourier(nn.Module):
-    """√2 cos(2π(f x + φ)) of a scalar, at fixed random frequencies of unit spread (eq. 75)."""
+    """√2 cos(2π(f x + φ)) of a scalar, at fixed random frequencies of unit variance (eq. 75)."""
 
     frequencies: Tensor
     phases: Tensor

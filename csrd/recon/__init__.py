@@ -1,1 +1,1 @@
-"""From list-mode events to an image in Bq/mL: the embedded engine, or an outside command."""
+"""Reconstruction of list-mode events to an image in Bq/mL, by the embedded engine."""

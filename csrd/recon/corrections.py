@@ -1,4 +1,4 @@
-"""What stands between a decay and a count: attenuation in the body, accidental coincidences."""
+"""Attenuation factors and randoms rates."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ RANDOMS_SMOOTHING_CRYSTALS = 2.0
 def attenuation_factors(
     mumap: Volume, starts: np.ndarray, ends: np.ndarray, project: Callable = forward
 ) -> np.ndarray:
-    """Return the chance that both photons leave the body, (N,) float32 in 0 … 1.
+    """Return the probability that both photons leave the body, (N,) float32 in 0 … 1.
 
     `mumap` is in 1/cm; starts and ends are (N, 3) mm; `project` is a projector's `forward`.
     """

@@ -60,7 +60,7 @@ def reconstruct(
         assert scatter.shape == expected.shape, f"scatter of {scatter.shape} for {len(expected)} prompts"
         expected += scatter[order]
     factors = detection(prompts, mumap, efficiencies, scanner)
-    if not (seen := factors > 0).all():  # a crystal said to be dead: nothing on its lines can be explained
+    if not (seen := factors > 0).all():  # lines of dead crystals
         if not seen.any():
             raise InputError(f"{listmode.path} has prompts on dead lines only; check the efficiencies")
         prompts, expected, factors = prompts[seen], expected[seen], factors[seen]
@@ -95,7 +95,7 @@ def detection(crystals: np.ndarray, mumap: Volume, efficiencies: np.ndarray, sca
 
 
 class Events:
-    """One pass over a list-mode file: iterate over the blocks, then read the survey of what it held."""
+    """One pass over a list-mode file: iterate over the blocks, then read its survey."""
 
     survey: Survey
 
@@ -128,7 +128,7 @@ def check_header(listmode: ListMode, drf: float) -> None:
 def _sidecar(
     recon: Recon, timing: Timing, drf: float, prompts: int, delayeds: float, scatter: np.ndarray | None
 ) -> dict:
-    """Return what a reader of the image must know, with BIDS PET's keys where it has them."""
+    """Return the image's sidecar, with the keys of BIDS PET where there are any."""
     return {
         "Units": "Bq/mL",
         "ReconMethodName": "3D OP-OSEM, list-mode",

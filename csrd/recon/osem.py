@@ -39,7 +39,7 @@ def osem(
     """Return the image x (X, Y, Z) float32, in the unit that `sensitivity` is counts per unit of.
 
     `crystals` is (N, 2) uint32, one row an event, best in `Scanner.neighbours_first` order;
-    `additive` is c (N,) float32 in the unit of x times mm. `draw` shares out the events into
+    `additive` is c (N,) float32 in the unit of x times mm. `draw` divides the events into
     subsets; `device` is that of `projector_on`. About 40 bytes of memory an event.
     """
     voxel = sensitivity.voxel_mm
@@ -84,7 +84,7 @@ def _cpu_update(
 def projector_on(device: str) -> ModuleType:
     """Return the projector for "cpu", for "cuda", or ("auto") for CUDA if there is a device.
 
-    Raises InputError where "cuda" is asked for and there is none.
+    Raises InputError where "cuda" is requested and there is none.
     """
     if device == "cpu":
         return projector

@@ -104,5 +104,5 @@ def _gaussian(n: int, sigma: float) -> np.ndarray:
 
 
 def _shared(tensor: Tensor):
-    """Return a tensor's memory as numba knows it."""
+    """Return a tensor's memory as an array of numba."""
     return tensor.numpy() if config.ENABLE_CUDASIM else cuda.as_cuda_array(tensor)

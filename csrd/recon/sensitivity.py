@@ -1,4 +1,4 @@
-"""The sensitivity image: how many of a voxel's decays all lines together detect.
+"""The sensitivity image: the sum over all lines of the detected decays in a voxel.
 
 The geometric part is exact. All 4.5e9 lines of the HRRT would take hours one by one, but lines that
 differ only by a shift along the axis leave the same trace, shifted; so a family of them is projected
@@ -24,7 +24,7 @@ from csrd.seeds import generator
 
 UNIT = "mm3"  # Σ over lines of g (mm²) times length in the voxel (mm)
 LINES_AT_A_TIME = 1_000_000
-PARTS_OF_A_VOXEL = 6  # along z, where the voxel is no multiple of a part of the pitch
+PARTS_OF_A_VOXEL = 6  # along z, where the voxel is not a multiple of a part of the pitch
 RATIO_SIGMA_VOXELS = 1.0  # wider blurs the head's edge, narrower leaves the sample's noise
 
 
@@ -90,7 +90,7 @@ def subject_sensitivity(
 
 
 def random_lines(draw: np.random.Generator, number: int, scanner: Scanner) -> np.ndarray:
-    """Return the crystals of lines drawn evenly from all lines of the scanner, (N, 2).
+    """Return the crystals of random lines, all lines of the scanner being equally likely, (N, 2).
 
     N is `number` but for pairs of too large a ring difference, which are left out.
     """
@@ -128,10 +128,10 @@ def _gathered(image: np.ndarray, spacing: float, slices: int, wanted: float) -> 
 
 
 def _representative_pairs(scanner: Scanner) -> tuple[np.ndarray, np.ndarray, list[tuple[int, ...]]]:
-    """Return head pairs of which all others are mirror images, how many each stands for, and the mirrors.
+    """Return head pairs of which all others are mirror images, the number each represents, and the mirrors.
 
     Mirrors are flips of the x and y axes under which the heads map onto themselves; without such a
-    symmetry every pair stands for itself.
+    symmetry every pair represents itself.
     """
     flips = [(), (0,), (1,), (0, 1)]
     maps = []

@@ -1,1 +1,1 @@
-"""What is shown at the end: Table 1 and its split by dose, figures, and one page with all of them."""
+"""The report: Table 1 and its split by dose, figures, and one page with all of them."""

@@ -1,4 +1,4 @@
-"""The coverage of predicted standard deviations as a table: the fraction of voxels within their intervals."""
+"""Table of the coverage of predicted standard deviations: the fraction of voxels within their intervals."""
 
 import pandas as pd
 
@@ -30,7 +30,7 @@ def coverage_html(table: pd.DataFrame) -> str:
         "Fraction of the head's voxels that lie within the interval of each nominal level around the "
         "denoised image: mean over test subjects and doses. Where it is less than the level, the predicted "
         "standard deviation is too small. The interval is Student's t with as many degrees of freedom as "
-        "there are samples, times the standard deviation. That is one of the normal dose, which is noisy "
+        "there are samples, times the standard deviation. It is the one of the normal dose, which is noisy "
         "itself; the truth, where it is simulated, has the grid and the resolution of the normal dose."
     )
     return plain_table("Method: target", [f"{level:.0%} interval" for level in SHOWN], rows, note)

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 130
-WIDTH_IN = 9.6  # letters as large as the page's at its width
+WIDTH_IN = 9.6  # at this width letters are as large as the page's
 INK, SOFT = "#1d2430", "#8b95a3"
-# Okabe & Ito's colours, which colour-blind readers can tell apart; a method keeps its own in every figure.
+# Okabe & Ito's colours, which colour-blind readers can distinguish; a method has the same in every figure.
 COLOURS = {
     "lowdose": "#7f8794",
     "tv": "#e69f00",
@@ -32,15 +32,15 @@ COLOURS = {
     "csrdnomr": "#56b4e9",
 }
 MARKERS = dict(zip(COLOURS, "osD^ov", strict=True))
-SMOOTHING = 15  # records of the training loss in a running median: a batch's loss is mostly noise
+SMOOTHING = 15  # records in the running median of the training loss, since a batch's loss is mostly noise
 TICKS = (0, 0.25, 0.5, 0.75, 1)
 
 
 def dose_quality(path: str | Path, rows: pd.DataFrame, scope: Scope) -> None:
     """Write a PNG with a panel per metric of Table 1: its mean over test subjects against the dose.
 
-    `rows` are those of the metrics. The band behind a dose that is not in `train_drfs` marks that no method
-    had seen an image at it.
+    `rows` are those of the metrics. A band marks each dose that is not in `train_drfs`: no method was fitted
+    on images of it.
     """
     keys = [key for key in paper.METRICS if key in rows]
     drfs = sorted(scope.drfs)
@@ -125,7 +125,7 @@ def reliability(path: str | Path, rows: pd.DataFrame, *, train_drfs: Sequence[in
 def panels_of(
     path: str | Path, panels: int, columns: int, square: bool = False
 ) -> Iterator[tuple["Figure", list["Axes"]]]:
-    """Yield a figure and its panels in reading order, plainly dressed; write it as PNG at the end."""
+    """Yield a figure and its panels in reading order, with the common style; write it as PNG at the end."""
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -150,7 +150,7 @@ def panels_of(
 
 
 def _style(method: str) -> dict:
-    """Return how a method's line is drawn in every figure."""
+    """Return the style of a method's line."""
     return {
         "color": COLOURS.get(method, INK),
         "marker": MARKERS.get(method, "x"),
@@ -163,7 +163,7 @@ def _style(method: str) -> dict:
 
 
 def _doses(cell: "Axes", drfs: list[int], train_drfs: Sequence[int]) -> None:
-    """Dress the axis of doses, the highest dose first, and mark those that were not seen in fitting."""
+    """Format the axis of doses, the highest dose first, and mark those that were not used in fitting."""
     cell.set_xticks(
         range(len(drfs)), [f"1/{drf}" + ("" if drf in train_drfs else "\nunseen") for drf in drfs]
     )

@@ -12,7 +12,7 @@ from csrd.report.slices import PLANES, Bar, Row, Scale, View, draw
 from csrd.resample import resample
 
 ERROR_PLANES = ("axial", "coronal")
-# Each of even lightness steps: grey for uptake, two hues around zero for errors, one path for their size.
+# Perceptually uniform maps: grey for uptake, two hues around zero for errors, one sequence for their size.
 UPTAKE, ANATOMY, SIGNED, SIZE = "gray_r", "gray", "coolwarm", "magma"
 
 
@@ -73,9 +73,9 @@ def errors(
 ) -> None:
     """Write a PNG of every method's image at dose `drf` and, below, its error: method − normal dose.
 
-    `head` is the mask (X, Y, Z), `images` are by method. Images share the normal dose's scale, errors another
-    one around zero, whose ends are the 95th percentile of all methods' |error| in the head: the low dose's
-    are larger.
+    `head` is the mask (X, Y, Z), `images` are by method. Images have the normal dose's scale. Errors have a
+    scale around zero up to the 95th percentile of all methods' |error| in the head; the low dose's are
+    larger.
     Raises InputError where an image is on another grid.
     """
     factor, uptake = _uptake(normal, head)

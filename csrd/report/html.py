@@ -1,4 +1,4 @@
-"""Pages of HTML that need no other file: styles and pictures lie inside them."""
+"""HTML pages in one file, with embedded styles and pictures."""
 
 from base64 import b64encode
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ from pathlib import Path
 from csrd.errors import InputError
 
 TEMPLATES = Path(__file__).parent / "templates"
-PNG_KB = 150  # a PNG beyond this is of noisy images, which JPEG holds in a quarter of the bytes
+PNG_KB = 150  # larger PNGs are of noisy images, which take a quarter of the bytes as JPEG
 JPEG_QUALITY = 88
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A table's cell: its text, maybe small print below it, and whether it stands out."""
+    """A table's cell: its text, optional small print below it, and whether it is bold."""
 
     text: str
     below: str = ""
@@ -46,14 +46,14 @@ def plain_table(corner: str, heads: list[str], rows: list[tuple[str, list[Cell]]
 
 
 def picture(path: str | Path) -> str:
-    """Return a PNG as the address of an `img`, with the picture inside it, as JPEG where that saves much.
+    """Return a PNG as a data URI for `img`, as JPEG where that is much smaller.
 
     Raises InputError where there is no such file.
     """
     try:
         content = Path(path).read_bytes()
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); make the picture anew") from None
+        raise InputError(f"{path} cannot be read ({error.strerror}); make the picture again") from None
     kind = "png"
     if len(content) > PNG_KB * 1000:
         kind, content = "jpeg", _jpeg(content)

@@ -1,7 +1,7 @@
 """The paper's Table 1 (Yoon et al., MICCAI 2024): its metrics and its numbers.
 
 Its numbers come from 7 other subjects, another scanner's data and undisclosed units and masks. They can be
-shown beside ours, and cannot be compared with ours digit by digit.
+shown beside ours, but the values are not comparable.
 """
 
 import pandas as pd

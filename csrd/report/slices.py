@@ -1,4 +1,4 @@
-"""Planes through volumes, drawn side by side: images are columns, planes are rows, scales are shared."""
+"""Figures of planes through volumes: images are columns, planes are rows, with common scales."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -27,9 +27,9 @@ LANDMARK_FWHM_MM = 8.0
 
 @dataclass(frozen=True)
 class Scale:
-    """How values become colours: matplotlib's name of the map, its ends, and the unit beside its bar.
+    """A colour scale: matplotlib's name of the map, its limits, and the unit beside its bar.
 
-    `cut` says that values beyond the ends are to be expected.
+    `cut` marks that values beyond the limits are expected.
     """
 
     colours: str
@@ -41,7 +41,7 @@ class Scale:
 
 @dataclass(frozen=True)
 class Row:
-    """One plane of several volumes: a cell is an array (X, Y, Z) and its scale, or words instead of it."""
+    """One plane of several volumes: a cell is an array (X, Y, Z) with its scale, or a text."""
 
     plane: str
     name: str
@@ -59,7 +59,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class View:
-    """What of a volume is shown: its box, and the voxel (3,) where the planes meet."""
+    """The part of a volume that is shown: its box, and the voxel (3,) where the planes meet."""
 
     voxel_mm: np.ndarray
     centre: np.ndarray
@@ -76,7 +76,7 @@ class View:
         return np.array([part.stop - part.start for part in self.box]) * self.voxel_mm
 
     def height_mm(self, plane: str) -> float:
-        """Return how high a plane's picture is."""
+        """Return the height of a plane's picture in mm."""
         return float(self.extents_mm[1 if plane == "axial" else 2])
 
     def cut(self, array: np.ndarray, plane: str) -> tuple[np.ndarray, float]:
@@ -126,7 +126,7 @@ def _layout(columns: int, rows: list[Row], view: View) -> tuple["Figure", np.nda
 
 
 def _column_in(columns: int) -> float:
-    """Return a column's width in inches: the page's share, but no giant where there are few."""
+    """Return a column's width in inches: its part of the page, at most `COLUMN_IN`."""
     return min((WIDTH_IN - LEFT_IN - RIGHT_IN) / columns, COLUMN_IN)
 
 
@@ -139,7 +139,7 @@ def _show(place: "Axes", picture: np.ndarray, aspect: float, scale: Scale) -> No
         origin="lower",
         interpolation="bicubic",
     )
-    # The picture keeps its proportions, and what air looks like fills the rest of the cell.
+    # The picture keeps its proportions; the colour of air fills the rest of the cell.
     place.set_aspect(aspect, adjustable="datalim")
     red, green, blue, opacity = shown.to_rgba(np.zeros(1))[0]
     place.set_facecolor((red, green, blue, opacity))

@@ -1,4 +1,4 @@
-"""Whether one method differs from the others: one value a subject, paired, few subjects taken seriously."""
+"""Paired comparison of one method with the others, by one value for each subject."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ SIGNIFICANT = 0.05
 
 @dataclass(frozen=True)
 class Power:
-    """What `subjects` pairs can show at all in one of `comparisons` tests that are corrected together."""
+    """The power of a test with `subjects` pairs, one of `comparisons` that are corrected together."""
 
     subjects: int
     comparisons: int
@@ -38,7 +38,7 @@ class Power:
         return self.smallest_corrected < SIGNIFICANT
 
     def sentence(self) -> str:
-        """Return what a reader must know before reading the p values."""
+        """Return the sentence about the number of subjects and the smallest possible p."""
         people = f"{self.subjects} test subject{'s' * (self.subjects != 1)}"
         limit = f"the smallest p possible is {self.smallest_p:.2g}, {self.smallest_corrected:.2g} corrected"
         if self.exists:
@@ -52,7 +52,7 @@ class Power:
 def subject_means(metrics: pd.DataFrame) -> pd.DataFrame:
     """Return one row per method and subject: its metrics' means over the doses.
 
-    A subject's doses are made of the same events and share their normal dose; they are no independent data.
+    A subject's doses are made of the same events and share their normal dose; they are not independent.
     """
     return metrics.groupby(["method", "subject"])[_keys(metrics)].mean()
 
@@ -61,7 +61,7 @@ def compare(metrics: pd.DataFrame, methods: Sequence[str], against: str = AGAINS
     """Return ``metric, method, n, difference, better, p, p_holm``: `against` minus every other method.
 
     `metrics` has a row per subject × drf × method of the test subjects. `difference` is the mean over
-    subjects in the metric's unit, `better` on how many of the n subjects `against` is the better one. p is
+    subjects in the metric's unit, `better` the number of subjects on which `against` is better. p is
     Wilcoxon's paired two-sided signed-rank test, exact for few subjects; p_holm is corrected for the
     comparisons within one metric (Holm 1979). NaN where a difference is not finite.
     """
@@ -101,7 +101,7 @@ def signed_rank(differences: np.ndarray) -> float:
 
 
 def holm(p: np.ndarray) -> np.ndarray:
-    """Return p values (k,) after Holm's step-down correction; NaN stays, and counts as a comparison made.
+    """Return p values (k,) after Holm's step-down correction; NaN stays NaN and counts as a comparison.
 
     >>> holm(np.array([0.01, 0.04, 0.03])).tolist()
     [0.03, 0.06, 0.06]
@@ -114,7 +114,7 @@ def holm(p: np.ndarray) -> np.ndarray:
 
 
 def power(metrics: pd.DataFrame, methods: Sequence[str]) -> Power:
-    """Return what the test subjects in `metrics` can show."""
+    """Return the power of the test subjects in `metrics`."""
     return Power(metrics["subject"].nunique(), len(methods) - 1)
 
 

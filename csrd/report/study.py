@@ -1,4 +1,4 @@
-"""Several runs as one study: their pooled metrics, and whether CSR-D does what the paper says of it."""
+"""Several runs as one study: their pooled metrics, and checks of the paper's claims on CSR-D."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,13 +13,13 @@ from csrd.report.statistics import AGAINST
 from csrd.report.table import listed
 
 EVERYWHERE = {"lowdose": ("mae", "psnr", "ssim"), "tv": ("mae", "psnr", "ssim")}
-"""What CSR-D beats in each run at every dose on every test subject, in which metrics."""
+"""Methods and metrics in which CSR-D must be better in each run, at every dose and on every test subject."""
 ON_AVERAGE = {
     "csrdnomr": ("mae", "psnr", "ssim"),
     "unet": ("psnr", "ssim", "h_dist", "p_dist", "mae"),
     "restormer": ("psnr", "ssim", "h_dist", "p_dist", "mae"),
 }
-"""What CSR-D beats in the mean over runs, test subjects and doses."""
+"""Methods and metrics in which CSR-D must be better in the mean over runs, test subjects and doses."""
 PASSED, FAILED, NOT_RUN = "passed", "failed", "not run"
 
 
@@ -41,7 +41,7 @@ def pooled(parts: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 def checks(metrics: pd.DataFrame) -> pd.DataFrame:
     """Return ``claim, run, verdict, detail``: a row per claim, and per run where each run is checked.
 
-    `metrics` is `pooled`. The detail is CSR-D's least advantage, and where it is, or the two means.
+    `metrics` is `pooled`. The detail is CSR-D's smallest advantage with subject and dose, or the two means.
     Raises InputError where CSR-D is not among the methods.
     """
     if AGAINST not in set(metrics["method"]):
@@ -53,7 +53,7 @@ def checks(metrics: pd.DataFrame) -> pd.DataFrame:
 
 
 def advantage(metrics: pd.DataFrame, key: str, other: str) -> pd.Series:
-    """Return by how much CSR-D is better than another method at each (subject, drf); negative where worse."""
+    """Return the advantage of CSR-D over another method at each (subject, drf), negative if it is worse."""
     values = metrics.pivot(index=["subject", "drf"], columns="method", values=key)
     gain = values[AGAINST] - values[other]
     return -gain if METRICS[key].lower_better else gain
@@ -116,7 +116,7 @@ def checks_html(table: pd.DataFrame) -> str:
 
 
 def sentences(verdicts: pd.DataFrame, folder: Path) -> list[str]:
-    """Return what the command line says of `checks`: those that did not run or failed, and the count."""
+    """Return the command line's output for `checks`: those that did not run or failed, and the count."""
     lines = []
     for verdict in (NOT_RUN, FAILED):
         for row in verdicts[verdicts["verdict"] == verdict].itertuples():

@@ -1,4 +1,4 @@
-"""What the tables say, in sentences that are derived from them: who wins what, and what went badly."""
+"""Summary of the tables in sentences: the best methods, and the weaknesses."""
 
 from collections.abc import Iterable
 
@@ -9,7 +9,7 @@ from csrd.metrics import METRICS
 from csrd.report.statistics import AGAINST, Power
 from csrd.report.table import best, listed, metrics_in
 
-TOLERANCE = 0.03  # of all voxels; a coverage nearer than this to its level is called right
+TOLERANCE = 0.03  # difference up to which a coverage counts as equal to its level
 LEVEL = 0.9
 
 
@@ -22,7 +22,7 @@ def summary(
 ) -> list[str]:
     """Return sentences on `table1`, the unseen doses of `table1_by_dose`, and merged `coverage` rows.
 
-    `power` says what the number of test subjects can show, and is mentioned where that is nothing.
+    `power` is that of the statistical test, and is mentioned where no difference could be significant.
     """
     sentences = [f"Over all doses, {winners(table)}.", *losses(table), *worse_than_nothing(table)]
     for drf, part in by_dose.groupby("drf"):
@@ -40,7 +40,7 @@ def summary(
 
 
 def winners(table: pd.DataFrame) -> str:
-    """Return which method has the best mean of what, e.g. ``TV has the best MAE and SSIM; U-net PSNR``."""
+    """Return the methods with the best mean of each metric, as ``TV has the best MAE; U-net the best PSNR``."""
     marks = best(table)
     won: dict[str, list[str]] = {}
     for key in metrics_in(table):
@@ -53,7 +53,7 @@ def winners(table: pd.DataFrame) -> str:
 
 
 def losses(table: pd.DataFrame) -> list[str]:
-    """Return in what CSR-D is not the best, and against which value."""
+    """Return the metrics in which CSR-D is not the best, with the values."""
     rows, marks = table.set_index("method"), best(table).set_index(table["method"])
     if AGAINST not in rows.index or len(rows) == 1:
         return []
@@ -68,7 +68,7 @@ def losses(table: pd.DataFrame) -> list[str]:
 
 
 def worse_than_nothing(table: pd.DataFrame) -> list[str]:
-    """Return which methods are, in what, worse than the low dose as it is."""
+    """Return the methods and metrics that are worse than the low dose as reconstructed."""
     rows, worse = table.set_index("method"), []
     if "lowdose" not in rows.index:
         return []
@@ -84,7 +84,7 @@ def worse_than_nothing(table: pd.DataFrame) -> list[str]:
 
 
 def calibration(coverage: pd.DataFrame) -> list[str]:
-    """Return what fraction of voxels the 90 % interval of each method holds, and what that means."""
+    """Return the coverage of each method's 90 % interval, with a conclusion."""
     rows = coverage[(coverage["level"] == LEVEL) & (coverage["target"] == "normal")]
     sentences = []
     for method in in_row_order(list(rows["method"].unique())):

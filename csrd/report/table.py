@@ -22,11 +22,11 @@ PROTOCOLS = {
 
 @dataclass(frozen=True)
 class Scope:
-    """What tables are of: methods, test subjects and doses, and how their metrics were computed.
+    """The scope of tables: methods, test subjects and doses, and how their metrics were computed.
 
-    `train_drfs` are the doses that methods were fitted on; `simulated` says that the subjects are virtual;
-    `units` overrides what is in brackets in the headers (`units_of`); `protocol` is the metrics'; `target` is
-    what images are compared with, the "normal" dose or the "truth".
+    `train_drfs` are the doses that methods were fitted on; `simulated` marks virtual subjects; `units`
+    overrides the units in the headers (`units_of`); `protocol` is the metrics'; `target` is the reference,
+    the "normal" dose or the "truth".
     """
 
     methods: Sequence[str]
@@ -49,7 +49,7 @@ def table1(metrics: pd.DataFrame, methods: Sequence[str], subjects: Sequence[str
 
     `metrics` has a row per subject × drf × method; only the (test) `subjects` count. The mean and the sample
     standard deviation (n − 1) run over the n images of a method, subjects and doses together; a value that
-    is not finite (the PSNR of a perfect image) makes them so too.
+    is not finite (the PSNR of a perfect image) makes both not finite.
     Raises InputError where a method or a subject has no rows.
     """
     return _summary(_chosen(metrics, methods, subjects), ["method"], methods)
@@ -67,7 +67,7 @@ def metrics_in(table: pd.DataFrame) -> list[str]:
 
 
 def units_of(in_suv: bool, vgg: str) -> dict[str, str]:
-    """Return what stands in brackets in the heads: MAE's unit, and P_dist's network by its name."""
+    """Return the text in brackets in the headers: MAE's unit, and the name of P_dist's network."""
     return {"mae": "SUV" if in_suv else METRICS["mae"].unit, "p_dist": WEIGHTS[vgg].label}
 
 
@@ -92,7 +92,7 @@ def cells(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def best(table: pd.DataFrame) -> pd.DataFrame:
-    """Return which cells of `cells` are printed bold: the best mean of each column, ties as printed."""
+    """Return the cells that are printed bold: the best mean of each column, with ties as printed."""
     marks = {}
     for key in metrics_in(table):
         printed = table[f"{key}_mean"].round(METRICS[key].decimals)
@@ -101,7 +101,7 @@ def best(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def caption(scope: Scope, by_dose: bool = False) -> str:
-    """Return what must be known to read the numbers: who, which doses, compared with what, limits."""
+    """Return the caption: subjects, doses, reference, and limits."""
     sentences = [_averaged(scope, by_dose)]
     if unseen := [f"{drf}" for drf in sorted(scope.drfs) if drf not in scope.train_drfs]:
         sentences.append(f"No method saw an image at {listed(unseen)} × while it was fitted or chosen")
@@ -112,7 +112,7 @@ def caption(scope: Scope, by_dose: bool = False) -> str:
 
 
 def _averaged(scope: Scope, by_dose: bool) -> str:
-    """Return what the means are over."""
+    """Return the sentence about the subjects and images of the means."""
     count, doses = len(scope.subjects), listed([f"{drf}" for drf in sorted(scope.drfs)])
     people = f"{count} {'virtual ' if scope.simulated else ''}test subject{'s' * (count != 1)}"
     images = f" at {doses} × reduced dose (n = {count * len(scope.drfs)} images a method)"
@@ -120,7 +120,7 @@ def _averaged(scope: Scope, by_dose: bool) -> str:
 
 
 def _compared(scope: Scope) -> list[str]:
-    """Return what images are compared with."""
+    """Return the sentences about the reference."""
     text = PROTOCOLS[scope.protocol]
     if scope.target == "normal":
         return [text]

@@ -1,10 +1,10 @@
-"""Where the time went: the benchmark files that a run leaves, one a job, added up by stage and rule."""
+"""Computing time by stage and rule: sums over the benchmark files of a run, one for each job."""
 
 import pandas as pd
 
 from csrd.report.html import Cell, plain_table
 
-SHORT = 0.005  # of all time; a shorter rule is only in its stage's sum
+SHORT = 0.005  # fraction of all time; shorter rules are only in their stage's sum
 STAGES = {
     "cohort": ("simulate_anatomy", "acquire", "import_listmode", "import_t1w", "import_corrections")
     + ("import_images", "hash_inputs"),
@@ -20,7 +20,7 @@ STAGES = {
     "noise": ("thin_again", "reconstruct_again", "crop_again", "denoise_again", "noise"),
 }  # the rules of each rule file, by their benchmarks' folders: variants of a rule share one
 INDENT = "\u2003"
-BY_JOB = ("fit",)  # rules whose jobs are told apart: a method's training is what one wants to know
+BY_JOB = ("fit",)  # rules whose jobs are listed one by one
 
 
 def times(jobs: pd.DataFrame) -> pd.DataFrame:
@@ -78,7 +78,7 @@ def _cells(row: pd.Series, whole: float, best: bool = False) -> list[Cell]:
 
 
 def clock(seconds: float) -> str:
-    """Return a time as a reader says it.
+    """Return a time as text.
 
     >>> clock(42.4), clock(125), clock(7380)
     ('42 s', '2 min 05 s', '2 h 03 min')

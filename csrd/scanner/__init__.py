@@ -1,1 +1,1 @@
-"""The instrument, which simulation and reconstruction both stand on."""
+"""The scanner model of simulation and reconstruction: geometry, projector, response."""

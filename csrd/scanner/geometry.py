@@ -1,4 +1,4 @@
-"""Where a scanner's crystals are, which way they face, and which of them can be in coincidence."""
+"""Scanner geometry: positions and orientations of crystals, and heads in coincidence."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -152,7 +152,7 @@ def hrrt() -> Scanner:
 def mmr() -> Scanner:
     """Return the Siemens Biograph mMR's PET: 56 flat heads, each 64 rings of 8 crystals, 20 mm deep.
 
-    Heads stand for the blocks around the ring; along the axis eight blocks join without a gap. Head k faces
+    Heads are the blocks around the ring; along the axis eight blocks join without a gap. Head k faces
     (sin α, cos α) with α = 2π (k + 1/2) / 56, and coincides with those at least 10 heads away. Crystals are
     numbered along RAS+ axes (`listmode.mmr_bins` leads there from the sinogram's). 28,672 crystals. Sources:
     a file's header (rings, radius, maximal ring difference), NiftyPET (blocks of 32.09 mm).

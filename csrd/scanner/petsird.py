@@ -1,4 +1,4 @@
-"""The scanner of a list-mode file, by its name or as a PETSIRD file describes it."""
+"""The scanner of a list-mode file, by its name or from a PETSIRD file's description."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,7 +33,7 @@ def scanner_in(path: str | Path | None) -> Scanner:
 def petsird_scanner(grid: "Grid") -> Scanner:
     """Return the scanner of a grid, with the efficiencies that its file has.
 
-    Efficiencies of module pairs, PETSIRD's geometric component, stand in the place of `line_factors`. Their
+    Efficiencies of module pairs, PETSIRD's geometric component, replace `line_factors`. Their
     scale is the factors' own, on the average of lines: the standard does not fix the unit of their
     calibration.
     """

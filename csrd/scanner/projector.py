@@ -5,7 +5,7 @@ One inner loop, compiled for the CPU here and for CUDA in `projector_cuda`. Line
 the voxels' edges, (3,) in mm. Along the axis where a line is steepest, it is sampled once a plane of
 voxels, bilinearly inside the plane (Joseph 1982, IEEE Trans Med Imaging 1, 192).
 
-Every compiled loop over lines stands in this file, because numba's cache on disk notices changes of
+Every compiled loop over lines is in this file, because numba's cache on disk notices changes of
 a kernel's own file only.
 """
 

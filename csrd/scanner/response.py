@@ -1,4 +1,4 @@
-"""How well a line of response detects: solid angle, depth, efficiency; and the blur of an image."""
+"""Detection factors of lines of response (solid angle, depth, efficiency), and the blur of an image."""
 
 import math
 
@@ -13,8 +13,8 @@ def line_factors(scanner: Scanner, crystals: np.ndarray) -> np.ndarray:
     """Return g of each line, (N,) float32 in mm²: detected pairs per decay density and mm of line.
 
     g = A² cosθ_a cosθ_b / (2πL²) · P_a P_b, for crystals of area A (pitch times pitch) at a distance L, θ
-    between line and head normal, and P the chance that a photon interacts in that layer. ∫ decays/mm³ dl · g
-    is the number of pairs that reach both crystals, before attenuation in the body and efficiencies.
+    between line and head normal, and P the probability that a photon interacts in that layer. ∫ decays/mm³ dl
+    · g is the number of pairs that reach both crystals, before attenuation in the body and efficiencies.
     `crystals` is (N, 2).
     """
     return _line_factors(
@@ -30,9 +30,9 @@ def line_factors(scanner: Scanner, crystals: np.ndarray) -> np.ndarray:
 
 
 def detection_factors(scanner: Scanner, crystals: np.ndarray) -> np.ndarray:
-    """Return how well each line detects but for its crystals' efficiencies, (N,) float32.
+    """Return the detection factor of each line without its crystals' efficiencies, (N,) float32.
 
-    As measured, where the scan's own file says so, else `line_factors`.
+    The measured factors are used where the scan's file has them, else `line_factors`.
     """
     if scanner.measured_factors is not None:
         return scanner.measured_factors(crystals)
@@ -41,7 +41,7 @@ def detection_factors(scanner: Scanner, crystals: np.ndarray) -> np.ndarray:
 
 @numba.njit(cache=True, inline="always")
 def _interaction(cosine: float, layer: int, layer_mm: float, mu: float) -> float:
-    """Return the chance that a photon passes the layers in front and interacts in this one."""
+    """Return the probability that a photon passes the layers in front and interacts in this one."""
     survive = math.exp(-mu * layer_mm / cosine)
     return survive**layer * (1.0 - survive)
 

@@ -1,5 +1,5 @@
-"""The stages: one function each, paths in and files out.
+"""The workflow's stages: functions that read and write files.
 
-The workflow's scripts and the command `csrd` call them and do nothing else. For the same inputs, seed and
-subject both therefore write the same bytes.
+The workflow's scripts and the command `csrd` only call these functions, so that both write the same bytes for
+the same inputs, seed and subject.
 """

@@ -41,12 +41,13 @@ def align(
     """Write a subject's PET, MR and head mask on the same voxels of the PET grid, and a picture to check it.
 
     `lows` and `lows_out` are in the order of `drfs`. `align.shape` is along right, anterior, superior,
-    whatever the order of the files' axes. PET voxels are copied, never interpolated; the MR is registered to
-    the normal dose (or, with `align.register_to` "low", to the lowest dose, as one would have to without a
-    normal-dose scan) and resampled once. Of the JSON file `facts`, `tracer`, `weight_kg` and `activity_MBq`
-    go into the sidecars. The box is centred on the MR's field of view, else on the head, and moved back
-    inside the PET's. Without a `t1w`, `t1w_out` and `transform` are not written.
-    Raises InputError where the PET images differ in grid, an image is empty, or the one to register to lacks.
+    whatever the order of the files' axes. PET voxels are copied, never interpolated. The MR is registered to
+    the normal dose, or with `align.register_to` "low" to the lowest dose, and resampled once. The sidecars
+    contain `tracer`, `weight_kg` and `activity_MBq` of the JSON file `facts`. The box is centred on the MR's
+    field of view, else on the head, and moved inside the PET's. Without a `t1w`, `t1w_out` and `transform`
+    are not written.
+    Raises InputError where the PET images differ in grid, an image is empty, or the dose to register to is
+    missing.
     """
     require("register", "aligning a subject's images")
     if t1w is not None and align.register_to == "low" and not lows:
@@ -98,7 +99,7 @@ def align_mr(
     seed: int,
     threads: int = 1,
 ) -> None:
-    """Write a subject's MR on the voxels of a low dose without a normal one, and how it got there.
+    """Write the MR on the voxels of the low dose, of a subject without a normal dose, and the transform.
 
     The PET keeps its own grid. Raises InputError where an image is empty.
     """
@@ -142,7 +143,7 @@ def _write_pet(
 
 
 def _known(facts: Mapping[str, Any]) -> dict[str, object]:
-    """Return the sidecar keys of what is known of a subject; no key for what is not."""
+    """Return the sidecar keys for the known facts of a subject."""
     known = {"TracerName": facts["tracer"]} if facts.get("tracer") else {}
     weight, activity = facts.get("weight_kg"), facts.get("activity_MBq")
     if weight and activity:
@@ -182,7 +183,7 @@ def _warn_of_cut_head(
 
 
 def _mr_sidecar(t1w: str | Path, mr: Volume, matrix: np.ndarray, covered: float, space: dict) -> dict:
-    """Return the MR's sidecar. The MR is never stripped here; an input that says it is stays so."""
+    """Return the MR's sidecar. SkullStripped is taken from the input's sidecar."""
     known = inherited(t1w)
     stripped, notes = known.get("SkullStripped", False), [*known.get(NOTES_KEY, ()), *mr.notes]
     return {

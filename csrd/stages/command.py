@@ -1,7 +1,7 @@
-"""Reconstruction by an outside command of the user's, whose image is validated.
+"""Reconstruction by an outside command, and validation of its image.
 
-The template is split into words first and its placeholders are filled in afterwards, without a shell: a path
-with spaces stays one word, and no file name is ever run as code. What needs a pipe belongs into a script.
+The template is first split into words, then its placeholders are replaced, without a shell: a path with
+spaces stays one word, and no file name is run as code. A command that needs a pipe must be a script.
 """
 
 import os
@@ -43,7 +43,7 @@ def run_command_engine(
 
     `inputs` holds the paths of listmode, header, mumap and normalisation, None where a subject has none.
     Raises InputError, ending in the log's last lines, where the command cannot be run, fails, exceeds its
-    time limit, or writes something else than a finite image of the expected grid.
+    time limit, or does not write a finite image on the expected grid.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="csrd-recon-") as folder:
@@ -62,7 +62,7 @@ def run_command_engine(
             notes = tuple(note.replace(str(output), f"the image of {words[0]}") for note in volume.notes)
         except InputError as error:
             message = str(error).replace(str(output), f"the image of {words[0]}")
-            raise InputError(f"{message}; the command's last words in {log}: {_tail(log, start)}") from None
+            raise InputError(f"{message}; the last lines of {log}: {_tail(log, start)}") from None
     scale = np.float32(drf) if command.scales_dose == "csrd" else np.float32(1)
     return replace(volume, array=volume.array * scale, notes=notes)
 
@@ -85,7 +85,7 @@ def fill_in(template: str, values: Mapping[str, Path | float | None]) -> list[st
 
 
 def _run(words: list[str], stream, limit_s: float) -> str | None:
-    """Run the words to their end, output into `stream`; return what went wrong, or None."""
+    """Run the command with its output in `stream`; return the error as a sentence, or None."""
     try:
         process = subprocess.Popen(
             words, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True
@@ -102,7 +102,7 @@ def _run(words: list[str], stream, limit_s: float) -> str | None:
 
 
 def _end(process: subprocess.Popen) -> None:
-    """End whatever is left of the command and of the processes it started."""
+    """End the command and all processes that it started."""
     for order in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError):
             os.killpg(process.pid, order)
@@ -111,7 +111,7 @@ def _end(process: subprocess.Popen) -> None:
 
 
 def _read(path: Path, command: Command) -> Volume:
-    """Return the image from NIfTI or Interfile by the name's end, converted to Bq/mL.
+    """Return the image in NIfTI or Interfile, by the suffix, converted to Bq/mL.
 
     Raises InputError where its header or sidecar names another unit than the settings.
     """
@@ -132,22 +132,23 @@ def _read(path: Path, command: Command) -> Volume:
 
 
 def _check(volume: Volume, shape: tuple[int, int, int], voxel_mm: float) -> None:
-    """Raise InputError unless the image lies on the expected grid and shows something."""
+    """Raise InputError unless the image is on the expected grid and not 0 everywhere."""
     if volume.shape != tuple(shape):
         raise InputError(
-            f"the command's image has shape {volume.shape}, but recon.matrix is {tuple(shape)}; equal them"
+            f"the command's image has shape {volume.shape}, but recon.matrix is {tuple(shape)}; "
+            "make them equal"
         )
     if not np.allclose(volume.voxel_mm, voxel_mm, rtol=1e-3):
         raise InputError(
             f"the command's image has voxels of {volume.voxel_mm.round(5)} mm, "
-            f"but recon.voxel_mm is {voxel_mm:g}; equal them"
+            f"but recon.voxel_mm is {voxel_mm:g}; make them equal"
         )
     if not volume.array.any():
         raise InputError("the command's image is 0 everywhere; check what it read")
 
 
 def _tail(log: Path, start: int) -> str:
-    """Return the last lines that stand in the log after byte `start`."""
+    """Return the last lines of the log after byte `start`."""
     with open(log, "rb") as stream:
         stream.seek(start)
         lines = [

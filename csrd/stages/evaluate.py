@@ -37,10 +37,10 @@ def evaluate(
 ) -> list[dict]:
     """Return a row for each method and dose, ``subject,drf,method`` and metrics; write a table a method.
 
-    `images` are those of the first method at all `drfs`, of the next, …; `lows` are the low doses, which only
-    the protocol `released` needs. All methods share the reference's features. MAE is in kBq/mL, or, `in_suv`,
-    in SUV, where the JSON file `facts` has `weight_kg` and `activity_MBq`, that at the time the images are
-    decay-corrected to. Without `tables` no file is written.
+    `images` are those of the first method at all `drfs`, then of the next method, …; `lows` are the low
+    doses, which only the protocol `released` needs. All methods share the reference's features. MAE is in
+    kBq/mL, or, `in_suv`, in SUV, where the JSON file `facts` has `weight_kg` and `activity_MBq`, that at the
+    time the images are decay-corrected to. Without `tables` no file is written.
     Raises InputError where an image cannot be compared; then no file is written.
     """
     require("metrics", "evaluating images")
@@ -98,7 +98,7 @@ def coverage(
 def merge(tables: Iterable[str | Path], table: str | Path, row: Sequence[str] = KEYS) -> None:
     """Write the rows of several tables as one, ordered by subject, method and dose.
 
-    `row` are the columns that name a row, those of `evaluate` first.
+    `row` are the columns that identify a row, those of `evaluate` first.
     Raises InputError where a row is in two tables.
     """
     import pandas as pd

@@ -33,7 +33,7 @@ def fit(
 ) -> None:
     """Fit a method and write it into a folder, ``model.json`` last; `model` is that file or the folder.
 
-    `splits` gives for each subject whether to train or to validate on it. `lows` are the low doses of all
+    `splits` is "train" or "validation" for each subject. `lows` are the low doses of all
     subjects, the other images one a subject, in the order of `splits`. `settings` is the method's block of
     the configuration; `metrics` are those to select by on validation subjects.
     """
@@ -56,7 +56,7 @@ def aligned_pairs(root: Path, splits: Mapping[str, str], drfs: Iterable[int]) ->
 def import_model(method: str, model: str | Path, model_out: str | Path) -> None:
     """Copy a fitted method, ``model.json`` last; `model` and `model_out` are that file or its folder.
 
-    Raises InputError where `model` is no complete model of the method.
+    Raises InputError where `model` is not a complete model of the method.
     """
     source, target = model_folder(model), model_folder(model_out)
     method_of(method).load(source)

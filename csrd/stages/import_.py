@@ -16,14 +16,14 @@ from csrd.scanner.petsird import scanner_in
 from csrd.units import agreed_unit, pet_unit
 
 SUM_TOLERANCE = 2.0  # noise changes a low dose's sum by a few percent, a forgotten dose factor by 4 or more
-MU_LIMIT = 0.5  # 1/cm; bone has 0.17, so more is no μ-map at 511 keV in 1/cm
+MU_LIMIT = 0.5  # 1/cm; bone has 0.17, so larger values are not attenuation at 511 keV in 1/cm
 MU_HEAD = 0.05  # 1/cm; water has 0.096, so a map that stays below it is in 1/mm or empty
 
 
 def import_listmode(listmode: str | Path, listmode_out: str | Path, header: str | Path | None = None) -> None:
     """Make `listmode_out` a link to the list-mode file, and copy its header beside it, where it has one.
 
-    Raises InputError where they are no list-mode.
+    Raises InputError where they are not list-mode data.
     """
     target = Path(listmode_out)
     if header:
@@ -74,7 +74,7 @@ def import_t1w(
 ) -> None:
     """Write the T1w image, and `facts` (tracer, weight, injected activity) of its subject as JSON.
 
-    Raises InputError where the image is not one finite 3D image that shows something.
+    Raises InputError where the image is not finite and 3D, or is constant.
     """
     volume = Volume.load(t1w, unit="arbitrary")
     if np.ptp(volume.array) == 0:
@@ -123,7 +123,7 @@ def _save(volume: Volume, path: str | Path) -> None:
 
 
 def hash_inputs(files: Iterable[str | Path], record: str | Path) -> None:
-    """Write size and SHA-256 of the files that a subject comes with."""
+    """Write size and SHA-256 of a subject's files."""
     write_json(record, checksums(files))
 
 

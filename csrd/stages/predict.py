@@ -1,4 +1,4 @@
-"""Denoising of scans on any grid: files in and out, and the step that `csrd.denoise` shares."""
+"""Denoising of scans on any grid, for the command, the workflow and `csrd.denoise`."""
 
 import logging
 import math
@@ -59,12 +59,12 @@ def predict(
     allow_incomplete: bool = False,
     **choices: object,
 ) -> None:
-    """Write low-dose images denoised, their predicted standard deviations `stds`, and all sidecars.
+    """Denoise low-dose images; write the images, their predicted standard deviations `stds`, and sidecars.
 
-    Of a DICOM series the image is a series in a new folder. The parameters are those of `csrd.denoise`;
+    The result for a DICOM series is a series in a new folder. The parameters are those of `csrd.denoise`;
     `model` may be its ``model.json``, and is loaded once.
-    Raises InputError before anything is computed where a file cannot be written; where anything else goes
-    wrong, no image is half-written.
+    Raises InputError before any computation where a file cannot be written. No image is left incomplete after
+    any other error.
     """
     _check_targets(lows, images, mr, stds)
     denoiser = Denoiser.load(model, opened_mr(mr), stds is not None, device, choices)
@@ -90,7 +90,7 @@ class Denoiser:
     def load(
         cls, model: str | Path | None, mr: Image | None, std: bool, device: str, choices: dict
     ) -> "Denoiser":
-        """Return the method in the folder `model`, else the package's, which can be named too.
+        """Return the method in the folder `model`, or a packaged model by name or by default.
 
         `choices` are for `Method.use`.
         """
@@ -118,9 +118,9 @@ class Denoiser:
         return replace(self, mr=mr, std=std)
 
     def denoise(self, pet: Image, drf: float | None) -> Denoised:
-        """Return one scan denoised.
+        """Return the denoised image of one scan.
 
-        Raises InputError for an image that was denoised before, whose noise is no longer a scan's.
+        Raises InputError for an image that was denoised before.
         """
         if before := pet.sidecar.get("Denoising"):
             raise InputError(f"{pet.name} was denoised before, by {before}; give the scan as reconstructed")
@@ -139,7 +139,7 @@ class Denoiser:
         return Denoised(image, std, facts | ({NOTES_KEY: notes} if notes else {}))
 
     def _mr_on(self, pet: Volume) -> tuple[Volume | None, dict]:
-        """Return the MR on the PET's grid, for a method that wants it, and the registration if any."""
+        """Return the MR on the PET's grid, for a method that uses it, and the facts of a registration."""
         if self.mr is None or not self.method.wants_mr:
             return None, {}
         mr = self.mr.volume
@@ -154,7 +154,7 @@ class Denoiser:
         return resample(mr, pet, matrix, order=3), registration
 
     def _facts(self, drf: float | None, estimated: bool, sources: Sequence[str | Path]) -> dict:
-        """Return the provenance in a sidecar: sources, model, choices, versions."""
+        """Return the provenance for a sidecar: sources, model, settings, versions."""
         return {
             **_dose_facts(drf, estimated),
             "Denoising": self.method.label,
@@ -170,7 +170,7 @@ class Denoiser:
 
 
 def _dose_facts(drf: float | None, estimated: bool) -> dict:
-    """Return what a sidecar says of the dose; nothing where it is not known and was not needed."""
+    """Return the sidecar's facts about the dose; {} where it was neither known nor needed."""
     if drf is None:
         return {}
     known = {"DoseReductionFactor": int(drf) if float(drf).is_integer() else drf}
@@ -217,9 +217,7 @@ def _dose_of(pet: Image, drf: float | None) -> tuple[float | None, list[str]]:
     if drf is None or known in (None, drf):
         return (known if drf is None else drf), []
     where = "name" if stated is None else "sidecar"
-    return drf, [
-        notice(f"{pet.name} has a dose reduction factor of {known} by its {where}: {drf:g} is taken")
-    ]
+    return drf, [notice(f"{pet.name} has a dose reduction factor of {known} by its {where}: {drf:g} is used")]
 
 
 def _write(found: Denoised, pet: Image, image: str | Path, std: str | Path | None) -> None:
@@ -267,28 +265,26 @@ def _check_targets(
 
 
 def _check_kind(low: Path, image: Path) -> None:
-    """Raise InputError where a scan is not there, is one slice of DICOM, or has no folder to go to."""
+    """Raise InputError where a scan does not exist, is one DICOM slice, or needs a folder as output."""
     if not low.exists():
         raise InputError(f"{low} does not exist; check the path")
     refuse_dicom_file(low)
     if low.is_dir() and image.name.endswith(SUFFIXES):
-        raise InputError(
-            f"{image} cannot take the result for {low}; give a folder, which takes the new series"
-        )
+        raise InputError(f"{image} is a file, but the result for {low} is a series; give a new folder")
 
 
 def _check_dose(drf: object, denoiser: Method) -> None:
-    """Warn of a dose lower than those that the method was fitted to.
+    """Warn of a dose lower than those that the method was fitted on.
 
-    Raises InputError where the dose reduction factor is no number of 1 or more.
+    Raises InputError where the dose reduction factor is not a number of 1 or more.
     """
     if isinstance(drf, bool) or not isinstance(drf, int | float) or not (math.isfinite(drf) and drf >= 1):
         raise InputError(
             f"the dose reduction factor is {drf!r}; give a number of 1 or more by --drf, 4 for a quarter of "
-            "the dose, or mend DoseReductionFactor in the sidecar"
+            "the dose, or correct DoseReductionFactor in the sidecar"
         )
     if drf > denoiser.largest_drf:
         notice(
-            f"the dose reduction factor is {drf:g}; {denoiser.key} has learned nothing of doses beyond "
+            f"the dose reduction factor is {drf:g}; {denoiser.key} was not trained on doses beyond "
             f"{denoiser.largest_drf:g}, so do not trust the image"
         )

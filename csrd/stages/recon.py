@@ -29,9 +29,9 @@ SUFFIXES = (".nii.gz", ".nii")
 class ScanFiles:
     """The files of one scan; what an engine does not need may be None.
 
-    `normalisation` holds crystal efficiencies (C,) for the embedded engine and whatever the command
-    takes for the other; `sensitivity` is the subject's, computed from the rest where it is None.
-    `attenuation` False says that the body's attenuation is left uncorrected, on purpose.
+    `normalisation` holds crystal efficiencies (C,) for the embedded engine, or a file in the command's
+    format. `sensitivity` is the subject's, computed from the other files where it is None. With `attenuation`
+    False attenuation in the body is not corrected for.
     """
 
     listmode: Path
@@ -52,7 +52,7 @@ def geometric_sensitivity(
 ) -> None:
     """Write the sensitivity of a scanner without a subject in it, in mm³ (see `csrd.recon.sensitivity`).
 
-    The scanner is that of the `listmode` file, without one the HRRT.
+    The scanner is that of the `listmode` file; without a file, the HRRT.
     """
     with numba_threads(threads):
         found = library.geometric_sensitivity(scanner_in(listmode), tuple(shape), voxel_mm)
@@ -161,7 +161,7 @@ def _embedded(
 ) -> tuple[Volume, dict]:
     listmode = open_listmode(files.listmode)
     drf = _dose(drf, listmode)
-    embedded.check_header(listmode, drf)  # before a minute goes into sensitivities
+    embedded.check_header(listmode, drf)  # before the sensitivity, which takes a minute
     if files.attenuation and files.mumap is None:
         raise InputError(
             "the embedded engine corrects for attenuation; give a μ-map (1/cm), or say --no-attenuation"
@@ -195,12 +195,12 @@ def given_path(file: str | Path | None) -> Path | None:
 
 
 def _header(given: Path, data: Path) -> Path | None:
-    """Return the header of list-mode that was given by its header's path or its data's, if it has one."""
+    """Return the header of list-mode data, given the path of the header or of the data; None without one."""
     return header_beside(data) or (given if given != data else None)
 
 
 def _dose(drf: float | None, listmode: ListMode) -> float:
-    """Return the dose reduction factor that is given, else the header's; a whole one as int."""
+    """Return the given dose reduction factor, else the header's; a whole number as int."""
     drf = float(drf or drf_of(listmode))
     return int(drf) if drf.is_integer() else drf
 
@@ -213,14 +213,14 @@ def _mumap_on(grid: Volume, path: str | Path | None) -> Volume:
 
 
 def _notes_on(path: Path | None) -> list[str]:
-    """Return the assumptions about an image, and about the one that it was made of."""
+    """Return the assumptions about an image and about the image it was made from."""
     if path is None:
         return []
     return [*inherited(path).get(NOTES_KEY, ()), *Volume.grid_of(path).notes]
 
 
 def _as_saved(volume: Volume) -> Volume:
-    """Return a volume as it comes back from its file: what is computed at once equals what stages pass on."""
+    """Return a volume as it is read back from a file, so that results equal those of separate stages."""
     with TemporaryDirectory(prefix="csrd-") as folder:
         volume.save(Path(folder, "volume.nii.gz"))
         return Volume.load(Path(folder, "volume.nii.gz"))

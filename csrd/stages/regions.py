@@ -28,7 +28,7 @@ def match_truth(activity: str | Path, normal: str | Path, mask: str | Path, trut
     simulated, pet = Volume.load(activity), Volume.load(normal)
     head = on_grid(mask, pet, normal, unit="mask")
     if not head.array.any():
-        raise InputError(f"{mask} is empty; make it anew from {normal}")
+        raise InputError(f"{mask} is empty; make it again from {normal}")
     if simulated.unit != pet.unit:
         raise InputError(
             f"{activity} is in {simulated.unit} and {normal} in {pet.unit}; have the reconstruction write "
@@ -58,8 +58,8 @@ def regions(
     A row per dose, method, target ("normal" dose or "truth") and region; `kind` is region, hot or cold (a
     spot). Means and maxima are in kBq/mL over the region's voxels in the head `mask`; `recovery` is that of
     `recovered`, of spots against the truth only. The normal dose itself is the method "normal" at dose 1.
-    `images` are those of the first method at all `drfs`, of the next, …; `activity`, `labels` and `spots` are
-    the simulation's on its fine grid, `matched` is the truth of `match_truth`.
+    `images` are those of the first method at all `drfs`, then of the next, …; `activity`, `labels` and
+    `spots` are the simulation's on its fine grid, `matched` is the truth of `match_truth`.
     Raises InputError where an image is not on the grid of the normal dose.
     """
     pet = Volume.load(normal)
@@ -67,7 +67,9 @@ def regions(
     balls = _spots(spots)
     masks = region_masks(Volume.load(labels, unit="label"), pet) | spot_masks(balls, pet)
     places = {key: np.flatnonzero(where & (head.array > 0)) for key, where in masks.items()}
-    places = {key: where for key, where in places.items() if where.size}  # few coarse voxels may miss one
+    places = {
+        key: where for key, where in places.items() if where.size
+    }  # a small region may contain no voxel of a coarse grid
     fwhm_mm = read_json(sidecar_path(matched))["FWHM_mm"]
     bare = blurred(without_spots(Volume.load(activity), balls), pet, fwhm_mm).ravel()
     targets = {"normal": pet.array.ravel(), "truth": truth.array.ravel()}
@@ -129,11 +131,11 @@ def noise(
 
 
 def _spots(path: str | Path) -> list[Spot]:
-    """Return the PET-only spots that a simulation noted beside its truth.
+    """Return the PET-only spots that a simulation wrote beside its truth.
 
-    Raises InputError where the file does not name them.
+    Raises InputError where the file does not list them.
     """
     try:
         return [Spot(**spot) for spot in read_json(path)["spots"]]
     except (KeyError, TypeError):
-        raise InputError(f"{path} does not list the spots; simulate the subject anew") from None
+        raise InputError(f"{path} does not list the spots; simulate the subject again") from None

@@ -116,7 +116,7 @@ def dose_quality(
 
 
 def training(models: Paths, figure: str | Path, *, methods: Sequence[str]) -> None:
-    """Draw the courses of training, from the records beside the methods' ``model.json``."""
+    """Draw the training curves, from the histories beside the methods' ``model.json``."""
     histories = [read_history(Path(model).with_name("history.jsonl")) for model in models]
     curves.training(figure, dict(zip(methods, histories, strict=True)))
 
@@ -204,7 +204,7 @@ def report(
     truth: str | Path | None = None,
     regions: str | Path | None = None,
 ) -> None:
-    """Write the page with all tables and `pictures`; `shown` says what is in each (`report.Pictures.of`).
+    """Write the page with all tables and `pictures`; `shown` gives the kind and subject of each (`report.Pictures.of`).
 
     `coverage`, `truth` and `regions` are merged tables; `sidecars` are those of the normal doses' images.
     """

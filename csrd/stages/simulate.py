@@ -43,10 +43,10 @@ def simulate_anatomy(
     subject: str,
     t1w: str | Path | None = None,
 ) -> None:
-    """Write one subject's images as a study would have them, and the ground truth.
+    """Write one subject's images as in a real study, and the ground truth.
 
     `tracer` is the table of uptake by region, `facts` are tracer, weight and injected activity; with a `t1w`
-    the brain is the one in that skull-stripped image. `start_s` is the scan's start after the injection.
+    the brain is made from that skull-stripped image. `start_s` is the scan's start after the injection.
     Raises InputError for an unusable `tracer` or `t1w`.
     """
     require("virtual", "simulating a subject")
@@ -110,8 +110,8 @@ def write_scan(
 ) -> dict[str, int]:
     """Write the list-mode of a virtual scan (see `csrd.virtual.acquire.acquire`); return the counts.
 
-    The format is the one of the scanner's name, unless `write` writes the segments; `header` adds or replaces
-    keys of its header.
+    The format is the scanner's, unless a function `write` is given; `header` adds or replaces keys of the
+    file's header.
     """
     counts: Counter[str] = Counter(trues=0, random_prompts=0, delayeds=0)
     segments = acquire(activity, mumap, efficiencies, scanner, acquisition, seed, subject, threads, counts)

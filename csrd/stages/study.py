@@ -21,7 +21,8 @@ def study(folders: Sequence[str | Path], out_dir: str | Path, settings: Config) 
     """Write the study of the runs into `out_dir`; return its `checks`.
 
     ``metrics.csv``, ``tables/table1*``, ``tables/statistics.{csv,html}``, ``tables/checks.{csv,html}`` and
-    ``figures/dose_quality.png``. `settings` is the configuration that the runs share but for seed and folder.
+    ``figures/dose_quality.png``. `settings` is the configuration of the runs, which differ only in seed and
+    folder.
     """
     out, rows = Path(out_dir), pooled(metrics_of(folders))
     verdicts, scope = checks(rows), _scope(rows, settings)
@@ -49,7 +50,7 @@ def metrics_of(folders: Sequence[str | Path]) -> dict[str, pd.DataFrame]:
 
 
 def _scope(rows: pd.DataFrame, settings: Config) -> Scope:
-    """Return what the tables of the pooled rows are of."""
+    """Return the scope of the tables of pooled rows."""
     return Scope(
         list(rows["method"].unique()),
         sorted(rows["subject"].unique()),

@@ -1,11 +1,11 @@
-"""The file of noise fields: what OSEM of this project's engine makes of the counts of a uniform phantom.
+"""The file of noise fields, from OSEM reconstructions of a uniform phantom by the embedded engine.
 
     python -m csrd.synthetic.build_noise noise.npz
 
-A cylinder of a head's size is simulated once a scanner. Its coincidences are shared out among independent
+A cylinder of a head's size is simulated once a scanner. Its coincidences are divided among independent
 realisations, and each is reconstructed without a filter at several voxel sizes, numbers of counts and of
-iterations, with and without a resolution model. A field is the image less its smooth mean, over its local
-standard deviation; what is skewed stays skewed. About 20 minutes on one core.
+iterations, with and without a resolution model. A field is the image minus its smooth mean, over its local
+standard deviation; its skewness is kept. About 20 minutes on one core.
 """
 
 import argparse
@@ -164,7 +164,7 @@ def fields(scanner: Scanner, runs: tuple[Run, ...]) -> Iterator[tuple[dict, np.n
         geometric = geometric_sensitivity(scanner, mumap.shape, voxel_mm)
         sensitivity = subject_sensitivity(scanner, geometric, mumap, efficiencies, LINES, SEED, "noise")
         for number, run in enumerate(run for run in runs if run.voxel_mm == voxel_mm):
-            # a part of the events of its own, as far as they go
+            # independent events, as long as there are enough
             start = (number * int(run.prompts)) % max(len(events) - int(run.prompts), 1)
             some = events[start : start + int(run.prompts)]
             some = some[scanner.neighbours_first(some)]

@@ -1,4 +1,4 @@
-"""Filters, smooth random fields and resampling as products with one matrix an axis: fast on any device."""
+"""Filters, smooth random fields and resampling as matrix products along each axis, fast on any device."""
 
 import math
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """Head mask, scale and noise level of a volume, as `csrd.methods.learned.scaling` has them, on the device.
 
-The mask is that of `csrd.align.head` but for two steps, which Gaussian filters and thresholds stand for:
-components that are small, and the closing. No value leaves the device.
+The mask is that of `csrd.align.head` except for two steps, the removal of small components and the closing,
+which are approximated by Gaussian filters and thresholds. No value leaves the device.
 """
 
 import torch
@@ -12,7 +12,7 @@ from csrd.synthetic.grids import gaussian
 SMOOTHING_MM, CLOSING_MM, FLOOR_OF_OTSU = 4.0, 10.0, 0.5  # as in csrd.align.head
 FINE_MM = 6.0  # as in csrd.methods.learned.scaling
 BINS = 256
-SPECK_MM, SPECK = 6.0, 0.25  # a voxel of the mask of which less than this lies around it is a speck
+SPECK_MM, SPECK = 6.0, 0.25  # a voxel of the mask with less than this fraction of mask around it is a speck
 CLOSING_SIGMAS = 2.5  # the closing's radius over the sigma of the filter that stands for it
 CLOSED = 0.0062  # of a half-space filtered with sigma, 2.5 sigma outside its face; 1 - CLOSED is inside
 MEDIAN_STRIDE = 2  # every such voxel of each axis enters the medians, where there are many
@@ -49,7 +49,7 @@ def mean_inside(x: Tensor, mask: Tensor) -> Tensor:
 
 
 def noise_level(pet: Tensor, mask: Tensor, scale: Tensor, voxel_mm: float) -> Tensor:
-    """Return the spread of what is finer than 6 mm in the head, over `scale`: 1.4826 · MAD, no axes."""
+    """Return the standard deviation of detail finer than 6 mm in the head, over `scale` (1.4826 · MAD)."""
     fine = pet - gaussian(pet, FINE_MM / voxel_mm)
     inside = torch.where(mask, fine, torch.nan)
     if inside.numel() > MANY:

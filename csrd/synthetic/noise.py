@@ -15,12 +15,12 @@ from csrd.units import SIGMA_PER_FWHM
 
 STEPS, BEND = 25.0, 2.0  # int8 steps are 1/50 standard deviation at 0 and grow: 127 steps are 40
 FILTERS_MM = (0.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)  # FWHM at which a field's remaining noise is noted
-CLOSENESS = 0.7  # of a field's own noise to the noise that is wanted, in e-folds
-SOME = 30_000  # voxels of noise that moments are taken of
+CLOSENESS = 0.7  # of a field's own noise to the requested noise, in e-folds
+SOME = 30_000  # voxels of noise for moments
 LEAST = 1e-3  # of the mean: an image's least voxel
 POWERS = (-1.5, 0.5, 40)  # exponents of 10, and how many
 RATIO_LOW, RATIO_FINENESS, RATIO_STEPS = -8.0, 4, 56  # ratios from 2^-8 to 2^6, 4 in an octave
-FADE = 8  # edges of a part in the width over which it fades into the next
+FADE = 8  # a part fades into the next over 1/8 of its edge
 OWN_VOXELS = (0.65, 1.55)  # a voxel may stand for one of another size within these ratios
 
 

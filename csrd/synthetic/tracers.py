@@ -1,7 +1,7 @@
-"""Uptake of each region: families of real tracers with their spread, and free draws for all others.
+"""Uptake of each region: families of real tracers with their variation, and random values without a tracer.
 
-Figures are rounded from the literature on healthy people and typical patients, relative to cortex; they
-need no accuracy, because every draw departs from them by 10 to 40 % a region.
+Values are rounded from the literature on healthy people and typical patients, relative to cortex. They need
+not be accurate, because every sample differs from them by 10 to 40 % in each region.
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""The state of a training: written whole, keyed by what it depends on, and never written by two processes."""
+"""The state of a training: complete files, identified by a fingerprint and locked for one process."""
 
 import errno
 import fcntl
@@ -19,7 +19,7 @@ from csrd.errors import InputError
 from csrd.io.files import read_json, whole_file, write_json
 
 VERSION = 3
-"""Raised by hand when the same settings and data would train other weights: then every method retrains."""
+"""To be increased when the same settings and data would train other weights: every method is retrained."""
 
 STATE, HISTORY, DONE, LOCK = "state.safetensors", "history.jsonl", "done.json", "lock"
 
@@ -38,7 +38,7 @@ def fingerprint(settings: dict, inputs: list[tuple[str, Tensor | str]]) -> str:
 
 
 class StateFolder:
-    """Where a training keeps what it needs to go on: weights, moments, averages, history."""
+    """The folder of an unfinished training: weights, moments, averages, history."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -46,7 +46,7 @@ class StateFolder:
 
     @contextmanager
     def locked(self) -> Iterator["StateFolder"]:
-        """Hold the folder, and those of the same model beside it, for this process; the lock dies with it.
+        """Hold the folder, and those of the same model beside it, for this process, with which the lock ends.
 
         One lock for all settings of a model: two trainings would end in one folder of weights.
         Raises InputError where another process holds it, or the folder cannot be written to.
@@ -74,7 +74,7 @@ class StateFolder:
             lock.truncate(0)
             lock.write(f"process {os.getpid()} on {os.uname().nodename}")
             lock.flush()
-            for path in self.path.glob("*_part*"):  # what a kill left half written
+            for path in self.path.glob("*_part*"):  # incomplete files of a killed process
                 path.unlink()
             yield self
 
@@ -83,13 +83,13 @@ class StateFolder:
         save_tensors(self.state, tensors, {"facts": json.dumps(facts)})
 
     def load(self, device: torch.device) -> tuple[dict[str, Tensor], dict] | None:
-        """Return what `save` wrote, or None where there is nothing to go on from."""
+        """Return the saved tensors and facts, or None where there are none."""
         if not self.state.exists():
             return None
         return load_tensors(self.state, device)
 
     def snapshot(self, step: int, std: float) -> Path:
-        """Return where the average of length `std` at `step` is kept."""
+        """Return the path of the average of length `std` at `step`."""
         return self.path / f"average-{step:08d}-{std:.3f}.safetensors"
 
     def append_history(self, record: dict) -> None:
@@ -102,11 +102,11 @@ class StateFolder:
                 stream.write(json.dumps(record) + "\n")
         except OSError as error:
             raise InputError(
-                f"cannot write {self.history} ({error.strerror}); free some space and start again to go on"
+                f"cannot write {self.history} ({error.strerror}); free some space and start again to continue"
             ) from None
 
     def cut_history(self, step: int) -> None:
-        """Drop what the history says of later steps: they will be taken again."""
+        """Remove later steps from the history, since they will be repeated."""
         kept = [line for line in self.read_history() if line["step"] <= step]
         with whole_file(self.history) as temporary:
             temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
@@ -123,7 +123,7 @@ class StateFolder:
         return records
 
     def finish(self, facts: dict) -> None:
-        """Mark the training as done, and delete what only going on with it needed."""
+        """Mark the training as done, and delete the files that were needed only for continuing."""
         write_json(self.done, facts)
         for path in (self.state, *self.path.glob("average-*.safetensors")):
             path.unlink(missing_ok=True)
@@ -139,7 +139,7 @@ def state_folder(model_dir: Path, key: str) -> StateFolder:
 
 
 def forget_others(folder: StateFolder) -> None:
-    """Delete the states of the same model with other keys: no training will ask for them again.
+    """Delete the states of the same model with other keys, which are no longer needed.
 
     To be called while the folder is locked.
     """
@@ -164,7 +164,7 @@ def load_weights(path: Path, network: torch.nn.Module) -> None:
         raise InputError(f"{path} does not exist; train the method again") from None
     except (SafetensorError, OSError) as error:
         raise InputError(
-            f"{path} is no readable weights file ({error}); train again or copy it anew"
+            f"{path} is not a readable weights file ({error}); train again, or copy it again"
         ) from None
     wanted = network.state_dict()
     wrong = [k for k in wanted if k not in weights or weights[k].shape != wanted[k].shape]
@@ -177,7 +177,7 @@ def load_weights(path: Path, network: torch.nn.Module) -> None:
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, str]) -> None:
-    """Write named tensors, whole or not at all.
+    """Write named tensors, completely or not at all.
 
     Raises InputError where the disk is full.
     """

@@ -19,12 +19,12 @@ EDGE = 16  # voxels along an edge of the feature maps that bf16 is checked on, u
 def pick_device(name: str = "auto") -> torch.device:
     """Return the device: "auto" is this process's CUDA device if there is one.
 
-    Raises RuntimeError where CUDA is asked for and absent.
+    Raises RuntimeError where CUDA is requested and absent.
     """
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     if not torch.cuda.is_available():
-        raise RuntimeError("there is no CUDA device; ask for cpu or auto")
+        raise RuntimeError("there is no CUDA device; choose cpu or auto")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
 
 
@@ -47,12 +47,12 @@ def _has_bf16(kind: str) -> bool:
 
 
 @cache
-@torch.enable_grad()  # the first to ask may be a model that is applied, without gradients
+@torch.enable_grad()  # the first call may be within inference, without gradients
 def bf16_is_right(kind: str, edge: int = EDGE) -> bool:
     """Return whether a 3D convolution of maps of edge³ voxels and its gradients in bf16 agree with fp32.
 
     Some versions of cuDNN returned wrong values for 3D convolutions in bf16. On CPUs with AVX-512 torch 2.13
-    takes the weights' gradient of maps that are 2 voxels deep from memory that nobody has written.
+    takes the weights' gradient of maps that are 2 voxels deep from uninitialised memory.
     """
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(2, 32, edge, edge, edge, generator=generator).to(kind)
@@ -75,16 +75,16 @@ def bf16_is_right(kind: str, edge: int = EDGE) -> bool:
 
 
 def _leave_no_zeros(kind: str) -> None:
-    """Fill memory that is then free, so that what reads it unwritten is found out."""
+    """Fill memory and free it, so that reading uninitialised memory gives wrong values."""
     for size in (2**n for n in range(6, 20)):
         _ = [torch.full((size,), torch.inf, device=kind) for _ in range(8)]
 
 
 def free_bytes(device: torch.device) -> float:
-    """Return the memory that an evaluation may take: what a GPU has free, half of what a computer has.
+    """Return the memory in bytes for an evaluation: a GPU's free memory, or half of the computer's.
 
-    What torch keeps for later use counts as free: else tiles would depend on what was computed before. A
-    container's or a cluster job's limit is taken for what the computer has.
+    Memory that torch has cached counts as free, since tiles would otherwise depend on earlier computations.
+    The limit of a container or cluster job replaces the computer's memory.
     """
     if device.type == "cuda":
         kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)

@@ -1,7 +1,7 @@
 """Power-function averages of the weights, their length chosen after training (EDM2, section 3, appendix C).
 
-At time t the average of exponent γ weighs what the weights were at time τ by p(τ) ∝ τ^γ on [0, t]. Two of
-them are tracked; snapshots of both, taken along the way, combine to the average of any other length.
+At time t the average of exponent γ has weights p(τ) ∝ τ^γ for the parameters at time τ in [0, t]. Two
+averages are tracked. Their snapshots during the training combine to an average of any other length.
 """
 
 import math
@@ -15,7 +15,7 @@ TRACKED = (0.05, 0.10)
 
 
 def exponent(std: float) -> float:
-    """Return γ of the average whose weighing has standard deviation `std` · t (EDM2, eq. 123).
+    """Return γ of the average whose p(τ) has standard deviation `std` · t (EDM2, eq. 123).
 
     The distribution p ∝ τ^γ on [0, 1] has variance (γ + 1) / ((γ + 2)² (γ + 3)).
     """
@@ -50,7 +50,7 @@ def coefficients(times: list[float], stds: list[float], time: float, std: float)
              for ta, ga in zip(times, gammas, strict=True)]  # fmt: skip
     towards = [_product(ta, ga, time, target) for ta, ga in zip(times, gammas, strict=True)]
     found = np.linalg.lstsq(np.array(among), np.array(towards), rcond=None)[0]
-    return found / found.sum()  # else weights that never change would shrink: by 2 % at std 0.2
+    return found / found.sum()  # otherwise constant weights would shrink, by 2 % at std 0.2
 
 
 def _product(t_a: float, gamma_a: float, t_b: float, gamma_b: float) -> float:

@@ -28,15 +28,15 @@ VALIDATIONS = 6  # on the validation subjects, evenly over the training
 SAVE_EVERY_S = 60.0
 SNAPSHOTS = 8  # of the averages, evenly over the training
 SPIKE = 10.0  # a gradient so many times its usual norm is cut back to it
-USUAL = 0.98  # memory of the usual norm
-MAX_LOST = 20  # steps in a row without a finite gradient, after which going on is pointless
+USUAL = 0.98  # decay of the average of the usual norm
+MAX_LOST = 20  # steps in a row without a finite gradient, after which the training stops
 
 Precision = Callable[[], AbstractContextManager]
 """Returns the context that a network is applied in (see `csrd.train.device.precision`)."""
 
 
 class Task(Protocol):
-    """What a method provides: its network, the loss of a batch, and its errors on validation subjects."""
+    """The interface of a method: its network, the loss of a batch, and its errors on validation subjects."""
 
     @property
     def network(self) -> nn.Module:
@@ -46,11 +46,11 @@ class Task(Protocol):
         """Return the loss of each patch, (B,)."""
 
     def validate(self) -> dict[str, float]:
-        """Return figures of merit on the validation subjects with the network as it is; {} without any."""
+        """Return figures of merit on the validation subjects with the current network; {} without any."""
 
 
 class PatchSource(Protocol):
-    """Where training patches come from: patch i of step s depends on (seed, s, i) alone."""
+    """A source of training patches: patch i of step s depends on (seed, s, i) alone."""
 
     seed: int
 
@@ -72,7 +72,7 @@ def marks(training: Training, count: int) -> set[int]:
 
 @dataclass
 class Counters:
-    """What happened so far; `usual` is the usual norm of the gradient."""
+    """Counts of the steps so far; `usual` is the usual norm of the gradient."""
 
     step: int = 0
     seconds: float = 0.0
@@ -93,12 +93,12 @@ def train(
     group: Processes | None = None,
     save_every_s: float = SAVE_EVERY_S,
 ) -> Counters:
-    """Train `task.network` in place, going on from what `folder` holds; the averages are left there.
+    """Train `task.network` in place, continuing from the state in `folder`, which also gets the averages.
 
-    Raises TrainingDiverged where the loss stays without finite values, and Interrupted after SIGTERM.
+    Raises TrainingDiverged where the loss stays not finite, and Interrupted after SIGTERM.
     """
     group = group or Processes()
-    task.network.train()  # whoever built the task may have applied the network already
+    task.network.train()  # the network may have been applied before
     state = _State(task.network, training)
     state.restore(folder)
     if group.first:
@@ -128,7 +128,7 @@ def train(
                     saved = time.monotonic()
             if ending:
                 raise Interrupted(
-                    "the training was asked to end and has saved its state; start it again to go on"
+                    "the training received SIGTERM and has saved its state; start it again to continue"
                 )
     group.wait()
     return counters
@@ -180,7 +180,8 @@ def _step(
 def _tame(state: _State, norm: float) -> None:
     """Cut a spike of the gradient back to its usual norm.
 
-    In the memory a spike counts as `SPIKE` times the usual norm: a norm that stays high becomes usual.
+    In the average a spike counts as `SPIKE` times the usual norm, so that a norm that stays high becomes
+    usual.
     """
     counters = state.counters
     if counters.usual and norm > SPIKE * counters.usual:
@@ -202,7 +203,7 @@ class _State:
         )
 
     def average(self) -> None:
-        # lost steps move nothing, but time goes on
+        # lost steps change nothing, but count as time
         for std, average in self.averages.items():
             ema.update(average, list(self.weights), ema.decay(self.counters.step, std))
 

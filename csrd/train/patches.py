@@ -1,4 +1,4 @@
-"""Volumes that live on the device, and the random patches that are cut from them there."""
+"""Training volumes on the device, and random patches of them."""
 
 import math
 from collections.abc import Sequence
@@ -15,11 +15,11 @@ from csrd.seeds import key64
 class Scan:
     """One training pair in model units, on one grid of X × Y × Z voxels.
 
-    `inputs` (C, X, Y, Z), the low dose first; `target` (1, X, Y, Z), by how much it exceeds the normal dose;
-    `dose` is the log of the dose reduction factor; `unit` is what a target of 1 is among the inputs;
-    `left_right` is the array axis along which a mirrored head is still a head. Scans of one `subject` lie on
-    one grid and differ by their dose. `measured` is how many voxels of each axis were, where the rest repeats
-    the last of them.
+    `inputs` (C, X, Y, Z), the low dose first; `target` (1, X, Y, Z), low dose minus normal dose; `dose` is
+    the log of the dose reduction factor; `unit` is the size of a target of 1 in the inputs; `left_right` is
+    the array axis from left to right, along which patches may be mirrored. Scans of one `subject` are on one
+    grid and differ in dose. `measured` is the number of measured voxels of each axis, where the others repeat
+    the last.
     """
 
     inputs: Tensor
@@ -39,7 +39,7 @@ class Scan:
 class Batch:
     """Patches: `inputs` (B, C, x, y, z), `target` (B, 1, x, y, z), `dose` (B,), and a generator for each.
 
-    `weight` (B,) is what each patch's loss counts; None: 1.
+    `weight` (B,) is the weight of each patch's loss; None: 1.
     """
 
     inputs: Tensor
@@ -57,8 +57,8 @@ class Batch:
 class Patches:
     """Random patches of scans: any scan, any place, mirrored or not, each with the same probability.
 
-    Patch i of step s depends on (seed, s, i) alone: not on other patches, nor on how many processes
-    a batch is divided among.
+    Patch i of step s depends on (seed, s, i) alone: not on other patches, nor on the number of
+    processes.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class Patches:
 
 
 class Mixer:
-    """Makes, of one subject's scans at several doses, scans at doses between and somewhat beyond them.
+    """Mixes one subject's scans at several doses to scans at doses between and somewhat beyond them.
 
     Thinnings are drawn independently of each other. Given the normal dose, the residuals r_i at the factors
     d_i are independent too, with variances proportional to d_i − 1 (binomial: d² · N/d · (1 − 1/d)).
@@ -151,7 +151,7 @@ class Mixer:
 
 
 def mirrored(inputs: Tensor, axis: int = 0, *, coordinates: bool) -> Tensor:
-    """Return inputs (C, x, y, z) as they stand in a volume mirrored along `axis`.
+    """Return inputs (C, x, y, z) of a volume mirrored along `axis`.
 
     Where their last 3 channels are `coordinates`, the one along the axis has the other sign there.
     """
@@ -171,7 +171,7 @@ def coordinates(
 ) -> Tensor:
     """Return x, y, z of voxel centres in −1 … 1 over a volume of this shape, cut to `box`: (3, x, y, z).
 
-    Beyond the volume's end they stay what they are there, as those of a volume do that was `padded`.
+    Beyond the volume's end they are constant, as in a volume that was `padded`.
     """
     axes = []
     for n, part in zip(shape, box, strict=True):

@@ -21,7 +21,7 @@ class Processes:
         return self.rank == 0
 
     def part(self, batch: int) -> range:
-        """Return which samples of a batch are this process's."""
+        """Return this process's samples of a batch."""
         return range(self.rank, batch, self.count)
 
     def sum(self, tensors: list[Tensor]) -> None:
@@ -34,13 +34,13 @@ class Processes:
             tensor.copy_(part.view_as(tensor))
 
     def any(self, flag: bool, device: torch.device) -> bool:
-        """Return whether any process says so: what one does alone leaves the others waiting."""
+        """Return whether the flag is set in any process, so that all processes act alike."""
         said = torch.tensor([float(flag)], device=device)
         self.sum([said])
         return bool(said)
 
     def wait(self) -> None:
-        """Return when every process has come here."""
+        """Wait until every process has called this."""
         if self.count > 1:
             distributed.barrier()
 

@@ -1,1 +1,1 @@
-"""The virtual subjects: their heads, what a tracer does in them, and what the scanners see of them."""
+"""The virtual subjects: anatomy, tracer uptake, MR, and PET acquisition."""

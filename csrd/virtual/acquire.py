@@ -20,7 +20,7 @@ from csrd.virtual.decays import Decays
 
 EFFICIENCY_MEAN = 0.45  # gaps, light and energy window: makes the centre's sensitivity about 6 %
 SEGMENT_EVENTS = 1.5e7  # events held in memory at a time
-PILOT_DECAYS = 2e6  # followed to learn the trues' rate, which sets the randoms'
+PILOT_DECAYS = 2e6  # followed to estimate the rate of trues, which sets that of randoms
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Acquisition:
 
 
 def crystal_efficiencies(scanner: Scanner, seed: int, subject: str) -> np.ndarray:
-    """Return how well each crystal detects, (C,) float32 around `EFFICIENCY_MEAN`.
+    """Return the crystal efficiencies, (C,) float32 around `EFFICIENCY_MEAN`.
 
     Crystals vary by 8 %, blocks of 8 × 8 by 5 %, and the crystals at a block's edge are 12 % lower.
     """

@@ -24,7 +24,7 @@ SURVIVAL_STEP_MM = 4.0  # of the attenuation's sampled integral, unbiased at any
 
 @dataclass(frozen=True)
 class Decays:
-    """Where decays happen and what their photons meet, as plain arrays."""
+    """Positions and rates of decays, attenuation and scanner, as plain arrays."""
 
     centres: np.ndarray  # (V, 3) mm, voxels with activity
     decays: np.ndarray  # (V,) expected per second inside the cone of `axial_cosine`

@@ -54,7 +54,7 @@ class Brain:
     """A brain's tissue, arrays (X, Y, Z) on one grid, zero outside `mask`.
 
     `grey` and `white` are probabilities (CSF is what they leave), with deep nuclei counted as grey whatever
-    their T1 contrast; `region` is the label that a voxel bears if it is grey; `t1` has white matter at 1.
+    their T1 contrast; `region` is a voxel's label if it is grey; `t1` has white matter at 1.
     """
 
     grey: np.ndarray

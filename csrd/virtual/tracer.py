@@ -1,4 +1,4 @@
-"""What a tracer does in a virtual head: uptake by region, spread between subjects, spots only PET sees."""
+"""Tracer uptake in a virtual head: by region, with variation between subjects and PET-only spots."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +15,11 @@ from csrd.virtual.regions import REGIONS
 
 COLUMNS = ["region", "label", "suv", "sd"]
 EXAMPLE = "config/tracers/DASB.tsv"
-FACTS = {"half_life_s": None, "branching": 1.0, "global_sd": 0.0}  # None: the file must state it
+FACTS = {"half_life_s": None, "branching": 1.0, "global_sd": 0.0}  # None: required in the file
 
 EDGE_VOXELS = 0.5  # σ of the antialiasing: tissue borders cross voxels
 TEXTURE_SD, TEXTURE_MM = 0.04, 8.0  # slow variation inside a region
-LIMIT_SD = 2.5  # no subject strays further from the table
+LIMIT_SD = 2.5  # largest deviation of a subject from the table, in standard deviations
 
 SPOTS = (3, 6)
 SPOT_RADIUS_MM = (4.0, 7.0)

@@ -1,4 +1,4 @@
-"""Each subject's own shape: a random diffeomorphism and affine of the template, and a pose in the scanner."""
+"""Shape and pose of each subject: a random diffeomorphism and affine of the template, and a rigid matrix."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from csrd.virtual.template import Brain, Template
 
 FIELD_MM = 4.0  # the grid of velocities: a third of their smoothing
 PAD_MM = 24.0  # the field reaches beyond the template's box, over skull and scalp
-MEAN_SCALE = 0.93  # the ICBM152 brain, at 1.9 L, is larger than life
+MEAN_SCALE = 0.93  # the ICBM152 brain has 1.9 L, more than a mean brain
 SQUARINGS = 6
 
 

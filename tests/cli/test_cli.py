@@ -61,7 +61,7 @@ def test_thin_equals_the_library(listmode, tmp_path):
     [
         (["info", "none.l64"], "csrd: none.l64 does not exist"),
         (["thin", "none.l64", "x.l64", "--drf", "0.5"], "csrd: a dose reduction factor of 0.5"),
-        (["recon", "none.l64", "x.nii.gz", "--config", "none.yaml"], "csrd: none.yaml is no readable YAML"),
+        (["recon", "none.l64", "x.nii.gz", "--config", "none.yaml"], "csrd: none.yaml is not readable YAML"),
         (
             ["recon", "none.l64", "x.nii.gz"],
             "csrd: none.l64 does not exist",
@@ -70,7 +70,10 @@ def test_thin_equals_the_library(listmode, tmp_path):
         (["evaluate", ".", ".", "--mask", "."], "csrd: . is a folder; give a NIfTI file"),
         (["info", "."], "csrd: . is not a file; give the list-mode file or its header"),
         (["align", "none.nii.gz", "x", "--low", "four"], "csrd: --low is 'four'"),
-        (["train", "tvv", "x", "y", "--subject", "sub-01"], "csrd: tvv is no method (did you mean tv?)"),
+        (
+            ["train", "tvv", "x", "y", "--subject", "sub-01"],
+            "csrd: there is no method tvv (did you mean tv?)",
+        ),
         (["train", "tv", "x", "y", "--subject", "sub-01"], "csrd: x/sub-01/pet has 0 files"),
         (["thin", "x.l64", "y.l64", "--drf", "4", "--subject", "01"], "csrd: --subject is '01'; write sub-"),
         (["align", "x.nii.gz", "y", "--low", "0=z.nii.gz"], "csrd: --low is '0=z.nii.gz'; write"),
@@ -78,7 +81,7 @@ def test_thin_equals_the_library(listmode, tmp_path):
             ["denoise", "none.nii.gz", "x.nii.gz", "--model", "m"],
             "csrd: none.nii.gz does not exist; check the path",
         ),
-        (["weights", "vgg", "x"], "csrd: vgg is no network; choose from vgg16, vgg19, alexnet"),
+        (["weights", "vgg", "x"], "csrd: there is no network vgg; choose from vgg16, vgg19, alexnet"),
     ],
 )
 def test_mistake_gets_one_line(arguments, sentence, tmp_path, monkeypatch):

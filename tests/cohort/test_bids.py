@@ -103,7 +103,7 @@ def test_without_splits_all_are_test_subjects(dataset):
 
 
 def test_what_is_no_dataset(tmp_path):
-    with pytest.raises(InputError, match="is no BIDS dataset with dataset_description.json"):
+    with pytest.raises(InputError, match="is not a BIDS dataset: dataset_description.json"):
         subjects(config(tmp_path))
     with pytest.raises(InputError, match="sheet and bids are both given"):
         config(tmp_path, sheet="a.tsv")

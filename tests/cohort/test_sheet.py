@@ -68,10 +68,10 @@ def test_all_mistakes_at_once(write_sheet):
         "line 4: weight_kg is '-3'",
         "line 4: injected_MBq is 'much'",
         "line 4: tracer is 'C-11'",
-        "line 5: listmode is n/a, and so is pet",
+        "line 5: listmode and pet are both n/a",
         "line 5: header is",
-        "participant_id sub-A1 stands in 2 lines",
-        "listmode a.l64 stands in 2 lines",
+        "participant_id sub-A1 is in 2 lines",
+        "listmode a.l64 is in 2 lines",
         "no subject has split test",
         "the subjects' tracers are C-11, DASB",
     ):
@@ -190,7 +190,7 @@ def test_all_mistakes_of_images_at_once(write_sheet, study):
         read_sheet(write_sheet(*rows, columns=(*WITH_LOW, "pet_drf8")), IN_BQ)
     lines = str(caught.value).splitlines()
     for expected in (
-        "line 3: pet_drf4 n/a, but drfs asks for it; add the image, or take the dose out of drfs",
+        "line 3: pet_drf4 n/a, but drfs has this dose; add the image, or remove the dose from drfs",
         "line 3: t1w is n/a; it is needed",
         "line 4: both listmode and images are given",
         "line 5: pet_drf4 is not on the grid of pet",
@@ -199,7 +199,7 @@ def test_all_mistakes_of_images_at_once(write_sheet, study):
         "line 6: pet_drf4 is not on the grid of pet",
         "line 7: pet_drf4, pet_drf8 are given without pet",
         "line 7: split is 'train', but there is no normal dose",
-        "line 8: listmode is n/a, and so is pet",
+        "line 8: listmode and pet are both n/a",
         "line 9: the images' units differ (pet in SUV, pet_drf4 in Bq/mL)",
         "line 9: pet has DoseReductionFactor 4 in its sidecar; correct the one that is wrong",
         "sub-A1 is not in SUV as others are; add weight_kg and injected_MBq",

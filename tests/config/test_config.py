@@ -109,7 +109,10 @@ def test_number_without_a_dot_is_a_number():
         ({"recon": {"engine": "command"}}, "recon.command is null; see config/recon/command.yaml"),
         ({"recon": {"command": COMMAND | {"unit": "counts"}}}, "recon.command.unit is"),
         ({"recon": {"command": COMMAND | {"run": "recon {listmode}"}}}, r"it lacks \{output\}"),
-        ({"recon": {"command": COMMAND | {"run": "{lm} {listmode} {output}"}}}, r"\{lm\} is no placeholder"),
+        (
+            {"recon": {"command": COMMAND | {"run": "{lm} {listmode} {output}"}}},
+            r"\{lm\} is not a placeholder",
+        ),
         (
             {"recon": {"command": COMMAND | {"run": "{listmode} {drf!r} {output}"}}},
             "drf. takes no format",
@@ -119,10 +122,10 @@ def test_number_without_a_dot_is_a_number():
         ({"drfs": [0, 4]}, r"drfs\[0\] is 0; it must be greater than or equal to 2"),
         ({"drfs": []}, r"drfs is \[\]; it must have at least 1 item"),
         ({"results_dir": "{a}"}, "results_dir is '{a}'; it must match"),
-        ({"drfs": [4, 4], "train_drfs": [4]}, "4 stands there twice"),
+        ({"drfs": [4, 4], "train_drfs": [4]}, "4 is listed twice"),
         ({"drfs": [4, 10]}, "train_drfs has 6, which drfs lacks"),
-        ({"methods": ["lowdose", "tvv"]}, r"tvv is no method \(did you mean tv\?\); choose from lowdose, tv"),
-        ({"methods": ["TV"]}, "TV is no method"),
+        ({"methods": ["lowdose", "tvv"]}, r"no method tvv \(did you mean tv\?\); choose from lowdose, tv"),
+        ({"methods": ["TV"]}, "there is no method TV"),
         ({"cohort": {"train": -1}}, "cohort.train is -1; it must be greater than or equal to 0"),
         ({"cohort": {"test": 0}}, "cohort.test is 0"),
         (
@@ -162,6 +165,8 @@ def test_configuration_is_read_without_heavy_packages():
 
 
 def test_doses_that_share_events_are_not_mixed():
-    with pytest.raises(InputError, match="thin.nested is true, but csrd.mixed takes the noise"):
+    with pytest.raises(
+        InputError, match="thin.nested is true, but csrd.mixed needs doses of independent noise"
+    ):
         load({"thin": {"nested": True}})
     assert load({"thin": {"nested": True}, "csrd": {"mixed": 0}}).thin.nested

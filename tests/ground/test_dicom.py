@@ -123,10 +123,10 @@ def test_a_derived_series_keeps_its_source_and_has_its_own_names(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"Units": "CNTS"}, "has PET in units 'CNTS'; say by --units whether"),
+        ({"Units": "CNTS"}, "has PET in units 'CNTS'; give --units"),
         ({"Modality": "CT"}, "modality 'CT'; give PET"),
         ({"SeriesInstanceUID": lambda i: f"1.2.{i}"}, "has 4 series"),
-        ({"ImagePositionPatient": [0, 0, 0]}, "two slices at one place"),
+        ({"ImagePositionPatient": [0, 0, 0]}, "two slices at one position"),
         ({"ImagePositionPatient": lambda i: [0, 0, i * i]}, "lacks slices: they lie 1 to 5 mm apart"),
         ({"ImagePositionPatient": lambda i: [i, 0, 3 * i]}, "shifted against each other"),
         ({"PixelSpacing": lambda i: [2 + i, 2]}, "different sizes or orientations"),
@@ -159,7 +159,7 @@ def test_an_mr_is_read_from_its_folder(tmp_path):
     mr = read_mr(tmp_path / "mr")
     assert mr.volume.unit == "arbitrary" and mr.name == str(tmp_path / "mr")
     write_pet(tmp_path / "pet")
-    with pytest.raises(InputError, match="pet is no MR"):
+    with pytest.raises(InputError, match="pet is not an MR"):
         read_mr(tmp_path / "pet")
 
 

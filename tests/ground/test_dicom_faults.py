@@ -265,7 +265,7 @@ def test_one_file_of_a_series_is_no_image(tmp_path):
 
 def test_messages_and_sources_name_the_users_files(tmp_path):
     write_pet(tmp_path / "mr", Modality="MR")
-    with pytest.raises(InputError, match=f"^{tmp_path / 'mr'} is no PET image"):
+    with pytest.raises(InputError, match=f"^{tmp_path / 'mr'} is not a PET image"):
         predict([tmp_path / "mr"], [tmp_path / "out"])
     write_pet(tmp_path / "pet")
     write_json(tmp_path / "model" / "model.json", {"method": "lowdose"})
@@ -292,7 +292,7 @@ def test_numbers_of_images_agree_and_keep_their_direction(tmp_path, falls):
 @pytest.mark.parametrize("said", [None, "CNTS", "PROPCPS"])
 def test_units_that_a_header_does_not_name_are_the_users(tmp_path, units, factor, name, said):
     values = write_pet(tmp_path / "pet", Units=said)
-    with pytest.raises(InputError, match=f"{said or 'without Units'}'?; say by --units whether"):
+    with pytest.raises(InputError, match=f"{said or 'without Units'}'?; give --units"):
         read_series(tmp_path / "pet")
     source, result = derived(tmp_path / "pet", tmp_path / "out", units=units)
     np.testing.assert_allclose(source.volume.array, values * factor, rtol=1e-6)

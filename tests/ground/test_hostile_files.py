@@ -78,7 +78,7 @@ def test_no_pickle_is_loaded(tmp_path):
     sprung = tmp_path / "sprung"
     trap = pickle.dumps(Trap(sprung))
     (tmp_path / "weights.safetensors").write_bytes(trap)
-    with pytest.raises(InputError, match="is no readable weights file"):
+    with pytest.raises(InputError, match="is not a readable weights file"):
         load_weights(tmp_path / "weights.safetensors", network=None)
     (tmp_path / "pickled.npy").write_bytes(trap)
     objects = np.full(hrrt().crystals, Trap(sprung), object)

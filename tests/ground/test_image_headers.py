@@ -107,7 +107,7 @@ def test_a_scale_that_is_no_number_is_refused_and_an_offset_alone_is_said(tmp_pa
             stream.write(bytes(content))
 
     scaled(np.nan, np.nan)
-    with pytest.raises(InputError, match=r"has a scale \(scl_slope\) that is no number"):
+    with pytest.raises(InputError, match=r"has a scale \(scl_slope\) that is not a number"):
         Volume.load(path)
     scaled(0, 5)
     volume = Volume.load(path)

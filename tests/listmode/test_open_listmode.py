@@ -101,7 +101,7 @@ def spoil(name, hrrt, petlink):
         ("histogram", "says data format 'sinogram'; give list-mode, not its histogram"),
         ("hrrt data", "scan.l holds HRRT packets, but .*scan.l.hdr says PETLINK"),
         ("64 bits", "says event and tag words of 64 bits; csrd reads HRRT"),
-        ("offset", "says data offset in bytes 512; cut these off"),
+        ("offset", "says data offset in bytes 512; remove these bytes"),
         ("lone header", "scan.l, the data of .*scan.l.hdr, does not exist; put it beside its header"),
     ],
 )

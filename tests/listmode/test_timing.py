@@ -58,7 +58,7 @@ def test_the_time_tags_hold_where_the_header_says_another_duration(scan, caplog,
     timing = timed(scan({"image duration (sec)": said}))
     decay = math.log(2) / 6586.2
     assert timing.effective_s == pytest.approx(0.97 * -math.expm1(-2 * decay) / decay)
-    sentence = f"says {said} s, but its time tags cover 2 s: the tags are taken"
+    sentence = f"says {said} s, but its time tags cover 2 s: the tags are used"
     assert sentence in noted(timing)[0] and sentence in caplog.text
     assert sentence in scan({"image duration (sec)": said}).info()["notes"][0]
 
@@ -77,7 +77,7 @@ def test_the_same_of_hrrt(tmp_path, said, held):
 
 def test_a_duration_that_is_not_said_or_said_by_frame(scan):
     timing = timed(scan({"image duration (sec)": None}))
-    assert timing.duration_s == 2 and "says no duration: the 2 s of its time tags" in noted(timing)[0]
+    assert timing.duration_s == 2 and "has no duration: the 2 s of its time tags" in noted(timing)[0]
     frames = {
         "image duration (sec)": None,
         "image duration (sec)[1]": "0.5",
@@ -114,8 +114,8 @@ def test_an_hrrt_clock_of_another_interval_is_refused(hrrt):
 @pytest.mark.parametrize(
     ("tags", "sentence"),
     [
-        (np.r_[:1000, 5000:6000], "runs over 5.999 s, of which 2 s have tags: only these are taken"),
-        (np.r_[1000:2000, :1000], "goes back: each tag is taken as its interval"),
+        (np.r_[:1000, 5000:6000], "runs over 5.999 s, of which 2 s have tags: only these count"),
+        (np.r_[1000:2000, :1000], "goes back: each tag counts as its interval"),
     ],
 )
 def test_a_clock_with_a_gap_or_that_goes_back(scan, tags, sentence):
@@ -130,7 +130,7 @@ def test_a_clock_may_begin_anywhere(scan):
 
 def test_fewer_words_than_the_header_counts(scan, tmp_path):
     listmode = scan({"total listmode word counts": "331257106"})
-    assert "has 8000 words, but its header counts 331257106" in noted(timed(listmode))[0]
+    assert "has 8000 words, but its header says 331257106" in noted(timed(listmode))[0]
     thin(listmode.path, tmp_path / "low.l", 2, seed=1)
     assert not noted(timed(open_listmode(tmp_path / "low.l"))), "a thinned file's header counts its own"
 
@@ -156,8 +156,8 @@ def test_numbers_that_cannot_be(scan, header, sentence):
 def test_a_branching_that_is_not_the_nuclides_is_said(scan):
     assert not noted(timed(scan({"isotope name": "F-18"})))
     timing = timed(scan({"isotope name": "F-18", "isotope branching factor": "1"}))
-    assert timing.branching == 1 and "a branching of 1, not 0.9686: the header's is taken" in noted(timing)[0]
-    assert "no dead time correction factor: it is taken as 1" in timing.notes[-1]
+    assert timing.branching == 1 and "a branching of 1, not 0.9686: the header's is used" in noted(timing)[0]
+    assert "no dead time correction factor: 1 is used" in timing.notes[-1]
 
 
 @pytest.mark.parametrize(
@@ -194,14 +194,14 @@ def test_time_blocks_that_overlap_count_their_time_once(petsird_scan):
     whole = timed(open_listmode(petsird_scan(lambda blocks: blocks)))
     assert whole.duration_s == 0.05 and not noted(whole)
     twice = timed(open_listmode(petsird_scan(lambda blocks: [b for block in blocks for b in (block, block)])))
-    assert twice.duration_s == 0.05 and "overlap: time that two cover counts once" in noted(twice)[0]
+    assert twice.duration_s == 0.05 and "overlap: time that two blocks cover counts once" in noted(twice)[0]
 
 
 def test_a_petsird_file_that_ends_early_says_so(petsird_scan):
     path = petsird_scan(lambda blocks: blocks)
     path.write_bytes(path.read_bytes()[:-200])
     timing = timed(open_listmode(path))
-    assert timing.duration_s < 0.05 and "of no whole block: they are left out" in noted(timing)[0]
+    assert timing.duration_s < 0.05 and "of an incomplete block: they are left out" in noted(timing)[0]
 
 
 def test_another_schema_names_what_is_supported_and_the_way(petsird_scan):

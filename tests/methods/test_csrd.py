@@ -140,7 +140,7 @@ def test_a_dose_beyond_what_was_learned_is_warned_of(model_without_mr, caplog):
     csrd.denoise(head(9, 6).low, model=model_without_mr, drf=16)
     assert "do not trust" not in caplog.text
     csrd.denoise(head(9, 6).low, model=model_without_mr, drf=17)
-    assert "learned nothing of doses beyond 16, so do not trust the image" in caplog.text
+    assert "was not trained on doses beyond 16, so do not trust the image" in caplog.text
 
 
 def test_deviation_of_poisson_noise_grows_with_the_root_of_drf(pairs):
@@ -172,7 +172,9 @@ def test_files_with_standard_deviations_are_written_with_their_sidecar(model, tm
 def test_an_mr_is_not_denoised_as_pet(model, tmp_path):
     pair = head(7, 4)
     pair.mr.save(tmp_path / "mr.nii.gz")
-    with pytest.raises(InputError, match="is no PET image .its unit is arbitrary.; give the low-dose image"):
+    with pytest.raises(
+        InputError, match="is not a PET image .its unit is arbitrary.; give the low-dose image"
+    ):
         predict([tmp_path / "mr.nii.gz"], [tmp_path / "out.nii.gz"], model=model)
     assert not (tmp_path / "out.nii.gz").exists()
 
@@ -229,12 +231,12 @@ def test_damaged_or_foreign_models_are_refused(model, tmp_path):
         method("csrd").load(tmp_path)
     copy()
     (tmp_path / "model.json").write_text('{"method": "csrd", "settings": {}}')
-    with pytest.raises(InputError, match="is no complete model card; fit the method again"):
+    with pytest.raises(InputError, match="is not a complete model card; fit the method again"):
         method("csrd").load(tmp_path)
     copy()
     whole = (model / "weights.safetensors").read_bytes()
     (tmp_path / "weights.safetensors").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(InputError, match="no readable weights"):
+    with pytest.raises(InputError, match="not a readable weights"):
         method("csrd").load(tmp_path)
     (tmp_path / "weights.safetensors").unlink()
     with pytest.raises(InputError, match="does not exist; train the method again"):
@@ -359,5 +361,5 @@ def test_an_average_by_hand_is_of_as_many_samples_as_asked_for(model):
 
 def test_a_method_without_standard_deviation_says_so(tmp_path):
     pair = head(7, 4)
-    with pytest.raises(InputError, match="lowdose predicts no standard deviation; leave it out"):
+    with pytest.raises(InputError, match="lowdose predicts no standard deviation; do not request it"):
         method("lowdose")().apply_with_std(pair.low, None, 4)

@@ -27,7 +27,7 @@ def test_the_registry_follows_from_the_files():
         "the order of the paper's rows"
     )
     assert all(key.isalnum() and method(key).key == key and method(key).label for key in keys())
-    with pytest.raises(InputError, match="no method 'median'; choose among .*tv"):
+    with pytest.raises(InputError, match="no method 'median'; choose from .*tv"):
         method("median")
 
 

@@ -166,7 +166,7 @@ def test_what_is_no_head(pair):
         denoise(Volume(low.array[..., 23:24], low.affine, "Bq/mL"), drf=DRF)
     with pytest.raises(InputError, match="no voxel above zero"):
         denoise(low.like(-np.abs(low.array)), drf=DRF)
-    with pytest.raises(InputError, match="the low-dose image is no PET image"):
+    with pytest.raises(InputError, match="the low-dose image is not a PET image"):
         denoise(low.like(low.array, "arbitrary"), drf=DRF)
     with pytest.raises(InputError, match="the MR: an image to be registered has no voxel above zero"):
         denoise(low, Volume(np.zeros((9, 9, 9), np.float32), np.eye(4)), drf=DRF)

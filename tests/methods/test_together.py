@@ -111,7 +111,7 @@ def test_a_signal_ends_them_with_their_state_saved(on_disk, small, tmp_path):
     finally:
         job.kill()
     assert job.returncode == 1
-    assert "csrd: the training was asked to end and has saved its state" in said
+    assert "csrd: the training received SIGTERM and has saved its state" in said
     (state,) = tmp_path.glob(".two-training/*/state.safetensors")
     with safe_open(state, "np") as file:
         assert 0 < json.loads(file.metadata()["facts"])["step"] < 20_000

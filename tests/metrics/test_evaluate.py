@@ -117,7 +117,7 @@ def test_an_image_is_no_mask(files, values):
     array = np.resize(np.array(values, np.float32), pet.shape)
     pet.like(array, "mask").save(files / "mask.nii.gz")
     with pytest.raises(
-        InputError, match="mask.nii.gz is no mask .*; give an image of 0 outside and 1 inside"
+        InputError, match="mask.nii.gz is not a mask .*; give an image of 0 outside and 1 inside"
     ):
         run(files)
 

@@ -35,12 +35,12 @@ def test_wrong_content_is_neither_kept_nor_used(source, tmp_path):
     with pytest.raises(InputError, match="is not the VGG-19 expected"):
         fetch("vgg19", tmp_path / "cache", source)
     assert not list((tmp_path / "cache").iterdir())
-    with pytest.raises(InputError, match="delete it and get it anew"):
+    with pytest.raises(InputError, match="delete it and download it again"):
         verified("vgg19", tmp_path / "server")
 
 
 def test_no_network_says_what_to_copy_where(source, tmp_path):
-    with pytest.raises(InputError, match=f"copy the file to {tmp_path}/cache/small.pth"):
+    with pytest.raises(InputError, match=f"copy it to {tmp_path}/cache/small.pth"):
         fetch("vgg19", tmp_path / "cache", "file:///nowhere/")
 
 

@@ -101,7 +101,7 @@ def test_hanging_command_is_ended_with_its_children(engine, tmp_path):
 def test_garbage_is_refused(engine, body, sentence):
     with pytest.raises(InputError, match=sentence) as caught:
         engine(body)
-    assert "last words" in str(caught.value)
+    assert "last lines" in str(caught.value)
 
 
 def test_command_that_cannot_start(tmp_path):
@@ -240,5 +240,5 @@ def test_floats_without_a_scale_are_noted(engine):
     body = f"np.ones({SHAPE[::-1]}, '<f4').tofile(output.parent / 'pet.v'); output.write_text({text!r})"
     volume = engine(body, output_suffix=".hv")
     assert np.all(volume.array == 1)
-    assert [note.endswith("values are taken as they are stored") for note in volume.notes] == [True]
+    assert [note.endswith("values are used as stored") for note in volume.notes] == [True]
     assert "/csrd-recon-" not in volume.notes[0], "a temporary file"

@@ -165,7 +165,7 @@ def test_yrt_gets_the_thinned_events(scan, programs, tmp_path):
 @pytest.mark.parametrize(
     ("doing", "changes", "sentence"),
     [
-        ("print('no licence'); sys.exit(3)", {}, r"exit status 3; .*last words in .*: .*no licence"),
+        ("print('no licence'); sys.exit(3)", {}, r"exit status 3; .*last lines of .*: .*no licence"),
         (
             "print('waiting', flush=True); time.sleep(60)",
             {"time_limit_min": 0.05},

@@ -146,7 +146,7 @@ def test_pictures_that_are_large_are_made_small(tmp_path):
     assert address.startswith("data:image/jpeg;base64,")
     assert len(address) < 0.8 * (tmp_path / "noise.png").stat().st_size
     assert picture(tmp_path / "plain.png").startswith("data:image/png;base64,")
-    with pytest.raises(InputError, match="make the picture anew"):
+    with pytest.raises(InputError, match="make the picture again"):
         picture(tmp_path / "absent.png")
 
 

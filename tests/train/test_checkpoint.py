@@ -147,7 +147,7 @@ def test_a_full_disk_is_one_sentence_and_keeps_the_state_before(tmp_path):
 def test_a_history_on_a_full_disk_is_one_sentence(tmp_path):
     folder = StateFolder(tmp_path)
     folder.history.symlink_to("/dev/full")
-    with pytest.raises(InputError, match="cannot write .*history.jsonl .No space .*again to go on"):
+    with pytest.raises(InputError, match="cannot write .*history.jsonl .No space .*again to continue"):
         folder.append_history({"step": 1})
 
 
@@ -229,10 +229,10 @@ def cut(path):
     "make, says",
     [
         (lambda path: None, "does not exist; train the method again"),
-        (lambda path: path.mkdir(), "is no readable weights file"),
-        (lambda path: path.write_bytes(b""), "is no readable weights file"),
-        (lambda path: path.write_bytes(b"no weights at all"), "is no readable weights file"),
-        (cut, "is no readable weights file"),
+        (lambda path: path.mkdir(), "is not a readable weights file"),
+        (lambda path: path.write_bytes(b""), "is not a readable weights file"),
+        (lambda path: path.write_bytes(b"no weights at all"), "is not a readable weights file"),
+        (cut, "is not a readable weights file"),
         (wide, r"is of another network \(see .*\); use it with the model.json"),
         (more, r"is of another network \(see more\)"),
         (fewer, r"is of another network \(see gain_out\)"),

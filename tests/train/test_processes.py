@@ -62,7 +62,7 @@ def test_all_processes_end_where_one_is_asked_to(tmp_path):
     for status, said in map(ended, group):
         # each says so itself, and none waited for another that was gone
         assert status != 0
-        assert "Interrupted: the training was asked to end and has saved its state" in said
+        assert "Interrupted: the training received SIGTERM and has saved its state" in said
 
 
 def test_a_process_alone_needs_no_group(monkeypatch):

@@ -125,7 +125,9 @@ def test_a_polite_end_saves_the_state_and_says_so(undisturbed, tmp_path):
                 os.kill(os.getpid(), signal.SIGTERM)
             yield step
 
-    with pytest.raises(Interrupted, match="asked to end and has saved its state; start it again to go on"):
+    with pytest.raises(
+        Interrupted, match="received SIGTERM and has saved its state; start it again to continue"
+    ):
         run(Toy(), tmp_path, progress=progress)
     assert signal.getsignal(signal.SIGTERM) is before
     assert StateFolder(tmp_path).load(torch.device("cpu"))[1]["step"] == 10

@@ -34,7 +34,7 @@ def _facts(header: Dataset, unit: str) -> dict:
     """Return the facts in one header."""
     facts: dict = {"Units": unit} if unit != "arbitrary" else {}
     if unit == "SUV" and header.get("SUVType") not in (None, "", "BW"):
-        facts["SUVType"] = header.SUVType  # by lean mass or surface, which cannot be compared with SUV by body weight
+        facts["SUVType"] = header.SUVType  # by lean mass or surface, not by body weight
     facts |= {"Manufacturer": header.get("Manufacturer"), "BodyWeight": _number(header, "PatientWeight")}
     dose = _dose(header)
     becquerel = _number(dose, "RadionuclideTotalDose")

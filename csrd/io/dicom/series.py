@@ -51,9 +51,9 @@ class Series:
 def read_series(folder: str | Path, units: str | None = None, allow_incomplete: bool = False) -> Series:
     """Return the one PET or MR series in a folder: PET in Bq/mL or SUV, MR in arbitrary units.
 
-    Slices are sorted by position, and each is scaled by its own slope. `units` is the unit of PET values whose
-    headers do not name one: Bq/mL, kBq/mL or SUV. The facts are those of BIDS sidecars: weight in kg, injected
-    activity in MBq, isotope, times.
+    Slices are sorted by position, and each is scaled by its own slope. `units` is the unit of PET values
+    whose headers do not name one: Bq/mL, kBq/mL or SUV. The facts are those of BIDS sidecars: weight in kg,
+    injected activity in MBq, isotope, times.
     Raises InputError for a folder with no DICOM, several series, slices that are missing, tilted, without
     scale or of different sizes or units, several frames, or an unknown unit. With `allow_incomplete`, slices
     may be missing at the ends, or at even distances.

@@ -52,10 +52,7 @@ def scale_of(folder: Path, slices: list[Dataset], units: str | None) -> Scale:
         return Scale(wanted[0], (wanted[1],) * len(slices), (*notes, text))
     else:
         what = f"has PET in units {named!r}" if named else "has PET without Units"
-        raise InputError(
-            f"{folder} {what}; give --units (Bq/mL, kBq/mL or SUV), "
-            "or export it in Bq/mL"
-        )
+        raise InputError(f"{folder} {what}; give --units (Bq/mL, kBq/mL or SUV), or export it in Bq/mL")
     if wanted and wanted != (found.unit, 1.0):
         raise InputError(f"{folder} is in {found.unit} by its headers, not in {units}; leave --units out")
     return found

@@ -1,10 +1,10 @@
-"""PETSIRD, the raw data standard of the Emission Tomography Standardization Initiative: read and thinned.
+"""PETSIRD, the raw data standard of the Emission Tomography Standardization Initiative: reading, thinning.
 
 A file is a preamble (``yardl``, the version of the encoding, the schema), a header with the scanner's
 geometry and efficiencies and the exam, and time blocks: of events, of signals, of movements, of dead time,
-of singles. The header is read by the package ``petsird``, once its structure has been stepped over (`yardl`),
-the time blocks by `blocks`; docs/formats.md has it byte by byte. Thinning copies bytes: whatever is
-no drawn prompt or delayed stays as it is.
+of singles. The package ``petsird`` reads the header, after its structure was checked (`yardl`); `blocks`
+reads the time blocks; docs/formats.md describes every byte. Thinning copies bytes: only prompts and delayeds
+change.
 """
 
 import io
@@ -50,9 +50,9 @@ from csrd.nuclides import NUCLIDES, nuclide_named
 
 ENCODING = 1
 MAX_SCHEMA_BYTES = 1 << 20
-NAMED_TYPES = 4  # at most, of those in which two schemas differ
+NAMED_TYPES = 4  # most names in the message about two schemas
 MAX_HEADER_BYTES = 1 << 28
-# What the package raises for a header whose structure is sound and whose values are not
+# Exceptions of the package for a header of valid structure with invalid values
 UNREADABLE: tuple[type[Exception], ...] = (
     ValueError,
     RuntimeError,
@@ -69,9 +69,9 @@ IDENTITY = np.eye(3, 4)
 
 @dataclass(frozen=True)
 class PetsirdListMode(ListMode):
-    """A PETSIRD file; `record` is its header as the package reads it, but for the module pairs' efficiencies.
+    """A PETSIRD file; `record` is its header as the package reads it, without the module pairs' efficiencies.
 
-    These can be millions of numbers, which the package makes an object of each (minutes).
+    These can be millions of numbers, which the package would read in minutes.
     """
 
     record: petsird.Header
@@ -124,7 +124,7 @@ class PetsirdListMode(ListMode):
 
     @property
     def scanner(self) -> str:
-        """Return the scanner's name, as its model is called."""
+        """Return the name of the scanner's model."""
         return self.record.scanner.model_name or "unknown"
 
     @property
@@ -134,14 +134,14 @@ class PetsirdListMode(ListMode):
 
     @classmethod
     def files_at(cls, path: Path) -> tuple[Path, ...]:
-        """Return the one file that it is."""
+        """Return the file itself."""
         return (path,)
 
     @cached_property
     def grid(self) -> Grid:
         """Return the crystals as heads of rows and columns.
 
-        Raises InputError where the scanner is not made of such.
+        Raises InputError where the scanner has another shape.
         """
         with self._window() as window:
             window.seek(self.places.pairs.start)
@@ -155,8 +155,8 @@ class PetsirdListMode(ListMode):
     def survey(self) -> Survey:
         """Return the number of prompts and delayeds, and the time that the event blocks cover.
 
-        Event blocks count as time tags, the others as other tags. A file that ends early is taken as far as
-        its blocks are whole.
+        Event blocks count as time tags, the others as other tags. Of a truncated file all complete blocks
+        are used.
         """
         seen = _Seen(self.path)
         with self._window() as window:
@@ -167,9 +167,9 @@ class PetsirdListMode(ListMode):
     def blocks(self, events: int = EVENTS_AT_A_TIME) -> Generator[EventBlock, None, Survey]:
         """Yield the prompts and delayeds, at most `events` at a time, each block its own arrays.
 
-        An event's time is its time block's start. Left out are lines within a head and between heads that are
-        not in coincidence. Return the survey of the file. Raises InputError for a scanner that is no grid,
-        and where bed or gantry moved.
+        An event's time is its time block's start. Lines within a head and between heads that are not in
+        coincidence are left out. Return the survey of the file. Raises InputError for a scanner that is not
+        a grid, and where bed or gantry moved.
         """
         grid, bed, seen = self.grid, None, _Seen(self.path)
         with self._window() as window:
@@ -190,10 +190,10 @@ class PetsirdListMode(ListMode):
     def write_thinned(
         self, target: Path, keep: Keep, notes: Mapping[str, object]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Write the prompts and delayeds that a thinning keeps, and all else as it is, as a PETSIRD file.
+        """Write a PETSIRD file with the prompts and delayeds that a thinning keeps, and all else unchanged.
 
         Return all counts and the kept ones. The notes go into the description of the detection efficiencies,
-        the one text that every header has; an event's index counts a block's prompts before its delayeds.
+        a text that every header has. An event's index counts a block's prompts before its delayeds.
         """
         counts, kept = no_counts(), no_counts()
         with self._window() as window, whole_file(target) as part, open(part, "wb") as out:
@@ -228,10 +228,10 @@ class PetsirdListMode(ListMode):
             yield window
 
     def _blocks(self, window: Window) -> Iterator[Block]:
-        """Yield the whole time blocks in order; the window may be used in between.
+        """Yield the complete time blocks in order; the window may be used in between.
 
-        The window then stands behind the mark of their end. Raises InputError where a block is damaged; one
-        that ends with the file ends the blocks, and the window stands behind the last whole one.
+        At the end the window is after the end mark, or, in a truncated file, after the last complete block.
+        Raises InputError where a block is damaged.
         """
         place = self.places.body
         try:
@@ -248,7 +248,7 @@ class PetsirdListMode(ListMode):
             raise _damaged(self.path, window, error) from None
 
     def _check_movement(self, window: Window, block: Block, bed: np.ndarray | None) -> np.ndarray | None:
-        """Raise InputError where the gantry is not in its place, or the bed in another than before."""
+        """Raise InputError where the gantry is not at its origin, or the bed has moved."""
         window.seek(block.begin + 1)
         window.skip_varints(2)
         number = window.varint() if block.kind == GANTRY_BLOCK else 1
@@ -279,7 +279,7 @@ def detection_bins(scanner: petsird.ScannerInformation) -> tuple[int, ...]:
 
 
 def _described(said: str, notes: Mapping[str, object]) -> str:
-    """Return the description of the efficiencies with the notes in it, in the place of former ones."""
+    """Return the description of the efficiencies with the notes; earlier notes are replaced."""
     listed = "; ".join(f"{key} := {value}" for key, value in notes.items())
     return f"{NOTES.sub('', said)} [CSR-D: {listed}]".lstrip()
 
@@ -304,7 +304,7 @@ def _check_preamble(path: Path, window: Window) -> None:
 
 
 def _difference(schema: bytes) -> str:
-    """Return in words which types of another schema are not the supported one's, where it is a schema."""
+    """Return the types in which another schema differs from the supported one, as text; "" for no schema."""
     try:
         other, own = ({kind["name"]: kind for kind in json.loads(text)["types"]} for text in (schema, SCHEMA))
         names = sorted(name for name in other.keys() | own.keys() if other.get(name) != own.get(name))
@@ -336,7 +336,7 @@ def _read_header(path: Path, content: bytes) -> petsird.Header:
 
 
 def _facts(record: petsird.Header) -> dict[str, str]:
-    """Return what the header says of the scan, as text by key."""
+    """Return the facts of the scan in the header, as text by key."""
     scanner, exam = record.scanner, record.exam
     modules = scanner.scanner_geometry.replicated_modules
     crystals = [len(m.transforms) * len(m.object.detecting_elements.transforms) for m in modules]
@@ -368,7 +368,7 @@ def _facts(record: petsird.Header) -> dict[str, str]:
 
 
 class _Seen:
-    """Counts of the blocks of a file that have passed, and the time that those of events cover, in ms."""
+    """Counts of the blocks read so far, and the time in ms that the event blocks cover."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.counts = path, no_counts()
@@ -376,7 +376,7 @@ class _Seen:
         self.overlap = False
 
     def add(self, block: Block) -> None:
-        """Count the next block; time that two cover counts once."""
+        """Count the next block; time that two blocks cover counts once."""
         _tally(block, self.counts)
         if block.kind == EVENT_BLOCK:
             self.covered_ms += max(0, block.stop_ms - max(block.start_ms, self.stop_ms))
@@ -384,12 +384,12 @@ class _Seen:
             self.stop_ms = max(self.stop_ms, block.stop_ms)
 
     def survey(self, left: int) -> Survey:
-        """Return the survey of all blocks, with so many bytes left that are no whole block."""
+        """Return the survey of all blocks; `left` is the number of bytes after the last complete one."""
         notes = []
         if self.overlap:
-            notes.append(f"time blocks of {self.path} overlap: time that two cover counts once")
+            notes.append(f"time blocks of {self.path} overlap: time that two blocks cover counts once")
         if left:
-            notes.append(f"{self.path} ends in {left} bytes of no whole block: they are left out")
+            notes.append(f"{self.path} ends with {left} bytes of an incomplete block: they are left out")
         return Survey(self.counts, self.covered_ms / 1000, left, notes=tuple(notes))
 
 
@@ -401,7 +401,7 @@ def _tally(block: Block, counts: np.ndarray) -> None:
 
 
 def _damaged(path: Path, window: Window, error: Exception) -> InputError:
-    """Return what to say of a file that cannot be gone on reading at the window's place."""
+    """Return the error for a file that cannot be read further than the window's position."""
     if isinstance(error, CutShort):
         return InputError(f"{path} ends within its header; copy it again")
     return InputError(f"{path} is damaged at byte {window.place}: {error}; copy it again")

@@ -1,7 +1,7 @@
-"""Where everything of a PETSIRD file lies: the parts of its header, its time blocks, the events in them.
+"""Byte positions in a PETSIRD file: the parts of its header, its time blocks, and their events.
 
-Found by stepping over the file (`yardl`), events by compiled loops (`events`). What is no PETSIRD
-raises `yardl.Impossible`, what ends too early `yardl.CutShort`.
+The file is scanned by its schema (`yardl`), events by compiled loops (`events`). Invalid content raises
+`yardl.Impossible`, a truncated file `yardl.CutShort`.
 """
 
 import json
@@ -31,7 +31,7 @@ EVENT_BLOCK, SIGNAL_BLOCK, BED_BLOCK, GANTRY_BLOCK, DEAD_TIME_BLOCK, SINGLES_BLO
 
 @dataclass(frozen=True)
 class Places:
-    """Where in the file the header has the efficiencies' description, those of module pairs, and its end."""
+    """Positions in the header: the efficiencies' description, those of module pairs, and the header's end."""
 
     description: slice
     pairs: slice
@@ -40,7 +40,7 @@ class Places:
 
 @dataclass(frozen=True)
 class EventList:
-    """Where a list of coincidences between two types of modules lies in the file."""
+    """Position of a list of coincidences between two types of modules."""
 
     prompt: bool
     types: tuple[int, int]
@@ -52,10 +52,10 @@ class EventList:
 
 @dataclass(frozen=True)
 class Block:
-    """Where a time block lies in the file; `lists` of an event block, in the file's order."""
+    """Position of a time block; `lists` are those of an event block, in the file's order."""
 
     kind: int
-    begin: int  # the place of the byte that says what it is
+    begin: int  # the position of the byte with its kind
     end: int
     start_ms: int
     stop_ms: int
@@ -91,7 +91,7 @@ def _steps() -> dict:
 
 
 def header_places(window: Window) -> Places:
-    """Return the places in the header that begins here; the window then stands behind it."""
+    """Return the positions in the header that begins here; the window then is after it."""
     steps, at = _steps(), {}
     for name, step in steps["ScannerInformation"].items():
         if name != "detectionEfficiencies":
@@ -122,7 +122,7 @@ def module_pair_tables(window: Window) -> list[np.ndarray]:
 
 
 def read_block(window: Window, bins: tuple[int, ...]) -> Block:
-    """Return the time block that begins here; the window then stands behind it."""
+    """Return the time block that begins here; the window then is after it."""
     steps, begin = _steps(), window.place
     kind = window.byte()
     if kind >= len(steps["kinds"]):
@@ -154,7 +154,7 @@ def _lists(window: Window, prompt: bool, bins: tuple[int, ...]) -> Iterator[Even
     """Yield the lists of coincidences of an event block, by the types of their modules.
 
     There is a row for each type, and in it a list for each type up to it. The package's own example writes
-    more rows than it has types (0.12), which is let pass: as many as there are pairs of types.
+    more rows than types (0.12); up to the number of pairs of types is accepted.
     """
     types = len(bins)
     rows = window.length()

@@ -1,7 +1,7 @@
 """PETSIRD's lists of coincidences, compiled: an event is three varints, two detection bins and a bin of TOF.
 
-A kernel reads from a window of the file (`yardl.Window`): it begins an event only where a whole one surely
-lies before the window's end, or where the file ends there too (`last`), behind which zeros follow.
+A kernel reads from a window of the file (`yardl.Window`). It begins an event only where a complete one fits
+before the window's end, or where the file ends there too (`last`); zeros follow the file's end.
 """
 
 import numpy as np

@@ -1,8 +1,8 @@
-"""PETSIRD's scanner, boxes at any place, as flat heads of layers, rings and columns of crystals.
+"""PETSIRD's scanner, a set of boxes, as flat heads of layers, rings and columns of crystals.
 
-A head is all that lies in one plane: the modules that face the same way at the same distance from the axis.
-In it crystals stand in columns, rings and layers; a gap as wide as a number of crystals is filled with places
-that detect nothing, and smaller gaps between blocks are spread evenly. A crystal's index is
+A head is all modules in one plane: those with the same direction and the same distance from the axis. Its
+crystals form columns, rings and layers. A gap as wide as a number of crystals is filled with places that
+detect nothing; smaller gaps between blocks are distributed evenly. A crystal's index is
 ((head · layers + layer) · rings + ring) · columns + column, heads by their angle from +y towards +x; rings
 run with +z, and columns as `scanner.geometry.Scanner` says.
 """
@@ -16,8 +16,8 @@ import petsird
 
 from csrd.errors import InputError
 
-SAME_MM, SAME_COSINE = 0.5, 0.9999  # as far apart two things may be and still be one plane or one row
-OFF_PLACE = 0.25  # of the pitch: how far a crystal may stand from its place in the grid
+SAME_MM, SAME_COSINE = 0.5, 0.9999  # tolerances of one plane and one row
+OFF_PLACE = 0.25  # of the pitch: largest distance of a crystal from its place in the grid
 MAX_PLACES = 1 << 24
 NO_CRYSTAL = -1
 
@@ -27,8 +27,8 @@ class ModulePairs:
     """Efficiencies of lines by the pair of modules that they join, as PETSIRD has them.
 
     `group` (M, M) is the symmetry group of a pair of modules, −1 where they are not in coincidence; `values`
-    (groups, bins, bins) has the higher module's bins first. `share` (C, windows) is how much each window of
-    energy adds to a crystal's efficiency; `module` and `element` (C,) say which crystal it is, −1 none.
+    (groups, bins, bins) has the higher module's bins first. `share` (C, windows) is the fraction of a
+    crystal's efficiency in each energy window; `module` and `element` (C,) identify the crystal, −1 none.
     """
 
     group: np.ndarray
@@ -38,7 +38,7 @@ class ModulePairs:
     element: np.ndarray
 
     def of(self, crystals: np.ndarray) -> np.ndarray:
-        """Return the efficiency of each line between crystals (N, 2), but for the crystals' own, (N,)."""
+        """Return the efficiency (N,) of each line between crystals (N, 2), without those of the crystals."""
         modules = self.module[crystals]
         swap = (modules[:, 0] < modules[:, 1])[:, None]
         high, low = np.where(swap, crystals[:, ::-1], crystals).T
@@ -57,9 +57,8 @@ class ModulePairs:
 class Grid:
     """The crystals of a scanner of flat heads; see `scanner.geometry.Scanner` for the first names.
 
-    `crystal_of_bin` (bins,) is the crystal of each detection bin, `efficiencies` (C,) float32 what the file
-    says of them, 0 where the grid has a place without a crystal. `module_pairs` is None where the file has
-    none, or the same for all.
+    `crystal_of_bin` (bins,) is the crystal of each detection bin. `efficiencies` (C,) float32 are the file's,
+    0 at places without a crystal. `module_pairs` is None where the file has none, or equal ones.
     """
 
     name: str
@@ -78,12 +77,12 @@ class Grid:
 
     @classmethod
     def of(cls, scanner: petsird.ScannerInformation, path: Path, tables: list[np.ndarray]) -> "Grid":
-        """Return the grid of a scanner; `path` is named where it is none.
+        """Return the grid of a scanner; `path` is for the error message.
 
         `tables` are the efficiencies of lines by detection bins of two modules, one for each symmetry group.
 
-        Raises InputError for several types of modules, crystals that are no upright boxes, heads that differ
-        in distance, crystals off a regular grid, or tables of another size than the scanner.
+        Raises InputError for several types of modules, crystals that are not upright boxes, heads at
+        different distances, crystals off a regular grid, or tables of the wrong size.
         """
         try:
             return _grid(scanner, tables)
@@ -109,7 +108,7 @@ class Grid:
 
 
 class _NoGridError(Exception):
-    """Why a scanner is no grid."""
+    """The reason why a scanner is not a grid."""
 
 
 def _grid(scanner: petsird.ScannerInformation, tables: list[np.ndarray]) -> Grid:
@@ -135,7 +134,7 @@ def _grid(scanner: petsird.ScannerInformation, tables: list[np.ndarray]) -> Grid
         raise _NoGridError(f"its grid would have {len(head_normals) * per_head} places")
     crystal = ((head[:, None] * layers + layer) * rings + ring) * columns + column
     if len(np.unique(crystal)) < crystal.size:
-        raise _NoGridError("two of its crystals stand at one place")
+        raise _NoGridError("two of its crystals are at one place")
     places = len(head_normals) * per_head
     efficiencies, share = _efficiencies(scanner, crystal.ravel(), places)
     group = _groups(scanner, len(modules))
@@ -165,7 +164,7 @@ def _matrices(transforms: list[petsird.RigidTransformation]) -> np.ndarray:
     matrices[:, 3, 3] = 1
     turns = matrices[:, :3, :3]
     if not np.isfinite(matrices).all() or abs(matrices).max() > 1e5:
-        raise _NoGridError("a transformation has numbers that are no places in mm")
+        raise _NoGridError("a transformation has values that are not positions in mm")
     if not np.allclose(turns @ turns.transpose(0, 2, 1), np.eye(3), atol=1e-3):
         raise _NoGridError("a transformation is not rigid")
     return matrices
@@ -180,14 +179,14 @@ def _box(shape: petsird.BoxShape) -> tuple[np.ndarray, np.ndarray]:
     bits = (corners - low) / (high - low)
     upright = np.minimum(bits, 1 - bits).max() < 1e-3
     if not upright or len(np.unique(bits.round(), axis=0)) != 8:
-        raise _NoGridError("its crystals are no boxes along the axes")
+        raise _NoGridError("its crystals are not boxes along the axes")
     return low, high
 
 
 def _orientation(
     modules: np.ndarray, elements: np.ndarray, size: np.ndarray, centres: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return which way each module faces outwards (M, 3), and a crystal's depth, width and length in mm."""
+    """Return each module's outward direction (M, 3), and a crystal's depth, width and length in mm."""
     axes = np.einsum("mij,ejk->meik", modules, elements)[..., :3, :3]  # of each crystal, as columns
     if not np.allclose(abs(axes), abs(axes[:, :1]), atol=1e-2):
         raise _NoGridError("the crystals of a module are turned against one another")
@@ -205,7 +204,7 @@ def _orientation(
         raise _NoGridError("a module is tilted against the axis")
     sizes = np.stack([size[deep], size[wide], size[axial]], axis=1)
     if np.ptp(sizes, axis=0).max() > 1e-3:
-        raise _NoGridError("its modules stand in different ways")
+        raise _NoGridError("its modules have different orientations")
     return normals, sizes[0]
 
 
@@ -240,8 +239,8 @@ def _layers(depths: np.ndarray, head: np.ndarray, size: float) -> tuple[np.ndarr
 def _row(places: np.ndarray, size: float, direction: str) -> tuple[np.ndarray, int, float]:
     """Return each crystal's number in its row (M, E), the length of rows, and the pitch in mm.
 
-    Rows are centred on 0. First all distinct places are taken for neighbours; if they do not stand evenly,
-    the smallest distance for the pitch.
+    Rows are centred on 0. First all distinct positions are assumed to be neighbours; if they are not even,
+    the smallest distance is assumed to be the pitch.
     """
     found = np.sort(places.ravel())
     groups = np.split(found, np.flatnonzero(np.diff(found) > size / 10) + 1)
@@ -259,13 +258,13 @@ def _row(places: np.ndarray, size: float, direction: str) -> tuple[np.ndarray, i
             if even and reach <= MAX_PLACES:
                 count = int(2 * reach + 1 + 2 * half)
                 return (number + half + (count - 1) / 2).astype(int), count, pitch
-    raise _NoGridError(f"its crystals do not stand evenly around the middle {direction}")
+    raise _NoGridError(f"its crystals are not evenly spaced around the middle {direction}")
 
 
 def _efficiencies(
     scanner: petsird.ScannerInformation, crystal: np.ndarray, places: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the efficiency of each place (C,), over all windows of energy, and their shares (C, windows)."""
+    """Return the efficiency of each place (C,) over all energy windows, and their fractions (C, windows)."""
     windows = len(scanner.event_energy_bin_edges[0].edges) - 1
     said = scanner.detection_efficiencies.detection_bin_efficiencies
     bins = np.array(said[0] if said else [], np.float64)
@@ -314,14 +313,14 @@ def _head_pairs(group: np.ndarray, head: np.ndarray) -> np.ndarray:
 def _module_pairs(
     tables: list[np.ndarray], group: np.ndarray, crystal: np.ndarray, share: np.ndarray
 ) -> ModulePairs | None:
-    """Return the efficiencies of lines by their modules, None where there are none, or all are one number."""
+    """Return the efficiencies of lines by their modules, None where there are none, or all are equal."""
     if not tables:
         return None
     size = crystal.shape[1] * share.shape[1]
     if group.max() >= len(tables):
         raise _NoGridError(f"it has {len(tables)} tables of efficiencies for {group.max() + 1} groups")
     if any(table.shape != (size, size) for table in tables):
-        raise _NoGridError(f"efficiencies of a pair of modules are no table of {size} × {size}")
+        raise _NoGridError(f"efficiencies of a pair of modules are not a table of {size} × {size}")
     values = np.array(tables, np.float32)
     if not (np.isfinite(values).all() and (values >= 0).all() and values.any()):
         raise _NoGridError("efficiencies of module pairs are negative or not finite")

@@ -1,4 +1,4 @@
-"""PETSIRD written: events of a scanner as its header describes it, in time blocks of equal length."""
+"""Writing of PETSIRD: events of a scanner that the header describes, in time blocks of equal length."""
 
 import io
 from collections.abc import Iterable
@@ -21,13 +21,13 @@ NOTHING = np.empty((0, 2), np.int64), np.empty(0, bool), np.empty(0, np.uint32)
 def write_petsird(
     path: str | Path, segments: Iterable[Segment], record: petsird.Header, duration_ms: int
 ) -> None:
-    """Write events as a PETSIRD file with that header, whole or not at all.
+    """Write events as a PETSIRD file with that header, completely or not at all.
 
     A segment is (crystals (N, 2) uint32, prompt (N,) bool, time_ms (N,) uint32), all in time order; crystals
     are those of the header's `Grid`, each detected in its first window of energy and TOF bin 0. Time blocks
     of `BLOCK_MS` cover the whole duration.
-    Raises InputError where the file cannot be written or the scanner is no grid; an event at a place without
-    a crystal or after the end is an AssertionError.
+    Raises InputError where the file cannot be written or the scanner is not a grid; an event at a place
+    without a crystal or after the end is an AssertionError.
     """
     path = Path(path)
     bins = Grid.of(record.scanner, path, []).bin_of_crystal()
@@ -47,7 +47,7 @@ def write_petsird(
 
 
 def _write_block(stream: BinaryIO, start_ms: int, stop_ms: int, waiting: Segment) -> tuple[int, Segment]:
-    """Write the events before `stop_ms` as a time block; return that time, and the events that still wait."""
+    """Write the events before `stop_ms` as a time block; return that time, and the remaining events."""
     interval = encoded_varint(start_ms) + encoded_varint(stop_ms)
     stream.write(b"\x01" + bytes([EVENT_BLOCK]) + interval + b"\x00")  # no single events
     due = int(np.searchsorted(waiting[2], stop_ms))

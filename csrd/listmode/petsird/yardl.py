@@ -1,13 +1,13 @@
-"""The binary encoding of yardl, in which PETSIRD is written: read in bounded memory, and stepped over.
+"""The binary encoding of yardl, which PETSIRD uses: reading and skipping in bounded memory.
 
 Integers are varints: seven bits a byte, the lowest first, bit 7 set in all but the last; signed ones, and
-times, in zigzag, which does not matter to who steps over them. Floating-point numbers are little-endian. A
+times, in zigzag, which does not matter for skipping. Floating-point numbers are little-endian. A
 text is its length and UTF-8. A vector is its length and its items, of fixed length the items alone; an array
 of n dimensions its n lengths first. An optional value has a byte 0 or 1 before it, a union the number of its
-case. A record is its fields. What a file holds is said by the schema, JSON, at its beginning.
+case. A record is its fields. The schema, JSON, at the beginning of a file defines its content.
 
-A length is believed only as far as the file has bytes for so many items: what a damaged file claims costs
-neither memory nor time.
+A length is accepted only if the file has enough bytes for so many items, so that a damaged file costs neither
+memory nor time.
 """
 
 import math
@@ -29,11 +29,11 @@ VARINTS = {"int16", "uint16", "int32", "uint32", "int64", "uint64", "size", "dat
 
 
 class CutShort(Exception):  # noqa: N818
-    """The file ends before what it has begun."""
+    """The file is truncated."""
 
 
 class Impossible(Exception):  # noqa: N818
-    """What stands at this place can be in no file of the format."""
+    """The content is not valid in the format."""
 
 
 @njit(cache=True, nogil=True)
@@ -46,9 +46,9 @@ def pass_varints(buffer, at, end, count):
 
 
 class Window:
-    """A file of which `buffer[at:end]` lies in memory; moves on as it is read.
+    """A file of which `buffer[at:end]` is in memory; it advances with reading.
 
-    `spare` bytes behind `end` may be read by a kernel, which then has to look whether it went too far.
+    A kernel may read `spare` bytes after `end`, and then has to check whether it went too far.
     """
 
     spare = 64
@@ -60,7 +60,7 @@ class Window:
 
     @property
     def place(self) -> int:
-        """Return the place in the file where the window is being read."""
+        """Return the position in the file."""
         return self.begin + self.at
 
     @property
@@ -74,7 +74,7 @@ class Window:
         return self.begin + self.end >= self.size
 
     def seek(self, place: int) -> None:
-        """Go on reading at a place of the file."""
+        """Continue at a position in the file."""
         if self.begin <= place <= self.begin + self.end:
             self.at = place - self.begin
         else:
@@ -82,7 +82,7 @@ class Window:
             self.begin = place
 
     def fill(self, wanted: int = WINDOW_BYTES // 2) -> None:
-        """Have at least `wanted` bytes in the window, or all that there are."""
+        """Fill the window to at least `wanted` bytes, or all that remain."""
         if self.end - self.at >= wanted or self.at_last:
             return
         rest = self.buffer[self.at : self.end].copy()
@@ -96,7 +96,9 @@ class Window:
         except OSError as error:
             raise InputError(f"cannot read {self.stream.name}: {error.strerror}; copy it again") from None
         if got != size:
-            raise InputError(f"{self.stream.name} became shorter while it was read; wait until it is whole")
+            raise InputError(
+                f"{self.stream.name} became shorter while it was read; wait for the complete file"
+            )
         self.end += got
         self.buffer[self.end : self.end + self.spare] = 0
 
@@ -126,13 +128,13 @@ class Window:
         return length
 
     def skip(self, count: int) -> None:
-        """Go on by a number of bytes."""
+        """Skip a number of bytes."""
         if count > self.left:
             raise CutShort
         self.seek(self.place + count)
 
     def skip_varints(self, count: int) -> None:
-        """Go on by a number of integers."""
+        """Skip a number of integers."""
         while count:
             self.fill()
             if self.at >= self.end:
@@ -154,11 +156,11 @@ class Window:
 
 
 Walk = Callable[[Window], None]
-Step = tuple[str, int] | Walk  # ("bytes", n), ("varints", n), or a function where no number is enough
+Step = tuple[str, int] | Walk  # ("bytes", n), ("varints", n), or a function for any other type
 
 
 def stepper(schema: dict) -> Callable[[Any], Walk]:
-    """Return a function of a type of the schema that returns how to step over a value of that type."""
+    """Return a function that returns, for a type of the schema, how to skip a value of that type."""
     namespace = schema["protocol"]["name"]
     types = {f"{namespace}.{entry['name']}": entry for entry in schema["types"]}
 
@@ -178,7 +180,7 @@ def stepper(schema: dict) -> Callable[[Any], Walk]:
         return named(entry, dict(zip(entry["typeParameters"], arguments, strict=True)))
 
     def named(entry: dict, given: dict) -> Step:
-        if "values" in entry:  # an enumeration, of int32 where it does not say
+        if "values" in entry:  # an enumeration, of int32 by default
             return "varints", 1
         if "fields" in entry:
             return _record([step(field["type"], given) for field in entry["fields"]])
@@ -224,8 +226,8 @@ def _record(steps: list[Step]) -> Step:
 
 
 def _items(step: Step, window: Window, count: int) -> None:
-    """Step over so many values of one type."""
-    each = step[1] if isinstance(step, tuple) else 1  # every value takes a byte at least
+    """Skip `count` values of one type."""
+    each = step[1] if isinstance(step, tuple) else 1  # every value takes at least a byte
     if count * each > window.left:
         raise CutShort
     if not isinstance(step, tuple):
@@ -260,7 +262,7 @@ def _array(step: Step, dimensions: int | list[dict] | None) -> Step:
 
 
 def _union(cases: list[Step | None]) -> Walk:
-    """Return how to step over an optional value (its first case None), or over one of several types."""
+    """Return how to skip an optional value (its first case None), or one of several types."""
     walks = [None if case is None else _walk(case) for case in cases]
 
     def walk(window: Window) -> None:

@@ -1,4 +1,4 @@
-"""What every denoising method offers, and what it is fitted on.
+"""The interface of a denoising method, and its training pairs.
 
 Reading the configuration imports this module and each method's file: they import numpy and pydantic only, and
 heavier packages inside functions.
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 
 MODEL_FILE = "model.json"
 VOXEL_TOLERANCE = 0.03
-"""Relative; voxels of sizes nearer than this are taken for equal."""
+"""Relative difference up to which voxel sizes count as equal."""
 
 
 @dataclass(frozen=True)
 class TrainingPair:
     """One subject at one dose: a low-dose image and the normal-dose one, on one grid with MR and head mask.
 
-    Each image is a Volume, or the path of one that `load` reads. `split` is what the pair is for: "train" to
-    fit parameters, "validation" to select.
+    Each image is a Volume, or a path that `load` reads. `split` is "train" for fitting or "validation" for
+    selection.
     """
 
     subject: str
@@ -72,9 +72,9 @@ class LoadedPair(TrainingPair):
 
 @dataclass(frozen=True)
 class FitContext:
-    """What a fit is given beside the method's settings.
+    """Arguments of a fit beside the method's settings.
 
-    `seed` of every random generator, the configured `metrics` to select by on validation subjects, `threads`.
+    `seed` is that of every random generator; `metrics` are used for selection on validation subjects.
     """
 
     seed: int
@@ -83,32 +83,32 @@ class FitContext:
 
 
 class Method(ABC):
-    """A denoiser of PET volumes; `key` stands in configuration, tables and file names."""
+    """A denoiser of PET volumes; `key` is its name in configuration, tables and file names."""
 
     key: ClassVar[str]
     label: ClassVar[str]
     """Its name in tables and figures."""
     Settings: ClassVar[type[MethodSettings] | None] = None
-    """The class of its block in the configuration; None: there is nothing to fit, and no block."""
+    """The class of its block in the configuration; None for a method that is not fitted."""
     like: ClassVar[str] = ""
-    """The method from whose block its own block only says what differs."""
+    """Another method, whose block its own block starts from."""
     row: ClassVar[int] = 100
-    """Its place among the table's rows; methods of one place follow in the order of `methods`."""
+    """Its position among the table's rows; methods of one position are in the order of `methods`."""
     wants_mr: ClassVar[bool] = False
-    """Whether it needs an MR beside the PET; it is left out for subjects that have none."""
+    """Whether it needs an MR; such a method is left out for subjects without one."""
     predicts_std: ClassVar[bool] = False
     """Whether it predicts a standard deviation beside its image."""
     extra: ClassVar[str] = ""
-    """The extra of csrd, if any, that brings the packages it computes with (see `csrd.extras`)."""
+    """The extra of csrd, if any, with the packages that it needs (see `csrd.extras`)."""
     selects: ClassVar[bool] = False
-    """Whether `fit` selects something on validation subjects by `FitContext.metrics`."""
+    """Whether `fit` selects a setting on validation subjects by `FitContext.metrics`."""
     trained: ClassVar[bool] = False
-    """Whether `fit` trains step by step, leaves ``history.jsonl`` and works in torchrun's processes too."""
+    """Whether `fit` trains step by step, writes ``history.jsonl`` and can run in several processes."""
 
     @classmethod
     @abstractmethod
     def fit(cls, pairs: list[TrainingPair], settings: Any, out_dir: Path, context: FitContext) -> None:
-        """Fit the method and write what `load` needs into `out_dir`, ``model.json`` last.
+        """Fit the method and write it into `out_dir`, ``model.json`` last.
 
         `settings` is an instance of `Settings`.
         """
@@ -116,14 +116,14 @@ class Method(ABC):
     @classmethod
     @abstractmethod
     def load(cls, model_dir: Path) -> Self:
-        """Return the method as `fit` left it in `model_dir`."""
+        """Return the method that `fit` wrote into `model_dir`."""
 
     @abstractmethod
     def apply(self, low: Volume, mr: Volume | None, drf: float | None) -> Volume:
         """Return the denoised image: same grid and unit as `low`, nowhere negative.
 
-        `low` is scaled to normal dose; `mr` is on its grid or None; `drf` is its dose reduction factor, None
-        only for a method that `measures_noise`.
+        `low` is scaled to the normal dose; `mr` is on the same grid, or None; `drf` is the dose reduction
+        factor of `low`, None only for a method that `measures_noise`.
         """
 
     def apply_with_std(self, low: Volume, mr: Volume | None, drf: float | None) -> tuple[Volume, Volume]:
@@ -131,22 +131,22 @@ class Method(ABC):
 
         Raises InputError for a method without `predicts_std`.
         """
-        raise InputError(f"{self.key} predicts no standard deviation; leave it out, or use csrd")
+        raise InputError(f"{self.key} predicts no standard deviation; do not request it, or use csrd")
 
     def estimate_drf(self, low: Volume) -> float:
-        """Return the dose reduction factor that the noise in a scan corresponds to.
+        """Return the dose reduction factor, estimated from the noise in a scan.
 
         Raises InputError for a method that cannot estimate it.
         """
         raise InputError(f"{self.key} needs the dose reduction factor; give --drf")
 
     def use(self, **choices: object) -> None:
-        """Override settings of the fitted method, for a user who requests something else of one scan.
+        """Override settings of the fitted method, as requested for one scan.
 
-        Raises InputError where the method has no such choice.
+        Raises InputError where the method has no such setting.
         """
         if choices:
-            raise InputError(f"{self.key} has no choice of {', '.join(choices)}; leave it out")
+            raise InputError(f"{self.key} has no option {', '.join(choices)}; leave it out")
 
     @property
     def draws_samples(self) -> bool:
@@ -155,32 +155,32 @@ class Method(ABC):
 
     @property
     def largest_drf(self) -> float:
-        """Return the highest dose reduction factor that it is fitted for."""
+        """Return the highest dose reduction factor that it was fitted on."""
         return math.inf
 
     @property
     def measures_noise(self) -> bool:
-        """Return whether it measures the noise in the image, so that it needs no dose reduction factor."""
+        """Return whether it measures the noise in the image instead of using the dose reduction factor."""
         return False
 
     def doubts(self, low: Volume) -> list[str]:
-        """Return how a scan differs from all that the method knows, as sentences without the scan's name."""
+        """Return the differences of a scan from the training data, as sentences without the scan's name."""
         return []
 
     def voxel_for(self, voxel_mm: np.ndarray) -> np.ndarray | None:
-        """Return the voxel (3,) in mm on which it denoises an upright volume of such voxels; None: those."""
+        """Return the voxel size (3,) in mm that a volume is resampled to before denoising; None: its own."""
         return None
 
     def move(self, device: str) -> None:
-        """Compute on "cpu", on "cuda", or, with "auto", on a GPU if there is one.
+        """Use the device "cpu", "cuda" or, with "auto", a GPU if there is one.
 
-        Raises InputError where that cannot be.
+        Raises InputError where the device cannot be used.
         """
         if device == "cuda":
             raise InputError(f"{self.key} computes on the CPU; leave the device out")
 
     def facts(self) -> dict:
-        """Return what the sidecar of an image says about how it was made, beside the method's label."""
+        """Return the method's settings for the sidecar of an image."""
         return {}
 
     @classmethod
@@ -197,12 +197,14 @@ class Method(ABC):
         path = model_dir / MODEL_FILE
         content = read_json(path)
         if content.get("method") != cls.key:
-            raise InputError(f"{path} is of {content.get('method')}, not of {cls.key}; give its own folder")
+            raise InputError(
+                f"{path} is of {content.get('method')}, not of {cls.key}; give a folder of {cls.key}"
+            )
         return content
 
 
 def robust_scale(volume: Volume, mask: np.ndarray, percentile: float = 99.9) -> float:
-    """Return a percentile of the volume inside the mask: a scale that no single hot voxel sets.
+    """Return a percentile of the volume inside the mask, a scale that is robust to single hot voxels.
 
     Raises InputError where it is not above zero.
     """

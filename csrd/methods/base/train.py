@@ -1,4 +1,4 @@
-"""Fitting of one method on training pairs, by one process or several."""
+"""Fitting of a method on training pairs, in one or several processes."""
 
 from pathlib import Path
 
@@ -17,10 +17,10 @@ def train(
     *,
     processes: int = 1,
 ) -> None:
-    """Fit method `key` on `pairs` and write it into `model_dir` (``model.json`` marks it whole).
+    """Fit method `key` on `pairs` and write it into `model_dir` (``model.json`` marks it complete).
 
-    `settings` is the method's block of the configuration. A method that is `trained` can be so in several
-    `processes`, which share the context's threads; other methods take one process.
+    `settings` is the method's block of the configuration. A method with `trained` can use several
+    `processes`, which divide the context's threads; other methods use one process.
     """
     Path(model_dir).mkdir(parents=True, exist_ok=True)
     if processes > 1 and method(key).trained:

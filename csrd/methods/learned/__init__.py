@@ -1,4 +1,4 @@
-"""A network that is trained on pairs of low and normal dose: its settings, calibration, weights and card."""
+"""Base class of methods with a trained network: settings, calibration, weights and model card."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ WEIGHTS_FILE, HISTORY_FILE = "weights.safetensors", "history.jsonl"
 
 
 class LearnedCalibration(Section):
-    """What is measured on the training pairs before any weight is trained."""
+    """Measurements on the training pairs, made before the training."""
 
     voxel_mm: tuple[float, float, float] | None = None
-    """The voxel's edges, in mm of an upright volume."""
+    """The voxel size of the training images, in mm."""
 
 
 class Learned(Method):
-    """A network with the settings it is trained by and its calibration.
+    """A network with the settings of its training and its calibration.
 
     A subclass defines the network, its residual's unit, its loss and its patches. The card, ``model.json``,
     holds the settings that a fitted model needs, by part: those in `preprocessing` and `inference`, and as
@@ -56,7 +56,7 @@ class Learned(Method):
     settings: LearnedSettings
     calibration: LearnedCalibration
     network: nn.Module
-    """With trained weights; it is there once they are."""
+    """The network with trained weights; absent before the training."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class Learned(Method):
 
     @abstractmethod
     def residual_unit(self, low: Volume, head: Head, drf: float | None) -> float:
-        """Return how much of the PET's unit one unit of the network's residual is."""
+        """Return the size of one unit of the network's residual, in the PET's unit."""
 
     @abstractmethod
     def losses(self, batch: Batch) -> Tensor:
@@ -97,7 +97,7 @@ class Learned(Method):
         """Return the source of training patches."""
 
     def estimator(self, pair: LoadedPair) -> Callable[[], np.ndarray]:
-        """Return a function that denoises an upright pair by the weights at the time of the call."""
+        """Return a function that denoises an upright pair with the weights at the time of the call."""
         return lambda: self.apply(pair.low, pair.mr, pair.drf).array
 
     def smallest_edge(self) -> int:
@@ -107,7 +107,7 @@ class Learned(Method):
         return EDGE
 
     def select(self, validation: list[LoadedPair], metrics: Metrics) -> dict[str, Any]:
-        """Return what is selected on the validation pairs once the weights are final, for the card."""
+        """Return the settings selected on the validation pairs with the final weights, for the model card."""
         return {}
 
     def trained_by(self) -> dict[str, Any]:
@@ -149,7 +149,7 @@ class Learned(Method):
     ) -> None:
         """Train on the pairs of split "train", select on those of "validation", write weights and card.
 
-        An interrupted fit goes on from its state folder beside `out_dir`; a finished one is not repeated.
+        An interrupted fit continues from its state folder beside `out_dir`; a finished one is not repeated.
         Raises InputError where there is no training pair, or voxels of different sizes.
         """
         from csrd.methods.learned.fitting import fit
@@ -193,7 +193,7 @@ class Learned(Method):
         named = ("architecture", "preprocessing", "inference", "calibration")
         parts = [part for name in named if isinstance(part := card.get(name), dict)]
         if len(parts) < len(named) or not isinstance(card.get("seed"), int):
-            raise InputError(f"{path} is no complete model card; fit the method again")
+            raise InputError(f"{path} is not a complete model card; fit the method again")
         values = {name: value for part in parts[:3] for name, value in part.items()}
         if unknown := sorted(values.keys() - cls.Settings.model_fields):
             raise InputError(
@@ -208,7 +208,7 @@ class Learned(Method):
 
     @property
     def translations(self) -> tuple[int, ...]:
-        """Return by how many voxels the scan is translated in the views of which the image is the mean."""
+        """Return the translations in voxels for test-time augmentation."""
         return (0, 1) if self.settings.shift else (0,)
 
     def voxel_for(self, voxel_mm: np.ndarray) -> np.ndarray | None:
@@ -216,8 +216,8 @@ class Learned(Method):
         return None if edges is None else np.array(edges)
 
     def noise_condition(self, low: Volume, head: Head, drf: float | None) -> float:
-        """Return what the network is told of a scan's noise: the log of the dose reduction factor."""
-        assert drf is not None, "this network is told the dose"
+        """Return the network's noise condition: the log of the dose reduction factor."""
+        assert drf is not None, "the dose is an input of this network"
         return float(np.log(drf))
 
     def move(self, device: str) -> None:

@@ -33,7 +33,7 @@ from csrd.train.patches import Batch, Scan
 from csrd.train.processes import Processes, processes
 
 EMA_LENGTHS = (0.05, 0.10, 0.15, 0.20)
-"""Lengths of the average of weights that are compared on the validation subjects."""
+"""Lengths of the weights' moving average that are compared on the validation subjects."""
 
 
 def fit(
@@ -97,7 +97,7 @@ class ValidatedTraining:
 
 
 def _hold(folder: StateFolder, group: Processes, device: torch.device, held: ExitStack) -> None:
-    """Lock the state folder for the group; raise InputError in every process where that cannot be."""
+    """Lock the state folder for the group; raise InputError in every process where that fails."""
     refused = None
     if group.first:
         try:
@@ -142,7 +142,7 @@ def _train(
 def _finish(
     method: Learned, validation: list[LoadedPair], folder: StateFolder, out: Path, context: FitContext
 ) -> None:
-    """Select what is selected once the weights are final, and write the model."""
+    """Select settings with the final weights, and write the model."""
     facts = folder.finished()
     assert facts is not None, "the training is not finished"
     network = method.build()
@@ -204,7 +204,7 @@ def _refuse_other_voxels(pairs: list[LoadedPair]) -> None:
 def _tensors(
     scans: list[Scan], validation: list[LoadedPair], wants_mr: bool
 ) -> Iterator[tuple[str, Tensor | str]]:
-    """Yield by name every image that the weights, and what is selected afterwards, depend on."""
+    """Yield by name every image that the weights and the selected settings depend on."""
     for i, scan in enumerate(scans):
         yield f"inputs {i}", scan.inputs
         yield f"target {i}", scan.target

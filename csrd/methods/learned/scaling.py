@@ -1,4 +1,4 @@
-"""Scales between images in any unit and the networks' inputs and residuals."""
+"""Scaling of images to the networks' inputs and residuals, and noise levels."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from csrd.io.volume import Volume
     from csrd.methods.base import LoadedPair
 
-FINE_MM = 6.0  # finer is mostly noise, coarser mostly uptake
-MR_LIMIT = 4.0  # times the mean inside the head; vessels and fat are brighter, and mean nothing
+FINE_MM = 6.0  # finer structures are mostly noise, coarser ones mostly uptake
+MR_LIMIT = 4.0  # times the mean inside the head; vessels and fat are brighter, without information on uptake
 
 
 class ResidualDeviation(Section):
@@ -81,7 +81,7 @@ class DoseFromNoise(Section):
 def noise_level(low: Volume) -> float:
     """Return the standard deviation of what is finer than `FINE_MM` in the head, relative to the mean there.
 
-    It is estimated as 1.4826 times the median absolute deviation, on which few edges have little influence.
+    It is estimated as 1.4826 times the median absolute deviation, which is robust to a few edges.
     """
     from scipy import ndimage
 
@@ -105,7 +105,7 @@ def measured_level(low: Volume, head: Head) -> float:
 class Head:
     """The head in a low-dose image: its `mask` (X, Y, Z), and `scale`, the image's mean there, in its unit.
 
-    Neither noise nor one hot voxel changes a mean much.
+    The mean is robust to noise and to single hot voxels.
     """
 
     mask: np.ndarray

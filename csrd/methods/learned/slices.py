@@ -1,6 +1,6 @@
-"""What the 2D methods share: a network from an axial slice of low-dose PET and MR to the slice's residual.
+"""Base class of the 2D methods: a network from an axial slice of low-dose PET and MR to its residual.
 
-The residual, by which the low dose exceeds the normal dose, is subtracted from the input in full precision.
+The residual, low dose minus normal dose, is subtracted from the input in full precision.
 The loss is the mean absolute error of the residual, which is that of the image.
 """
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from csrd.train.patches import Batch, Patches, Scan
 
 AXIAL_SLICE = (None, None, 1)  # voxels of a training patch, of an upright volume
-APPLY_BATCH = 16  # slices at a time, the training's number in the paper: what was trained can be applied
+APPLY_BATCH = 16  # slices at a time, as in the paper's training, so that the memory of a training suffices
 
 
 class SliceMethod(Learned):
     """A 2D network. A subclass builds it, and gives in `factor` the sizes of slices that it takes.
 
     Slices of any size are padded to multiples of `factor` by repeating their border, and cropped back.
-    Volumes are turned upright first, so that every head has the same side up whatever the file's axes are.
+    Volumes are reoriented first, so that all heads have the same orientation.
     """
 
     factor: ClassVar[int]
@@ -44,7 +44,7 @@ class SliceMethod(Learned):
     def build(self) -> nn.Module:
         import torch
 
-        # a CPU's matrix units want a voxel's channels side by side: 1.5 times as fast, and a GPU's do too
+        # channels last is 1.5 times as fast on a CPU's matrix units, and faster on a GPU too
         return self.of_slices().to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch declares less
 
     def residual_unit(self, low: Volume, head: Head, drf: float | None) -> float:

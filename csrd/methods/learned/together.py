@@ -1,4 +1,4 @@
-"""One training in several processes: torchrun starts them, and each runs this module."""
+"""Training in several processes: torchrun starts them, and each runs this module."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ from csrd.config.sections import Metrics
 from csrd.io.files import read_json, write_json
 from csrd.methods.base import FitContext, TrainingPair
 
-GRACE_S = 2.0  # a scheduler signals every process of a job itself; only then is the signal passed on
+GRACE_S = 2.0  # time for a scheduler's own signal to every process; then SIGTERM is passed on
 
 
 def train_together(
@@ -30,7 +30,7 @@ def train_together(
 ) -> None:
     """Fit method `key` in `processes` processes, each with its part of the threads, or an accelerator.
 
-    The images of `pairs` are paths. SIGTERM ends it as it ends a training of one process: its state is saved.
+    The images of `pairs` are paths. On SIGTERM its state is saved, as in a training of one process.
     Raises the CsrdError that a process ended with.
     """
     with TemporaryDirectory(prefix="csrd-train-") as folder:

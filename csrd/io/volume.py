@@ -275,7 +275,7 @@ def _one_frame(path: Path, image: "SpatialImage") -> tuple[int, int, int]:
 
 
 def _scale_notes(path: Path, image: "SpatialImage") -> list[str]:
-    """Return a note on an offset without a slope; raise InputError for colours, complex or unscaled values."""
+    """Return a note on an offset without a slope; raise InputError for colours, complex or NaN scales."""
     import nibabel as nib
 
     kind = image.get_data_dtype().kind

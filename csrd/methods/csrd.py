@@ -264,7 +264,7 @@ class Csrd(Learned):
         return max(self.settings.patch // self.network.factor, 1)
 
     def select(self, validation: list[LoadedPair], metrics: Metrics) -> dict[str, Any]:
-        """Return the fraction of a sample that is best in most metrics on validation pairs, and all scores."""
+        """Return the fraction of a sample that is best in most metrics on validation pairs, with scores."""
         from csrd.diffusion.sampler import blend
         from csrd.metrics.evaluate import metrics_of
 

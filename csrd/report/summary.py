@@ -40,7 +40,7 @@ def summary(
 
 
 def winners(table: pd.DataFrame) -> str:
-    """Return the methods with the best mean of each metric, as ``TV has the best MAE; U-net the best PSNR``."""
+    """Return the methods with the best mean of each metric, as ``TV has the best MAE; U-net the PSNR``."""
     marks = best(table)
     won: dict[str, list[str]] = {}
     for key in metrics_in(table):

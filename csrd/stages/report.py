@@ -204,7 +204,7 @@ def report(
     truth: str | Path | None = None,
     regions: str | Path | None = None,
 ) -> None:
-    """Write the page with all tables and `pictures`; `shown` gives the kind and subject of each (`report.Pictures.of`).
+    """Write the page with all tables and `pictures`; `shown` gives kind and subject of each (`Pictures.of`).
 
     `coverage`, `truth` and `regions` are merged tables; `sidecars` are those of the normal doses' images.
     """

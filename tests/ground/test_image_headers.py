@@ -185,7 +185,7 @@ def test_assumptions_are_in_the_sidecar(tmp_path, caplog):
     predict([low], [tmp_path / "out.nii.gz"], model=tmp_path / "model", drf=4, units="kBq/mL")
     said = read_json(tmp_path / "out.json")
     assert "converted to mm" in said["InputNotes"][0] and said["Units"] == "kBq/mL"
-    assert "dose reduction factor of 6 by its sidecar: 4 is taken" in said["InputNotes"][1]
+    assert "dose reduction factor of 6 by its sidecar: 4 is used" in said["InputNotes"][1]
     assert caplog.messages == said["InputNotes"]
     written = nib.load(tmp_path / "out.nii.gz")
     np.testing.assert_allclose(written.affine, AFFINE, rtol=1e-5)

@@ -165,7 +165,7 @@ def test_files_with_standard_deviations_are_written_with_their_sidecar(model, tm
     assert story["Samples"] == 2 and story["Sampler"]["steps"] == 2 and story["Product"] == "average"
     assert len(story["WeightsSha256"]) == 64
     assert Volume.load(tmp_path / "std.nii.gz").same_grid(pair.low)
-    with pytest.raises(InputError, match="no product 'best'; choose among table"):
+    with pytest.raises(InputError, match="no product 'best'; choose from table"):
         predict(low, out, **files, product="best")
 
 

@@ -1,4 +1,4 @@
-"""What each idea in CSR-D is worth: one change a row, from the paper's recipe to the default, in equal time.
+"""Ablation of CSR-D: one change in each row, from the paper's recipe to the default, at equal training time.
 
     python benchmarks/ablation.py RESULTS [--seconds 180] [--row NAME ...] [--seed N ...] [--out FILE.jsonl]
     python benchmarks/ablation.py RESULTS --table [--by-dose]
@@ -6,8 +6,8 @@
 RESULTS is a finished run: its aligned training subjects are trained on, its validation subjects measured, at
 the doses that methods may see; its test subjects are not read. A row takes the steps that `--seconds` of CPU
 time on one thread hold, by a measurement just before. It is added to the file as a line of JSON as soon as it
-is done, so that the same command goes on where it was interrupted; `--table` prints what the file holds.
-docs/ablation.md is about the rows, which stand in benchmarks/ablation_rows.py.
+is done, so that the same command continues after an interruption; `--table` prints what the file holds.
+docs/ablation.md describes the rows of benchmarks/ablation_rows.py.
 """
 
 import argparse

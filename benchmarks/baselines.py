@@ -1,9 +1,9 @@
-"""How fast the 2D methods train and denoise, at the sizes of a configuration.
+"""Speed of training and denoising of the 2D methods, at the sizes of a configuration.
 
     python benchmarks/baselines.py [config/config.yaml] [--threads 2] [--steps 20]
 
-Random images of align.shape. Prints parameters, slices trained a second, what the whole training takes so,
-and seconds a volume.
+Random images of align.shape. Prints parameters, slices trained per second, the time of the complete
+training at this rate, and seconds per volume.
 """
 
 import argparse

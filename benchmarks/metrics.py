@@ -1,9 +1,9 @@
-"""How long the metrics of one volume take, and what sharing the reference's features between methods gains.
+"""Time of the metrics of one volume, with and without reuse of the reference's features.
 
     python benchmarks/metrics.py [--size 160] [--threads 2]
 
 One made-up pair of size³ voxels: the seconds of each metric for the reference's features and for an image,
-then an image with the reference's features at hand against computing them anew for each image, as a job per
+then an image with the reference's features at hand against computing them for each image, as a job per
 method would. Last, the P_dist of several noise levels in bf16 and in single precision.
 """
 

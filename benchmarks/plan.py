@@ -1,4 +1,4 @@
-"""How long the plan of a whole study takes: 27 subjects, five low doses, seven methods.
+"""Time of the plan of a complete study: 27 subjects, five low doses, seven methods.
 
     python benchmarks/plan.py [--tests 7] [--runs 3]
 

@@ -1,4 +1,4 @@
-"""How fast the projector is, in lines a second, and what ordering and summing by families gain.
+"""Speed of the projector in lines per second, with and without ordering and summing by families.
 
     python benchmarks/projector.py [--lines 1000000]
 

@@ -1,4 +1,4 @@
-"""Quality of a method on a finished run's validation subjects: what sampling costs and gains.
+"""Quality of a method on a finished run's validation subjects, by number of samples and evaluations.
 
 python benchmarks/quality.py results --subject sub-06 [--drf 8] [--method csrd]
 Rows: the table's image, and that image with a part of what was taken from the low dose put back. Of CSR-D

@@ -1,4 +1,4 @@
-"""How far the MR lies from where it belongs, for every virtual subject of a finished run.
+"""Registration error of every virtual subject of a finished run.
 
     python benchmarks/registration_error.py results
 

@@ -1,4 +1,4 @@
-"""Synthetic training pairs: how fast they are made, and whether their noise is that of reconstructions.
+"""Synthetic training pairs: the speed of their generation, and their noise against that of reconstructions.
 
     python benchmarks/synthetic.py speed [--seconds 60] [--device cpu]
     python benchmarks/synthetic.py noise SCANS [--figure docs/images/synthetic-noise.png]

@@ -1,4 +1,4 @@
-"""How far the cells of Table 1 move when networks are trained elsewhere: other threads, another processor.
+"""Change of Table 1 when networks are trained with other threads or on another processor.
 
     python benchmarks/threads.py results [--config config/config.yaml] [--methods unet csrd] [--steps 300]
 

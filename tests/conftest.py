@@ -1,4 +1,4 @@
-"""What tests of several rooms need: Snakemake as a user runs it, damaged files, a real sample."""
+"""Fixtures of several test packages: Snakemake as a user runs it, damaged files, a real sample."""
 
 import os
 import subprocess

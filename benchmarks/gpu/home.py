@@ -1,4 +1,4 @@
-"""Before and after a training on a GPU machine, on the machine that has the project's packages.
+"""Preparation and import of a training on a GPU machine, on the machine with the project's packages.
 
     python benchmarks/gpu/home.py pack RESULTS PACK.npz [--config config/config.yaml] [--method csrd]
     python benchmarks/gpu/home.py unpack OUT MODEL PACK.npz

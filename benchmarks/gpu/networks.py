@@ -1,4 +1,4 @@
-"""The networks that are measured and trained, as `config/` has them, without what a bare machine lacks.
+"""The networks that are measured and trained, as in `config/`, for a bare machine.
 
 tests/benchmarks/test_gpu.py holds these figures against the configuration.
 """

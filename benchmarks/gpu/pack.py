@@ -1,4 +1,4 @@
-"""Scans in a network's units, in one compressed file: it travels to a machine that cannot read images."""
+"""Scans in a network's units in one compressed file, for a machine that cannot read images."""
 
 import json
 from pathlib import Path

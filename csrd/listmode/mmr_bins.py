@@ -1,8 +1,8 @@
 """The Siemens Biograph mMR's sinogram bins, and the two crystals at the ends of each bin's line.
 
 A bin's address counts bins fastest, then views, then planes: (plane · 252 + view) · 344 + bin. Planes are
-those of span 1, by segments of ring difference 0, −1, +1, …, −60, +60, and by ring inside a segment.
-A ring has 504 places: every ninth, the first of all among them, is the gap between two blocks and has no
+those of span 1, in segments of ring difference 0, −1, +1, …, −60, +60, and by ring inside a segment.
+A ring has 504 places: every ninth, beginning with the first, is a gap between two blocks without a
 crystal. With t = bin − 172, view v joins the places v + ⌊t/2⌋ and v + 252 − ⌈t/2⌉, interleaved as in every
 sinogram of crystals. Places run from the scanner's top to the left of a patient lying head first and supine,
 rings from the head to the feet. Facts: STIR (list-mode ECAT8 32-bit, Scanner), NiftyPET (block geometry);
@@ -25,7 +25,7 @@ NO_LINE = -1
 
 
 def _planes() -> tuple[np.ndarray, np.ndarray]:
-    """Return the rings of each plane (planes, 2), and the plane of each two rings (64, 64), −1 without."""
+    """Return the rings of each plane (planes, 2), and the plane of each pair of rings (64, 64), −1 for none."""
     differences = [0] + [sign * size for size in range(1, MAX_RING_DIFFERENCE + 1) for sign in (-1, 1)]
     rings = [(ring, ring + d) for d in differences for ring in range(max(0, -d), min(RINGS, RINGS - d))]
     planes = np.full((RINGS, RINGS), NO_LINE, np.int64)
@@ -57,7 +57,7 @@ def place_of(crystal):
 
 @njit(cache=True, nogil=True)
 def coincide(a, b):
-    """Return whether two crystals form a line that is reconstructed: their blocks face one another."""
+    """Return whether the blocks of two crystals face one another, so that their line is reconstructed."""
     apart = abs(a // (RINGS * COLUMNS) - b // (RINGS * COLUMNS))
     return min(apart, BLOCKS - apart) >= MIN_BLOCKS_APART
 

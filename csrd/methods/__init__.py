@@ -47,9 +47,9 @@ def keys() -> list[str]:
 
 
 def method(key: str) -> type[Method]:
-    """Return the method of this key.
+    """Return the method with this key.
 
-    Raises InputError for an unknown one.
+    Raises InputError for an unknown key.
     """
     if key not in methods():
         raise InputError(f"there is no method {key!r}; choose from {', '.join(keys())}")

@@ -63,7 +63,7 @@ def read_tracer(path: str | Path) -> Tracer:
 
 
 def _uptake(path: Path, rows: list[Row]) -> tuple[dict[str, float], dict[str, float]]:
-    """Return SUV and spread by region; every region once."""
+    """Return mean SUV and its relative standard deviation, each by region."""
     suv, sd = {}, {}
     for row in rows:
         region, label = row["region"], row["label"]

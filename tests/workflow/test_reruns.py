@@ -59,7 +59,7 @@ def plan(finished) -> Plan:
 
 
 def test_a_title_rebuilds_the_report_alone(plan):
-    jobs = {"Record what the run was made of": 1, "Write the report": 1}
+    jobs = {"Write the record of the run": 1, "Write the report": 1}
     assert plan("report={title: Another}") == jobs
 
 

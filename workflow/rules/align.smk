@@ -43,12 +43,12 @@ rule align:
         seed=lookup(dpath="seed", within=config),
         drfs=lookup(dpath="drfs", within=config),
     message:
-        "{wildcards.subject}: bring MR and PET onto one grid"
+        "{wildcards.subject}: align MR and PET on one grid"
     script:
         "../scripts/align.py"
 
 
-# The same for a subject of whom there is a low dose alone: the PET stays on its own grid.
+# The same for a subject with only a low dose: the PET stays on its own grid.
 rule align_alone:
     input:
         low=lambda wildcards: f"{reconstructed(next(iter(ALONE[wildcards.subject].lows)))}.nii.gz",
@@ -76,7 +76,7 @@ rule align_alone:
     params:
         seed=lookup(dpath="seed", within=config),
     message:
-        "{wildcards.subject}: bring the MR onto the PET's grid"
+        "{wildcards.subject}: align the MR to the PET's grid"
     script:
         "../scripts/align_mr.py"
 

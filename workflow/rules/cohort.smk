@@ -77,7 +77,7 @@ else:
             mem_mb=growing(1000),
             runtime=growing(10),
         message:
-            "{wildcards.subject}: bring in the list-mode file"
+            "{wildcards.subject}: import the list-mode file"
         script:
             "../scripts/import_listmode.py"
 
@@ -108,7 +108,7 @@ else:
         params:
             facts=facts_of,
         message:
-            "{wildcards.subject}: bring in the T1w image"
+            "{wildcards.subject}: import the T1w image"
         script:
             "../scripts/import_t1w.py"
 
@@ -134,7 +134,7 @@ else:
             doses=[1, *settings.drfs],
             unit=lookup(dpath="cohort/units", within=config),
         message:
-            "{wildcards.subject}: bring in the reconstructed images"
+            "{wildcards.subject}: import the reconstructed images"
         script:
             "../scripts/import_images.py"
 
@@ -172,7 +172,7 @@ else:
             mem_mb=growing(2000),
             runtime=growing(10),
         message:
-            "{wildcards.subject}: bring in μ-map and normalisation"
+            "{wildcards.subject}: import μ-map and normalisation"
         script:
             "../scripts/import_corrections.py"
 
@@ -192,6 +192,6 @@ rule hash_inputs:
         mem_mb=growing(500),
         runtime=growing(60),
     message:
-        "{wildcards.subject}: note the checksums of its files"
+        "{wildcards.subject}: compute the checksums of its files"
     script:
         "../scripts/hash_inputs.py"

@@ -40,7 +40,7 @@ use rule denoise as denoise_with_std with:
         method=among(settings.methods_with_std),
 
 
-# A low dose that has no normal one beside it, on its own grid.
+# A low dose without a normal dose, on its own grid.
 rule denoise_alone:
     input:
         model="<results>/models/{method}/model.json",

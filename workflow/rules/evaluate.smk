@@ -1,4 +1,4 @@
-# All methods' images of a subject against its normal dose, whose features are computed once; a table a method.
+# All methods' images of a subject against its normal dose, whose features are computed once.
 rule evaluate:
     input:
         images=expand(f"{DENOISED}.nii.gz", method=settings.methods, drf=settings.drfs, allow_missing=True),
@@ -121,7 +121,7 @@ if SIMULATED:
             mem_mb=growing(2000),
             runtime=growing(10),
         message:
-            "{wildcards.subject}: bring the truth to the resolution of the normal dose"
+            "{wildcards.subject}: smooth the truth to the resolution of the normal dose"
         script:
             "../scripts/match_truth.py"
 

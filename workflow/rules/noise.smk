@@ -1,4 +1,4 @@
-# Bias and variance: one test subject's scan thinned anew several times, and all that follows (`make noise`).
+# Bias and variance: several thinnings of one test subject's scan, and the stages after them (`make noise`).
 if SIMULATED:
     NOISE_SUBJECT = subjects_of("test")[0]
     DRAWS = list(range(1, settings.noise.draws + 1))
@@ -59,11 +59,11 @@ if SIMULATED:
             mem_mb=growing(2000),
             runtime=growing(10),
         message:
-            "{wildcards.subject}: bring draw {wildcards.draw} onto the common grid"
+            "{wildcards.subject}: crop draw {wildcards.draw} to the common grid"
         script:
             "../scripts/crop_like.py"
 
-    # One job a method.
+    # One job for each method.
     rule denoise_again:
         input:
             model="<results>/models/{method}/model.json",

@@ -47,31 +47,31 @@ NONE = "[^a-zA-Z0-9]"  # constrains a wildcard to nothing at all
 
 
 def code_of(package, *stages):
-    """Return the files of a package and of stages, for cheap rules that shall run again when one changes."""
+    """Return the files of a package and of stages, for cheap rules that run again when one changes."""
     root = Path(csrd.__file__).parent
     found = [path for path in (root / package).rglob("*") if path.suffix in (".py", ".html", ".css")]
     return sorted(map(str, [*found, *(root / "stages" / f"{stage}.py" for stage in stages)]))
 
 
 def files_of(column):
-    """Return an input function: the user's own file of the subject, none where the sheet has n/a."""
+    """Return an input function: the user's own file of the subject, or none where the sheet has n/a."""
     return lambda wildcards: getattr(subjects[wildcards.subject], column) or []
 
 
 def own_files(wildcards):
-    """Return every file that the user has of the subject."""
+    """Return every file of the user's for the subject."""
     subject = subjects[wildcards.subject]
     scan = subject.listmode, subject.header, subject.t1w, subject.mumap, subject.normalisation, subject.pet
     return [path for path in (*scan, *subject.lows.values()) if path]
 
 
 def growing(amount):
-    """Return so much of a resource, twice as much at the second attempt: a limit may have ended the first."""
+    """Return an amount of a resource, doubled at the second attempt, since the limit may have been too low."""
     return lambda wildcards, attempt: amount * attempt
 
 
 def facts_of(wildcards):
-    """Return what is known about the subject besides its files."""
+    """Return tracer, weight and activity of the subject."""
     return subjects[wildcards.subject].facts
 
 
@@ -92,13 +92,13 @@ def listmode_of(wildcards):
 
 
 def header_of(wildcards):
-    """Return the Interfile header beside that file, none of a file that carries its own."""
+    """Return the Interfile header beside that file, none for a file with its own."""
     carried = subjects[wildcards.subject].suffix == "petsird"
     return [] if carried else f"{listmode_of(wildcards)}.hdr"
 
 
 def listmode_with_scanner(wildcards):
-    """Return the subject's list-mode file where it names the scanner, none where that is the HRRT."""
+    """Return the subject's list-mode file, which names the scanner; none for the HRRT."""
     suffix = subjects[wildcards.subject].suffix
     return [] if suffix == "l64" else f"{LISTMODE}.{suffix}"
 
@@ -120,12 +120,12 @@ def among(names):
 
 
 def methods_for(name):
-    """Return the fitted methods that a low dose without a normal one can be denoised by."""
+    """Return the fitted methods that can denoise a low dose without a normal dose."""
     return settings.fitted_methods if subjects[name].t1w else settings.methods_without_mr
 
 
 def images_of_alone(*suffixes):
-    """Return what is made of low doses without a normal one."""
+    """Return the files made from low doses without a normal dose."""
     return [
         f"{pattern}{suffix}".format(subject=name, drf=drf, method=method)
         for name, subject in ALONE.items()

@@ -22,7 +22,7 @@ rule geometric_sensitivity:
         "../scripts/geometric_sensitivity.py"
 
 
-# Of other scanners: a PETSIRD file describes its own, a PETLINK header names it.
+# Other scanners: a PETSIRD file describes its scanner, a PETLINK header names it.
 use rule geometric_sensitivity as scanner_sensitivity with:
     input:
         listmode=listmode_with_scanner,
@@ -77,7 +77,7 @@ rule reconstruct:
         "<benchmarks>/reconstruct/{subject}_drf-{drf}.tsv"
     wildcard_constraints:
         subject=among(LISTMODE_SUBJECTS),
-    priority: 1  # thinned files are as large as the raw one: use them up before there are more
+    priority: 1  # thinned files are large: use and delete them before others are made
     threads: 4
     resources:
         mem_mb=lambda wildcards, input, attempt: attempt * int(3000 + 6 * input.size_mb),

@@ -1,4 +1,4 @@
-# What is shown at the end: Table 1, the figures, one page with all of them.
+# The report: Table 1, the figures, and one page with all of them.
 rule table1:
     input:
         code=code_of("report"),
@@ -268,7 +268,7 @@ rule figure_doses:
         "../scripts/figure_doses.py"
 
 
-# The records of training lie beside the models; they are no outputs, which a failed job would lose.
+# The histories of training are beside the models; they are not outputs, which a failed job would lose.
 rule figure_training:
     input:
         code=code_of("report"),
@@ -291,7 +291,7 @@ rule figure_training:
     params:
         methods=LEARNED_HERE,
     message:
-        "Draw the courses of training"
+        "Draw the training curves"
     script:
         "../scripts/figure_training.py"
 
@@ -330,7 +330,7 @@ rule figure_reliability:
         "../scripts/figure_reliability.py"
 
 
-# What the run was made of.
+# The record of the run.
 rule record_run:
     input:
         code=code_of("report"),
@@ -357,7 +357,7 @@ rule record_run:
         subjects=list(subjects),
         methods=settings.fitted_methods,
     message:
-        "Record what the run was made of"
+        "Write the record of the run"
     script:
         "../scripts/record_run.py"
 

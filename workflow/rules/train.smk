@@ -1,4 +1,4 @@
-# Methods fitted on the training subjects, chosen on the validation ones, at the doses they may see.
+# Methods fitted on the training subjects and selected on the validation ones, at the training doses.
 LEARNED_HERE = [] if models else settings.learned_methods
 
 
@@ -20,7 +20,7 @@ rule fit:
     resources:
         mem_mb=growing(8000),
         runtime=growing(240),
-        gpu=0,  # a profile gives them; so many processes train together
+        gpu=0,  # set by a profile: the number of processes that train together
     params:
         settings=lambda wildcards: settings.of_method(wildcards.method).model_dump(mode="json"),
         seed=lookup(dpath="seed", within=config),

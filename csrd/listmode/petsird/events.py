@@ -17,7 +17,7 @@ SOUND, CUT_SHORT, IMPOSSIBLE = range(3)
 
 @njit(cache=True, nogil=True, inline="always")
 def read_uint32(buffer, at):
-    """Return (an integer, the place behind it); the integer is −1 where there is none of 32 bits."""
+    """Return (an integer, the position after it); the integer is −1 where it has more than 32 bits."""
     value = np.int64(0)
     for shift in range(0, 35, 7):
         byte = np.int64(buffer[at])
@@ -30,7 +30,7 @@ def read_uint32(buffer, at):
 
 @njit(cache=True, nogil=True)
 def check_events(buffer, at, end, last, count, bins_a, bins_b):
-    """Step over at most `count` events; return (place, events, whether they are SOUND).
+    """Check at most `count` events; return (position, events, status), status SOUND for valid events.
 
     Detection bins from `bins_a` or `bins_b` on do not exist.
     """
@@ -50,7 +50,7 @@ def check_events(buffer, at, end, last, count, bins_a, bins_b):
 
 @njit(cache=True, nogil=True)
 def decode_events(buffer, at, end, last, count, bins):
-    """Write the detection bins of sound events to bins (≥ count, 2); return (place, events)."""
+    """Write the detection bins of valid events to bins (≥ count, 2); return (position, events)."""
     for event in range(count):
         if end - at < MAX_EVENT_BYTES and not last:
             return at, event
@@ -62,7 +62,7 @@ def decode_events(buffer, at, end, last, count, bins):
 
 @njit(cache=True, nogil=True)
 def compact_events(buffer, at, end, last, count, first, key, limit, out):
-    """Write the bytes of the sound events that a thinning keeps to out; return (place, events, bytes).
+    """Write the bytes of valid events that a thinning keeps to out; return (position, events, bytes).
 
     `first` is the index of the first event in the file.
     """

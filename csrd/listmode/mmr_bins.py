@@ -25,7 +25,7 @@ NO_LINE = -1
 
 
 def _planes() -> tuple[np.ndarray, np.ndarray]:
-    """Return the rings of each plane (planes, 2), and the plane of each pair of rings (64, 64), −1 for none."""
+    """Return the rings of each plane (planes, 2), and the plane of each pair of rings (64, 64), else −1."""
     differences = [0] + [sign * size for size in range(1, MAX_RING_DIFFERENCE + 1) for sign in (-1, 1)]
     rings = [(ring, ring + d) for d in differences for ring in range(max(0, -d), min(RINGS, RINGS - d))]
     planes = np.full((RINGS, RINGS), NO_LINE, np.int64)

@@ -33,12 +33,17 @@ def write_petsird(
     bins = Grid.of(record.scanner, path, []).bin_of_crystal()
     with whole_file(path) as part, open(part, "wb") as stream:
         stream.write(_file_head(record))
-        clock, waiting = 0, NOTHING
+        clock = 0
+        waiting: Segment = NOTHING
         for crystals, prompt, time_ms in segments:
             assert not len(time_ms) or time_ms[-1] < duration_ms, f"{time_ms[-1]} ms of {duration_ms} ms"
             assert (bins[crystals] >= 0).all(), "an event at a place without a crystal"
-            new = bins[crystals], prompt, time_ms
-            waiting = tuple(np.concatenate(both) for both in zip(waiting, new, strict=True))
+            pairs, prompts, times = waiting
+            waiting = (
+                np.concatenate((pairs, bins[crystals])),
+                np.concatenate((prompts, prompt)),
+                np.concatenate((times, time_ms)),
+            )
             while len(time_ms) and clock + BLOCK_MS <= time_ms[-1]:
                 clock, waiting = _write_block(stream, clock, clock + BLOCK_MS, waiting)
         while clock < duration_ms:

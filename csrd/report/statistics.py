@@ -52,7 +52,7 @@ class Power:
 def subject_means(metrics: pd.DataFrame) -> pd.DataFrame:
     """Return one row per method and subject: its metrics' means over the doses.
 
-    A subject's doses are made of the same events and share their normal dose; they are not independent.
+    A subject's doses have the same events and the same normal dose; they are not independent.
     """
     return metrics.groupby(["method", "subject"])[_keys(metrics)].mean()
 

@@ -28,8 +28,8 @@ HOT, COLD = (1.4, 1.8), (0.4, 0.7)
 
 @dataclass(frozen=True)
 class Tracer:
-    """A tracer: name, physical half-life in s, branching fraction, spread of all uptake between subjects, and
-    by region the mean SUV (g/mL, decay-corrected to injection) and its spread (fraction of it)."""
+    """A tracer: name, physical half-life in s, branching fraction, relative standard deviation of all uptake
+    between subjects, and by region the mean SUV (g/mL, decay-corrected to injection) and its relative sd."""
 
     name: str
     half_life_s: float

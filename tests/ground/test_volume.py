@@ -1,4 +1,4 @@
-"""The image type at its door: what NIfTI may hold, and what is refused with a sentence."""
+"""The image type: valid and invalid NIfTI files, and the errors for them."""
 
 import nibabel as nib
 import numpy as np

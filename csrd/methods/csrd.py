@@ -41,7 +41,7 @@ ISOTROPY = 0.06  # relative to a voxel's shortest edge; edges that differ by les
 VOXELS_MM = 1.0, 4.0
 """Smallest and largest voxel edges of synthetic scans in mm."""
 FRACTIONS = (0.0, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0)
-"""Fractions of a sample in the table's image that are compared on validation subjects, the default first."""
+"""Fractions of a sample in the table's image compared on validation subjects; the first wins ties."""
 CRITERIA = ("mae", "psnr", "ssim", "h_dist", "p_dist")
 PRODUCTS = ("table", "mean", "sample", "average")
 
@@ -256,7 +256,7 @@ class Csrd(Learned):
         from csrd.train.patches import Patches
 
         settings, size = self.settings, self.settings.patch
-        # mixing changes the noise, which would then not be the measured one
+        # the level of mixed noise has not been measured
         mixed = 0.0 if settings.measured else settings.mixed
         return Patches(scans, (size,) * 3, self.seed, coordinates=settings.coordinates, mixed=mixed)
 

@@ -20,7 +20,7 @@ SOME = 30_000  # voxels of noise for moments
 LEAST = 1e-3  # of the mean: an image's least voxel
 POWERS = (-1.5, 0.5, 40)  # exponents of 10, and how many
 RATIO_LOW, RATIO_FINENESS, RATIO_STEPS = -8.0, 4, 56  # ratios from 2^-8 to 2^6, 4 in an octave
-FADE = 8  # a part fades into the next over 1/8 of its edge
+FADE = 8  # a part fades into the next over 1/8 of its edge, at most 8 voxels
 OWN_VOXELS = (0.65, 1.55)  # a voxel may stand for one of another size within these ratios
 
 

@@ -150,7 +150,7 @@ def test_a_folder_without_dicom_and_a_full_target(tmp_path):
     source = read_series(tmp_path / "pet")
     with pytest.raises(InputError, match="exists and is not empty"):
         write_series(source.volume, tmp_path / "pet", source, "x")
-    with pytest.raises(InputError, match="give a folder"):
+    with pytest.raises(InputError, match="give a new folder"):
         predict([tmp_path / "pet"], [tmp_path / "a.nii.gz"])
 
 

@@ -57,13 +57,19 @@ def publish(models: Path) -> None:
     if (models / TRAINING_FILE).is_file():
         write_models(models, models / "models")
         models = models / "models"
+    published: dict[str, str] = {}  # key of the model that has these weights, by their checksum
     for key in KEYS:
-        weights = load_file(models / key / WEIGHTS_FILE)
-        half = {name: tensor.to(torch.float16) for name, tensor in weights.items()}
-        save_weights(FOLDER / key / WEIGHTS_FILE, half, {"method": key})
+        source, folder = models / key / WEIGHTS_FILE, FOLDER / key
+        owner = published.setdefault(sha256(source), key)
         card = read_json(models / key / MODEL_FILE)
-        card["weights_sha256"] = sha256(FOLDER / key / WEIGHTS_FILE)
-        write_json(FOLDER / key / MODEL_FILE, card)
+        if owner == key:
+            half = {name: tensor.to(torch.float16) for name, tensor in load_file(source).items()}
+            save_weights(folder / WEIGHTS_FILE, half, {"method": key})
+        else:  # one network for both: the package holds its weights once
+            (folder / WEIGHTS_FILE).unlink(missing_ok=True)
+            card["weights"] = f"../{owner}/{WEIGHTS_FILE}"
+        card["weights_sha256"] = sha256(FOLDER / owner / WEIGHTS_FILE)
+        write_json(folder / MODEL_FILE, card)
 
 
 def write_models(training: Path, out: Path) -> None:
@@ -84,4 +90,5 @@ def write_models(training: Path, out: Path) -> None:
         assert issubclass(kind, Csrd)
         with whole_file(out / key / WEIGHTS_FILE) as temporary:
             temporary.write_bytes((training / WEIGHTS_FILE).read_bytes())
-        kind.write_model(out / key, kind(settings, CsrdCalibration(), facts["seed"]).card_of(card))
+        calibration = CsrdCalibration(std_factor=facts["std_factor"])
+        kind.write_model(out / key, kind(settings, calibration, facts["seed"]).card_of(card))

@@ -55,6 +55,8 @@ class Training(Section):
     """Fraction of the steps, the last ones, over which the learning rate falls to 0."""
     weight_decay: NonNegative = 0.0
     """Decoupled weight decay."""
+    clip: NonNegative = 0.0
+    """Largest norm of a step's gradient, to which a larger one is cut; 0: none but a spike's is cut."""
 
 
 class LearnedSettings(MethodSettings):

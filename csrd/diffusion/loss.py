@@ -30,12 +30,21 @@ def weight(sigma: Tensor, sigma_data: float) -> Tensor:
 
 
 def residual_loss(
-    denoiser: Denoiser, residual: Tensor, conditions: Tensor, dose: Tensor, sigma: Tensor, noise: Tensor
+    denoiser: Denoiser,
+    residual: Tensor,
+    conditions: Tensor,
+    dose: Tensor,
+    sigma: Tensor,
+    noise: Tensor,
+    importance: Tensor | None = None,
 ) -> Tensor:
     """Return λ(σ) ‖D(y + n; σ, conditions) − y‖² of each patch, a mean over voxels: (B,) (paper, eq. 5).
 
-    `residual` y (B, 1, X, Y, Z); `noise` like it, of unit variance; `sigma` (B,).
+    `residual` y (B, 1, X, Y, Z); `noise` like it, of unit variance; `sigma` (B,). `importance` (B, 1, X, Y, Z)
+    multiplies each voxel's squared error.
     """
     s = sigma.reshape(-1, 1, 1, 1, 1)
     denoised = denoiser(residual + s * noise, sigma, conditions, dose)
-    return weight(sigma, denoiser.sigma_data) * (denoised - residual).square().mean((1, 2, 3, 4))
+    squares = (denoised - residual).square()
+    squares = squares if importance is None else importance * squares
+    return weight(sigma, denoiser.sigma_data) * squares.mean((1, 2, 3, 4))

@@ -130,7 +130,8 @@ class Denoiser:
             _check_dose(drf, self.method)
         anatomy, registration = self._mr_on(pet.volume)
         with naming(pet.name):
-            notes += [notice(f"{pet.name}: {doubt}") for doubt in self.method.doubts(pet.volume)]
+            doubts = self.method.doubts(pet.volume, anatomy)
+            notes += [notice(f"{pet.name}: {doubt}") for doubt in doubts]
             drf, image, std = applied(self.method, pet.volume, anatomy, drf, with_std=self.std)
         read = [scan for scan in (pet, self.mr) if scan is not None]
         notes = [note for scan in read for note in scan.volume.notes] + notes

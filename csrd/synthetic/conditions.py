@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from csrd.synthetic.grids import gaussian
+from csrd.synthetic.guided import guided
 
 FINE_MM = 6.0  # standard deviation of the filter: what it removes is mostly noise, where there is much noise
 BANDS_MM = (2.0, 5.0)  # those that divide the image into bands of detail
@@ -21,11 +22,11 @@ In 80 of them, at any resolution and noise, the residual's standard deviation la
 LEVELS = (0.15, 2.5)
 """Noise levels of synthetic scans: the lowest, and the 99th percentile, of 140."""
 LEAST_LEVEL = 1e-3
-CHANNELS = 5
-SKIP = (0.0, 0.0, 0.0, 0.0, 2.0, 0.0)
-"""First weights of the noisy residual and the channels in a network's output: the finest band is removed.
+CHANNELS = 9
+SKIP = (0.0,) * 8 + (2.0, 0.0)
+"""First weights of the noisy residual and the channels in a network's output: the network starts as a filter.
 
-A denoiser's output is half of it, for the residual's deviation of one half: the network starts as a filter.
+A denoiser's output is half of it, for the residual's deviation of one half.
 """
 
 
@@ -52,13 +53,18 @@ def bands(low: Tensor, unit: Tensor | float, voxel_mm: float) -> Tensor:
 
 
 def conditions(low: Tensor, mr: Tensor | None, level: Tensor | float, voxel_mm: float) -> Tensor:
-    """Return a network's inputs (`CHANNELS`, X, Y, Z): low dose, MR, whether there is one, bands of detail.
+    """Return a network's inputs (`CHANNELS`, X, Y, Z).
 
-    `low` and `mr` (X, Y, Z) are over their means inside the head; without an MR its channels are 0.
+    They are the low dose, the MR, whether there is one, two bands of detail, and what the low dose is above
+    each of four regressions on the MR, in the residual's unit. `low` and `mr` (X, Y, Z) are over their means
+    inside the head; without an MR its channels are 0.
     """
     there = torch.zeros_like(low) if mr is None else torch.ones_like(low)
     anatomy = there if mr is None else mr
-    return torch.cat([torch.stack([low, anatomy, there]), bands(low, residual_unit(level), voxel_mm)])
+    unit = residual_unit(level)
+    with torch.autocast(low.device.type, enabled=False):  # a regression in bf16 has no value
+        above = (low - guided(low, mr, voxel_mm)) / unit
+        return torch.cat([torch.stack([low, anatomy, there]), bands(low, unit, voxel_mm), above])
 
 
 def log_level(level: Tensor | float) -> Tensor:

@@ -20,27 +20,31 @@ from torch import Tensor
 from csrd.diffusion.loss import NoiseLevels, residual_loss
 from csrd.diffusion.posterior import Posterior
 from csrd.diffusion.precondition import Denoiser
+from csrd.diffusion.sampler import noise_levels
 from csrd.errors import plain_errors
+from csrd.io.files import read_json, sha256
 from csrd.networks.resunet import ResUNet
 from csrd.pretrained import TRAINING_FILE
 from csrd.progress import progress
 from csrd.synthetic import ANATOMIES, NOISE, Synthetic, measure
 from csrd.synthetic.conditions import CHANNELS, SKIP
 from csrd.synthetic.volumes import SyntheticVolume
-from csrd.train.checkpoint import StateFolder, fingerprint, save_weights
+from csrd.train.checkpoint import StateFolder, fingerprint, load_weights, save_weights
 from csrd.train.device import precision
 from csrd.train.loop import averaged, train
 from csrd.train.patches import Batch
 
 SIGMA_DATA = 0.5
 HELD_OUT = 1_000_000  # number of the first volume that is no part of the training
+SAMPLER = (4, 0.05, 1.0, 3.0)  # the defaults of `csrd.methods.csrd.Sampler`: steps, lowest and highest σ, rho
+INTERVAL = 0.9  # of the voxels, whose error the standard deviation is made to tell
 EMA_LENGTHS = (0.05, 0.10, 0.15, 0.20)
 WEIGHTS_FILE = "weights.safetensors"
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Network and training; `volumes` are at hand at a time, each for about `patches_per_volume` patches."""
+    """Network and training; `volumes` are at hand at a time, and a new one every `steps_per_volume`."""
 
     channels: tuple[int, ...]
     batch: int
@@ -48,11 +52,12 @@ class Recipe:
     steps: int
     lr: float
     volumes: int
-    patches_per_volume: int
+    steps_per_volume: int
     blocks: int = 1
     stem: int = 2
     beta2: float = 0.99
-    ramp: float = 0.01
+    ramp: float = 0.02
+    clip: float = 1.0
     decay: float = 0.6
     weight_decay: float = 1e-4
     P_mean: float = -1.2
@@ -62,7 +67,7 @@ class Recipe:
 
     def training(self) -> Any:
         """Return what the loop reads of `csrd.config.methods.Training`, which a bare machine lacks."""
-        names = ("steps", "batch", "lr", "beta2", "ramp", "decay", "weight_decay")
+        names = ("steps", "batch", "lr", "beta2", "ramp", "decay", "weight_decay", "clip")
         return SimpleNamespace(**{name: getattr(self, name) for name in names})
 
     def network(self) -> ResUNet:
@@ -71,8 +76,9 @@ class Recipe:
 
 
 PRESETS = {
-    "cpu": Recipe((32, 64, 96), 8, 32, 7_000, 1e-3, volumes=96, patches_per_volume=128),
-    "gpu": Recipe((64, 128, 128, 128), 32, 64, 16_000, 1e-3, volumes=400, patches_per_volume=32),
+    "cpu": Recipe((32, 64, 96), 8, 32, 7_000, 1e-3, volumes=96, steps_per_volume=16),
+    "gpu": Recipe((64, 128, 128, 128), 32, 64, 9_500, 7e-4, volumes=400, steps_per_volume=4),
+    "tune": Recipe((64, 128, 128, 128), 3, 48, 1_500, 1.5e-4, volumes=40, steps_per_volume=10),
 }
 
 
@@ -82,14 +88,16 @@ class Task:
     def __init__(self, recipe: Recipe, network: ResUNet, held_out: list[SyntheticVolume]) -> None:
         self.network, self.held_out = network, held_out
         self.denoiser = Denoiser(network, SIGMA_DATA)
+        on_gpu = next(network.parameters()).is_cuda
+        # volumes have many sizes, each of which would be compiled anew; patches have one
+        self.trained = Denoiser(torch.compile(network), SIGMA_DATA) if on_gpu else self.denoiser
         self.levels = NoiseLevels(recipe.P_mean, recipe.P_std, recipe.blank)
 
     def losses(self, batch: Batch) -> Tensor:
         """Return each patch's loss, relative to the variance of its volume's residual: every noise counts."""
-        sigma = torch.cat([self.levels.draw(1, self.denoiser, g) for g in batch.generators])
-        loss = residual_loss(self.denoiser, batch.target, batch.inputs, batch.dose, sigma, batch.noise())
-        assert batch.weight is not None, "a synthetic batch has weights"
-        return loss * batch.weight * SIGMA_DATA**2
+        sigma = torch.cat([self.levels.draw(1, self.trained, g) for g in batch.generators])
+        parts = (batch.target, batch.inputs, batch.dose, sigma, batch.noise(), batch.weight)
+        return residual_loss(self.trained, *parts) * SIGMA_DATA**2
 
     def validate(self) -> dict[str, float]:
         """Return the mean fall of the error over the held-out volumes, in dB."""
@@ -97,27 +105,50 @@ class Task:
 
     def gain_db(self, volume: SyntheticVolume) -> float:
         """Return by how much the error against the truth falls in the head, in dB."""
-        mask = measure.head_mask(volume.low, volume.voxel_mm)
+        with torch.autocast(volume.low.device.type, enabled=False):
+            target, inside = volume.target[0], measure.head_mask(volume.low, volume.voxel_mm)
+            left = target - self.posterior(volume).mean()
+            return float(10 * torch.log10(target[inside].square().mean() / left[inside].square().mean()))
+
+    def std_factor(self) -> float:
+        """Return the error that 90 % of voxels stay below over that of a sample: median of the volumes."""
+        return float(torch.tensor([self._std_factor(volume) for volume in self.held_out]).median())
+
+    def _std_factor(self, volume: SyntheticVolume) -> float:
+        with torch.autocast(volume.low.device.type, enabled=False):
+            posterior, inside = self.posterior(volume), measure.head_mask(volume.low, volume.voxel_mm)
+            mean, sample = posterior.mean(), posterior.sample(0, noise_levels(*SAMPLER), from_mean=True)
+            error, spread = ((image - mean)[inside].abs().sort().values for image in (volume.target[0], sample))
+            place = int(INTERVAL * len(error))
+            return float(error[place] / spread[place])
+
+    def posterior(self, volume: SyntheticVolume) -> Posterior:
+        """Return the posterior of a volume's residual."""
         context = partial(precision, volume.low.device)
-        posterior = Posterior(self.denoiser, volume.inputs, float(volume.level.log()), 1, precision=context)
-        left = volume.target[0] - posterior.mean()
-        return float(10 * torch.log10(volume.target[0][mask].square().mean() / left[mask].square().mean()))
+        return Posterior(self.denoiser, volume.inputs, float(volume.level.log()), 1, precision=context)
 
 
-def pretrain(out: Path, recipe: Recipe, device: torch.device, seed: int) -> dict:
-    """Train, go on with what `out` holds, and leave the weights there; return the facts that are written."""
+def pretrain(
+    out: Path, recipe: Recipe, device: torch.device, seed: int, begin_with: Path | None = None
+) -> dict:
+    """Train, go on with what `out` holds, and leave the weights there; return the facts that are written.
+
+    `begin_with`: a folder that an earlier training left, whose weights this one begins with.
+    """
     source = Synthetic(
         ANATOMIES, NOISE, device, seed, patch=recipe.patch,
-        volumes=recipe.volumes, patches_per_volume=recipe.patches_per_volume,
+        volumes=recipe.volumes, steps_per_volume=recipe.steps_per_volume,
     )  # fmt: skip
     torch.manual_seed(seed)
-    network = recipe.network().to(device)
-    if device.type == "cuda":
-        network.compile()
+    network = recipe.network()
+    if begin_with:
+        load_weights(begin_with / WEIGHTS_FILE, network)
+    network.to(device)
     held_out = [source.volume(HELD_OUT + i, with_labels=False) for i in range(recipe.held_out)]
     task = Task(recipe, network, held_out)
     context = partial(precision, device, recipe.patch // network.factor)
-    state = out / f"state-{fingerprint({'recipe': asdict(recipe), 'seed': seed}, [])}"
+    first = sha256(begin_with / WEIGHTS_FILE) if begin_with else None
+    state = out / f"state-{fingerprint({'recipe': asdict(recipe), 'seed': seed, 'first': first}, [])}"
     state.mkdir(parents=True, exist_ok=True)
     folder, shown = StateFolder(state), partial(progress, label="training")
     counters = train(task, source, recipe.training(), folder, precision=context, progress=shown)
@@ -127,8 +158,11 @@ def pretrain(out: Path, recipe: Recipe, device: torch.device, seed: int) -> dict
     fill(network, found[best])
     save_weights(out / WEIGHTS_FILE, network.state_dict(), {"method": "csrd"})
     facts = {"recipe": asdict(recipe), "seed": seed, "ema_std": best, "gain_db": scores,
+             "std_factor": task.std_factor(),
              "parameters": sum(w.numel() for w in network.parameters()), "training": vars(counters),
              "device": device.type}  # fmt: skip
+    if begin_with:
+        facts["before"] = read_json(begin_with / TRAINING_FILE)
     (out / TRAINING_FILE).write_text(json.dumps(facts, indent=1))
     return facts
 
@@ -155,12 +189,14 @@ def main() -> None:
     parser.add_argument("--steps", type=int)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--seed", type=int, default=2024)
+    parser.add_argument("--from", type=Path, dest="begin_with", help="a training's folder to begin with")
     given = parser.parse_args()
     if given.threads:
         torch.set_num_threads(given.threads)
     recipe = PRESETS[given.preset]
     recipe = replace(recipe, steps=given.steps) if given.steps else recipe
-    print(json.dumps(pretrain(given.out, recipe, torch.device(given.device), given.seed), indent=1))
+    facts = pretrain(given.out, recipe, torch.device(given.device), given.seed, given.begin_with)
+    print(json.dumps(facts, indent=1))
 
 
 if __name__ == "__main__":

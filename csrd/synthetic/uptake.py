@@ -13,12 +13,14 @@ from csrd.synthetic.tracers import uptake_table
 
 COARSE = 2  # head voxels in one of the grid that parcels and texture are drawn on
 PARCEL_CLASSES = 5
+SPOTS = (1.0, 10.0, 30.0)  # of a head in the mean: far more than people have, for a network to keep them
 SPOT_RADIUS_MM = (2.0, 12.0)
+VISIBLE = math.log(1.3)  # of a ratio from which on a spot counts fully
 LOG_RATIO = (math.log(0.3), math.log(3.0))
 
 
-def uptake(head: Head, rng: np.random.Generator, generator: Generator) -> tuple[Tensor, dict]:
-    """Return the uptake (X, Y, Z) of a head, grey matter at about 1, and what was drawn."""
+def uptake(head: Head, rng: np.random.Generator, generator: Generator) -> tuple[Tensor, Tensor, dict]:
+    """Return the uptake (X, Y, Z) of a head, grey matter at about 1, where spots are, and what was drawn."""
     table, family = uptake_table(rng)
     image = by_side(head.labels, table)
     grey, white = np.zeros(22), np.zeros(22)
@@ -28,11 +30,11 @@ def uptake(head: Head, rng: np.random.Generator, generator: Generator) -> tuple[
     variation = _variation(head.labels.shape, parcels, texture, rng, generator)
     for weights, factor in zip((grey, white), variation, strict=True):
         image = image * (1 + by_side(head.labels, np.stack([weights] * 2)) * (factor - 1))
-    spots = draw_spots(head, rng)
+    spots, places = draw_spots(head, rng), torch.zeros_like(image)
     for spot in spots:
-        add_spot(image, **spot)
+        add_spot(image, places, **spot)
     facts = {"family": family, "parcels": float(parcels), "texture": float(texture), "spots": spots}
-    return image, facts
+    return image, places, facts
 
 
 def by_side(labels: Tensor, table: np.ndarray) -> Tensor:
@@ -79,7 +81,7 @@ def _parcels(fields: Tensor, rng: np.random.Generator) -> Tensor:
 def draw_spots(head: Head, rng: np.random.Generator) -> list[dict]:
     """Return spots: places (3,) in voxels, radii (3,) in voxels, ratio, what is added, and softness."""
     spots = []
-    for _ in range(rng.poisson(rng.choice([0.5, 4.0, 9.0]))):
+    for _ in range(rng.poisson(rng.choice(SPOTS))):
         outside = rng.random() < 0.08
         places = head.outer if outside else head.inner
         radius = math.exp(rng.uniform(*np.log(SPOT_RADIUS_MM)))
@@ -99,11 +101,18 @@ def draw_spots(head: Head, rng: np.random.Generator) -> list[dict]:
 
 
 def add_spot(
-    image: Tensor, place: Sequence[float], radii: Sequence[float], ratio: float, added: float, soft: float
+    image: Tensor,
+    places: Tensor,
+    place: Sequence[float],
+    radii: Sequence[float],
+    ratio: float,
+    added: float,
+    soft: float,
 ) -> None:
     """Multiply an image (X, Y, Z) in place by `ratio` inside an ellipsoid, and add `added` there.
 
-    `soft` is the width of its edge, over the radius.
+    `soft` is the width of its edge, over the radius. `places` (X, Y, Z) becomes up to 1 there, less where
+    the spot is hardly visible.
     """
     box, squares = [], torch.zeros((), device=image.device)
     for axis, (middle, radius, n) in enumerate(zip(place, radii, image.shape, strict=True)):
@@ -114,5 +123,6 @@ def add_spot(
         squares = squares + (distance**2).view([-1 if a == axis else 1 for a in range(3)])
     width = max(soft, 1 / min(radii))  # no edge is sharper than a voxel
     inside = ((1 - squares.sqrt()) / width + 0.5).clamp(0, 1)
-    part = image[tuple(box)]
+    part, seen = image[tuple(box)], min(abs(math.log(ratio)) / VISIBLE + added, 1.0)
     image[tuple(box)] = part * (1 + (ratio - 1) * inside) + added * inside
+    places[tuple(box)] = places[tuple(box)].maximum(seen * inside)

@@ -34,6 +34,8 @@ POWER = 0.65  # of the mean that the standard deviation follows; 0.62 to 0.70 in
 ANALYTIC = 0.25  # fraction of volumes whose noise is computed
 NO_MR = 0.35
 MOVED = 0.4  # fraction of MRs that are displaced
+FAR = 0.15  # fraction of these that belong elsewhere, as another person's MR does
+NEAR_MM, FAR_MM = (0.0, 3.0), (3.0, 15.0)  # displacement
 LEAST_MEAN = 1e-4
 JITTER = 0.05  # of the scale
 
@@ -43,13 +45,14 @@ class SyntheticVolume:
     """One training pair, all of it on the device.
 
     `low`, `truth` (X, Y, Z) over the low dose's mean in the head, `mr` (X, Y, Z) over its mean there and 0
-    where there is none, `level` the noise measured in `low`, `variance` that of the `target` in the head,
-    tensors without axes. `labels` (X, Y, Z) uint8 where they were requested. `facts`: what was drawn.
+    where there is none, `spots` (X, Y, Z) 1 in a spot and 0 outside; `level` the noise measured in `low`,
+    `variance` that of the `target` in the head, tensors without axes. `labels` (X, Y, Z) uint8 where they were requested. `facts`: what was drawn.
     """
 
     low: Tensor
     truth: Tensor
     mr: Tensor
+    spots: Tensor
     level: Tensor
     variance: Tensor
     voxel_mm: float
@@ -58,7 +61,7 @@ class SyntheticVolume:
 
     @property
     def inputs(self) -> Tensor:
-        """Return what a network is shown, see `csrd.synthetic.conditions`: (5, X, Y, Z)."""
+        """Return what a network is shown, see `csrd.synthetic.conditions`: (C, X, Y, Z)."""
         mr = None if self.facts["mr"] is None else self.mr
         return conditions(self.low, mr, self.level, self.voxel_mm)
 
@@ -79,10 +82,10 @@ def make_volume(
     voxel_mm = _voxel(rng)
     shape, to_head = _field_of_view(head.labels.shape, voxel_mm, patch, rng)
     optics = _optics(rng)
-    activity, drawn = uptake(head, rng, generator)
+    activity, places, drawn = uptake(head, rng, generator)
     activity = _blurred(activity, optics)
     grid = sampling_grid(shape, head.labels.shape, to_head, device)
-    clean = sampled(activity[None], grid)[0]
+    clean, spots = sampled(torch.stack([activity, places]), grid)
     clean = clean + optics["air"] * torch.exp(0.3 * random_field(shape, 40 / voxel_mm, generator)[0])
     low, noise_facts = _noisy(clean, voxel_mm, optics, bank, rng, generator)
     sigma = optics["filter_mm"] * SIGMA_PER_FWHM / voxel_mm
@@ -95,12 +98,13 @@ def make_volume(
     anatomy, mr_facts = _mr(head, shape, to_head, grid, mask, voxel_mm, rng, generator)
     facts = {"head": head.name, "voxel_mm": voxel_mm, **optics, **drawn, **noise_facts, **mr_facts}
     labels = sampled(head.labels[None].float(), grid, "nearest")[0].byte() if with_labels else None
-    return SyntheticVolume(low / scale, clean / scale, anatomy, level, variance, voxel_mm, facts, labels)
+    images = low / scale, clean / scale, anatomy, spots
+    return SyntheticVolume(*images, level, variance, voxel_mm, facts, labels)
 
 
 def _voxel(rng: np.random.Generator) -> float:
     """Return a voxel size in mm: 1 to 4, mostly 1.5 to 3."""
-    low, high = (1.5, 3.0) if rng.random() < 0.8 else (1.0, 4.0)
+    low, high = (1.5, 3.0) if rng.random() < 0.65 else (1.0, 4.0)
     return math.exp(rng.uniform(math.log(low), math.log(high)))
 
 
@@ -193,14 +197,14 @@ def _mr(
     rng: np.random.Generator,
     generator: Generator,
 ) -> tuple[Tensor, dict]:
-    """Return the MR channel (X, Y, Z) on the PET's grid, displaced by up to 3 mm, or 0 without an MR."""
+    """Return the MR channel (X, Y, Z) on the PET's grid, displaced now and then, or 0 without an MR."""
     if rng.random() < NO_MR:
         return torch.zeros(shape, device=mask.device), {"mr": None}
     image, name = mr.contrast(head, rng)
     shift = np.zeros(3)
     if rng.random() < MOVED:
         shift = rng.normal(0, 1, 3)
-        shift *= rng.uniform(0, 3.0) / np.linalg.norm(shift)
+        shift *= rng.uniform(*(FAR_MM if rng.random() < FAR else NEAR_MM)) / np.linalg.norm(shift)
         moved = np.eye(4)
         moved[:3, :3] = rotation(np.radians(rng.normal(0, 0.7, 3)))
         middle = (np.array(shape) - 1) / 2

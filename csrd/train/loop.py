@@ -158,7 +158,7 @@ def _step(
     norm = float(nn.utils.get_total_norm([weight.grad for weight in state.weights]))
     if math.isfinite(norm) and math.isfinite(float(loss)):
         counters.lost_in_a_row = 0
-        _tame(state, norm)
+        _tame(state, norm, training.clip)
         for options in state.optimiser.param_groups:
             options["lr"] = rate(training, counters.step)
         state.optimiser.step()
@@ -177,17 +177,21 @@ def _step(
     return float(loss), norm
 
 
-def _tame(state: _State, norm: float) -> None:
-    """Cut a spike of the gradient back to its usual norm.
+def _tame(state: _State, norm: float, clip: float = 0.0) -> None:
+    """Cut a spike of the gradient back to its usual norm, and any gradient to the norm `clip` unless it is 0.
 
     In the average a spike counts as `SPIKE` times the usual norm, so that a norm that stays high becomes
     usual.
     """
     counters = state.counters
+    most = clip or math.inf
     if counters.usual and norm > SPIKE * counters.usual:
         counters.spikes += 1
-        torch._foreach_mul_([weight.grad for weight in state.weights], counters.usual / norm)
-        norm = SPIKE * counters.usual
+        most = min(most, counters.usual)
+    if norm > most:
+        torch._foreach_mul_([weight.grad for weight in state.weights], most / norm)
+    if counters.usual:
+        norm = min(norm, SPIKE * counters.usual)
     counters.usual = USUAL * counters.usual + (1 - USUAL) * norm if counters.usual else norm
 
 

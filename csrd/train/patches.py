@@ -39,7 +39,7 @@ class Scan:
 class Batch:
     """Patches: `inputs` (B, C, x, y, z), `target` (B, 1, x, y, z), `dose` (B,), and a generator for each.
 
-    `weight` (B,) is the weight of each patch's loss; None: 1.
+    `weight` (B, 1, x, y, z) is the weight of each voxel in the loss; None: 1.
     """
 
     inputs: Tensor

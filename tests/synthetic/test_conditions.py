@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from csrd.synthetic.conditions import bands, conditions, noise_level, residual_unit
+from csrd.synthetic.guided import guided
 
 VOXEL_MM = 2.0
 
@@ -49,7 +50,9 @@ def test_bands_vanish_where_nothing_is_fine_and_add_up_to_what_is():
 def test_without_an_mr_its_channels_are_empty(noisy):
     level = torch.tensor(0.2)
     without, with_mr = conditions(noisy, None, level, VOXEL_MM), conditions(noisy, noisy, level, VOXEL_MM)
-    assert without.shape == with_mr.shape == (5, 48, 48, 48)
+    assert without.shape == with_mr.shape == (9, 48, 48, 48)
     assert (without[1:3] == 0).all() and torch.equal(with_mr[1], noisy) and (with_mr[2] == 1).all()
     assert torch.equal(without[[0, 3, 4]], with_mr[[0, 3, 4]])
-    assert torch.equal(without[3:], bands(noisy, residual_unit(level), VOXEL_MM))
+    unit = residual_unit(level)
+    assert torch.equal(without[3:5], bands(noisy, unit, VOXEL_MM))
+    assert torch.allclose(with_mr[5:] * unit, noisy - guided(noisy, noisy, VOXEL_MM), atol=1e-6)

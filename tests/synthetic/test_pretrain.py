@@ -11,13 +11,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from csrd import pretrained
 from csrd.errors import Interrupted
 from csrd.io.volume import Volume, centred_affine
 from csrd.methods import method
+from csrd.methods.csrd import Sampler
 from csrd.pretrained import write_models
 from csrd.synthetic import pretrain
 
-TINY = pretrain.Recipe((8, 8), 2, 16, 4, 1e-3, volumes=2, patches_per_volume=8, held_out=1)
+TINY = pretrain.Recipe((8, 8), 2, 16, 4, 1e-3, volumes=2, steps_per_volume=4, held_out=1)
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +54,36 @@ def test_what_it_leaves_is_two_models_that_need_no_dose(tmp_path, scan):
     assert np.array_equal(with_mr.apply(scan, None, None).array, alone.array)
     assert not np.array_equal(with_mr.apply(scan, mr, None).array, alone.array)
     assert np.array_equal(without.apply(scan, mr, None).array, alone.array)
+
+
+def test_the_package_holds_the_weights_of_both_models_once(tmp_path, scan, monkeypatch):
+    trained(tmp_path / "run")
+    monkeypatch.setattr(pretrained, "FOLDER", tmp_path / "package")
+    (tmp_path / "package" / "csrdnomr").mkdir(parents=True)
+    (tmp_path / "package" / "csrdnomr" / "weights.safetensors").write_bytes(b"of an older version")
+    pretrained.publish(tmp_path / "run")
+    assert len(list((tmp_path / "package").rglob("*.safetensors"))) == 1
+    published, run = (
+        method("csrdnomr").load(folder / "csrdnomr").apply(scan, None, None).array
+        for folder in (tmp_path / "package", tmp_path / "run" / "models")
+    )
+    assert np.allclose(published, run, rtol=1e-2, atol=1e-3 * run.max())  # half precision
+
+
+def test_samples_are_drawn_as_the_model_draws_them():
+    sampler = Sampler()
+    assert pretrain.SAMPLER == (sampler.steps, sampler.sigma_min, sampler.sigma_max, sampler.rho)
+
+
+def test_the_standard_deviation_is_multiplied_by_the_factor_that_was_measured(tmp_path, scan):
+    factor = trained(tmp_path)["std_factor"]
+    assert factor > 0
+    write_models(tmp_path, tmp_path / "models")
+    model = method("csrdnomr").load(tmp_path / "models" / "csrdnomr")
+    found = model.posterior(scan, None, None, 2)
+    unit = found.unit * factor / np.sqrt(2)
+    expected = unit * np.linalg.norm([(sample - found.mean).numpy() for sample in found.samples], axis=0)
+    assert np.allclose(found.deviation(0.0).array, expected, rtol=1e-4)
 
 
 def test_the_scale_of_a_scan_is_no_matter(tmp_path, scan):

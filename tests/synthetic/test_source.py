@@ -74,7 +74,7 @@ def test_target_and_level_lead_from_the_low_dose_to_the_truth(source):
 
 
 def test_each_volume_serves_as_many_patches_as_requested(anatomies, noise_bank):
-    source = Synthetic(anatomies, noise_bank, CPU, seed=7, patch=32, volumes=2, patches_per_volume=16)
+    source = Synthetic(anatomies, noise_bank, CPU, seed=7, patch=32, volumes=2, steps_per_volume=2)
     pools = []
     for step in range(4):
         source.draw(step, range(1))

@@ -163,8 +163,8 @@ class Method(ABC):
         """Return whether it measures the noise in the image instead of using the dose reduction factor."""
         return False
 
-    def doubts(self, low: Volume) -> list[str]:
-        """Return the differences of a scan from the training data, as sentences without the scan's name."""
+    def doubts(self, low: Volume, mr: Volume | None) -> list[str]:
+        """Return how a scan and its MR differ from the training data, as sentences without the scan's name."""
         return []
 
     def voxel_for(self, voxel_mm: np.ndarray) -> np.ndarray | None:

@@ -167,7 +167,7 @@ class Learned(Method):
         card = cls.read_model(model_dir)
         loaded = cls(*cls._read(card, model_dir / MODEL_FILE), card=card)
         network = loaded.build()
-        load_weights(model_dir / WEIGHTS_FILE, network)
+        load_weights(model_dir / card.get("weights", WEIGHTS_FILE), network)  # packaged models share a file
         loaded.network = network.to(loaded.device).eval()
         return loaded
 

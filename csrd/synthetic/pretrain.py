@@ -118,7 +118,9 @@ class Task:
         with torch.autocast(volume.low.device.type, enabled=False):
             posterior, inside = self.posterior(volume), measure.head_mask(volume.low, volume.voxel_mm)
             mean, sample = posterior.mean(), posterior.sample(0, noise_levels(*SAMPLER), from_mean=True)
-            error, spread = ((image - mean)[inside].abs().sort().values for image in (volume.target[0], sample))
+            error, spread = (
+                (image - mean)[inside].abs().sort().values for image in (volume.target[0], sample)
+            )
             place = int(INTERVAL * len(error))
             return float(error[place] / spread[place])
 

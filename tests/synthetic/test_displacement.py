@@ -37,7 +37,9 @@ def test_the_direction_and_about_the_distance_of_a_displacement_are_found(scan, 
 
 
 def test_fine_voxels_are_skipped_with_the_same_result(scan):
-    pet, mr, mask = (part.repeat_interleave(2, 0).repeat_interleave(2, 1).repeat_interleave(2, 2) for part in scan)
+    pet, mr, mask = (
+        part.repeat_interleave(2, 0).repeat_interleave(2, 1).repeat_interleave(2, 2) for part in scan
+    )
     assert torch.allclose(displacement(pet, mr, mask, VOXEL_MM / 2), displacement(*scan, VOXEL_MM))
 
 

@@ -48,7 +48,9 @@ def test_the_coefficients_are_those_of_weighted_least_squares(images):
         return np.linalg.lstsq(np.vstack([matrix, penalty]), np.append(values, np.zeros(3)), rcond=None)[0]
 
     centre = np.array([10, 11, 12])
-    lines = {offset: line(centre + offset - radius) for offset in np.ndindex(weights.shape) if weights[offset]}
+    lines = {
+        offset: line(centre + offset - radius) for offset in np.ndindex(weights.shape) if weights[offset]
+    }
     mean = sum(weights[offset] * found for offset, found in lines.items())
     expected = mean @ [1, *x[(slice(None), *centre)]]
     found = regressed(single(y), single(x), width)[tuple(centre)]

@@ -42,7 +42,7 @@ def test_a_batch_does_not_depend_on_autocast(source, anatomies, noise_bank):
 
 def test_a_batch_holds_finite_patches_of_its_volumes(source):
     batch = source.draw(1, range(16))
-    assert batch.inputs.shape == (16, 5, 32, 32, 32)
+    assert batch.inputs.shape == (16, 9, 32, 32, 32)
     assert batch.target.shape == (16, 1, 32, 32, 32)
     assert batch.dose.shape == (16,)
     assert all(torch.isfinite(part).all() for part in (batch.inputs, batch.target, batch.dose))

@@ -40,8 +40,8 @@ def residual_loss(
 ) -> Tensor:
     """Return λ(σ) ‖D(y + n; σ, conditions) − y‖² of each patch, a mean over voxels: (B,) (paper, eq. 5).
 
-    `residual` y (B, 1, X, Y, Z); `noise` like it, of unit variance; `sigma` (B,). `importance` (B, 1, X, Y, Z)
-    multiplies each voxel's squared error.
+    `residual` y (B, 1, X, Y, Z); `noise` like it, of unit variance; `sigma` (B,). `importance`
+    (B, 1, X, Y, Z) multiplies each voxel's squared error.
     """
     s = sigma.reshape(-1, 1, 1, 1, 1)
     denoised = denoiser(residual + s * noise, sigma, conditions, dose)

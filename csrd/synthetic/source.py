@@ -14,7 +14,7 @@ from csrd.synthetic.volumes import SyntheticVolume, make_volume
 from csrd.train.patches import Batch
 
 SPOT_WEIGHT = 20.0
-"""How much more a voxel in a spot counts than one elsewhere: spots are few, and they are what readers look for.
+"""How much more a voxel in a spot counts than one elsewhere: spots are few, and readers look for them.
 
 The estimate is a posterior mean for spots that are so much more frequent.
 """
@@ -89,7 +89,7 @@ class Synthetic:
             return Kept.of(self.volume(index, with_labels=False))
 
     def _cut(self, step: int, sample: int, first: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return one patch's inputs (C, x, y, z), target, weights, and the log of its volume's noise level."""
+        """Return one patch's inputs (C, x, y, z), target, weights, and the log of its noise level."""
         rng = generator(self.seed, "cut", step, sample)
         kept = self._pool[first + int(rng.integers(self.volumes))]
         starts = [int(rng.integers(n - self.patch + 1)) for n in kept.target.shape[1:]]

@@ -72,7 +72,7 @@ def test_the_package_holds_the_weights_of_both_models_once(tmp_path, scan, monke
 
 def test_samples_are_drawn_as_the_model_draws_them():
     sampler = Sampler()
-    assert pretrain.SAMPLER == (sampler.steps, sampler.sigma_min, sampler.sigma_max, sampler.rho)
+    assert (sampler.steps, sampler.sigma_min, sampler.sigma_max, sampler.rho) == pretrain.SAMPLER
 
 
 def test_the_standard_deviation_is_multiplied_by_the_factor_that_was_measured(tmp_path, scan):

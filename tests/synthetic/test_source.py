@@ -117,7 +117,7 @@ def test_the_generator_needs_torch_and_numpy_alone(anatomies, noise_bank):
         "print(tuple(source.draw(1, range(2)).inputs.shape))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout.strip() == "(2, 5, 16, 16, 16)", done.stderr
+    assert done.stdout.strip() == "(2, 9, 16, 16, 16)", done.stderr
 
 
 class _StaysOnTheDevice(TorchDispatchMode):

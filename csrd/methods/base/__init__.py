@@ -164,7 +164,7 @@ class Method(ABC):
         return False
 
     def doubts(self, low: Volume, mr: Volume | None) -> list[str]:
-        """Return how a scan and its MR differ from the training data, as sentences without the scan's name."""
+        """Return how a scan and its MR differ from the training data, in sentences without its name."""
         return []
 
     def voxel_for(self, voxel_mm: np.ndarray) -> np.ndarray | None:

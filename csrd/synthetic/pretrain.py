@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -90,7 +90,8 @@ class Task:
         self.denoiser = Denoiser(network, SIGMA_DATA)
         on_gpu = next(network.parameters()).is_cuda
         # volumes have many sizes, each of which would be compiled anew; patches have one
-        self.trained = Denoiser(torch.compile(network), SIGMA_DATA) if on_gpu else self.denoiser
+        compiled = cast(ResUNet, torch.compile(network)) if on_gpu else network
+        self.trained = Denoiser(compiled, SIGMA_DATA)
         self.levels = NoiseLevels(recipe.P_mean, recipe.P_std, recipe.blank)
 
     def losses(self, batch: Batch) -> Tensor:

@@ -80,6 +80,8 @@ class VirtualScan(Section):
     """Length of the scan; a minute yields about 1e7 prompts."""
     randoms_fraction: Fraction = 0.25
     """Share of the prompts that are random coincidences; an assumption (real scans: 0.15 to 0.35)."""
+    scatter: bool = False
+    """Whether photons scatter in the body, and scattered pairs are recorded too."""
     phantom_voxel_mm: PositiveFloat = 1.21875
     """Voxel size of the simulated activity and μ-map."""
 

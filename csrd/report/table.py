@@ -26,7 +26,7 @@ class Scope:
 
     `train_drfs` are the doses that methods were fitted on; `simulated` says that the subjects are virtual;
     `units` overrides what is in brackets in the headers (`units_of`); `protocol` is the metrics'; `target` is
-    what images are compared with, the "normal" dose or the "truth".
+    what images are compared with, the "normal" dose or the "truth"; `scatter` says that it is simulated too.
     """
 
     methods: Sequence[str]
@@ -37,6 +37,7 @@ class Scope:
     units: Mapping[str, str] = field(default_factory=dict)
     protocol: str = "default"
     target: str = "normal"
+    scatter: bool = False
 
     def of(self, metrics: pd.DataFrame) -> pd.DataFrame:
         """Return the rows of the methods, subjects and doses."""
@@ -106,7 +107,7 @@ def caption(scope: Scope, by_dose: bool = False) -> str:
     if unseen := [f"{drf}" for drf in sorted(scope.drfs) if drf not in scope.train_drfs]:
         sentences.append(f"No method saw an image at {listed(unseen)} × while it was fitted or chosen")
     sentences += _compared(scope)
-    if scope.simulated:
+    if scope.simulated and not scope.scatter:
         sentences.append("Scatter is not simulated")
     return ". ".join([*sentences, "Bold: best mean"]) + "."
 

@@ -36,10 +36,11 @@ def table1(
     vgg: str,
     protocol: str,
     target: str,
+    scatter: bool = False,
 ) -> None:
     """Write Table 1 and its split by dose into the folder of `page` (`csrd.report.writers.tables`)."""
     units = units_of(in_suv, vgg)
-    scope = Scope(methods, subjects, drfs, train_drfs, simulated, units, protocol, target)
+    scope = Scope(methods, subjects, drfs, train_drfs, simulated, units, protocol, target, scatter)
     tables(read_csv(metrics), scope, Path(page).parent)
 
 
@@ -218,6 +219,7 @@ def report(
         config.cohort.virtual,
         units,
         config.metrics.protocol,
+        scatter=config.acquisition.scatter,
     )
     merged = {"coverage": coverage, "truth": truth, "regions": regions}
     results = pages.Results(

@@ -58,4 +58,5 @@ def _scope(rows: pd.DataFrame, settings: Config) -> Scope:
         settings.cohort.virtual,
         units_of(cohort.in_suv(cohort.subjects(settings)), settings.metrics.vgg),
         settings.metrics.protocol,
+        scatter=settings.acquisition.scatter,
     )

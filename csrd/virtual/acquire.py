@@ -1,7 +1,7 @@
 """Virtual acquisition of an activity image: from decays to events in time order.
 
-Each decay is followed (see `decays`). Accidental coincidences are added as prompts and, independently,
-as delayeds. Scatter is not simulated.
+Each decay is followed (see `decays`, and `scatter` for photons that scatter in the body). Accidental
+coincidences are added as prompts and, independently, as delayeds.
 """
 
 import math
@@ -17,15 +17,17 @@ from csrd.progress import progress
 from csrd.scanner.geometry import Scanner
 from csrd.seeds import generator, seed_sequence
 from csrd.virtual.decays import Decays
+from csrd.virtual.scatter import ScatteredPairs
 
 EFFICIENCY_MEAN = 0.45  # gaps, light and energy window: makes the centre's sensitivity about 6 %
 SEGMENT_EVENTS = 1.5e7  # events held in memory at a time
-PILOT_DECAYS = 2e6  # followed to learn the trues' rate, which sets the randoms'
+PILOT_DECAYS = 2e6  # followed to learn the rate of trues and scattered pairs, which sets the randoms'
+TRUE, SCATTERED, RANDOM = range(3)  # kinds of prompts; a delayed is RANDOM too
 
 
 @dataclass(frozen=True)
 class Acquisition:
-    """How the virtual scanner is run: duration in s, isotope, randoms as a fraction of the prompts.
+    """How the virtual scanner is run: duration in s, isotope, randoms as a fraction of the prompts, scatter.
 
     The duration is rounded up to whole milliseconds, since the clock of list-mode counts no others.
     """
@@ -34,6 +36,7 @@ class Acquisition:
     half_life_s: float
     branching: float
     randoms_fraction: float
+    scatter: bool = False
 
     def __post_init__(self) -> None:
         milliseconds = math.ceil(round(1000 * self.duration_s, 6))  # 2007.0000000000002 is 2007
@@ -71,18 +74,21 @@ def acquire(
     subject: str,
     threads: int,
     counts: Counter[str],
+    kinds: list[np.ndarray] | None = None,
 ) -> Iterator[Segment]:
     """Yield the events of a scan in time order, the same for any number of threads.
 
     `activity` is in Bq/mL at the scan's start, `mumap` in 1/cm, both in scanner coordinates. `counts` takes
-    the numbers of trues, random_prompts and delayeds.
+    the numbers of trues, scattered, random_prompts and delayeds; `kinds` the events' kinds (N,) uint8 of
+    each segment, which no file holds.
     """
     decays = Decays.of(activity, mumap, efficiencies, scanner)
-    trues_rate = _pilot_trues(decays, acquisition, seed, subject)
+    scattering = ScatteredPairs(decays) if acquisition.scatter else None
+    rate = _pilot_rate(decays, scattering, acquisition, seed, subject)
     randoms = acquisition.randoms_fraction / (1 - acquisition.randoms_fraction)
-    randoms *= trues_rate * _lived(acquisition.decay_per_s, 0, acquisition.duration_s)
+    randoms *= rate * _lived(acquisition.decay_per_s, 0, acquisition.duration_s)
     singles = _singles(activity, efficiencies, scanner)
-    events = trues_rate * _lived(acquisition.decay_per_s, 0, acquisition.duration_s) + 2 * randoms
+    events = rate * _lived(acquisition.decay_per_s, 0, acquisition.duration_s) + 2 * randoms
     edges = _segment_edges(acquisition, events)
     spans = list(zip(edges[:-1], edges[1:], strict=True))
     for number, (begin, end) in enumerate(progress(spans, f"{subject} acquisition")):
@@ -90,15 +96,22 @@ def acquire(
         fraction = _lived(2 * acquisition.decay_per_s, begin, end) / _lived(
             2 * acquisition.decay_per_s, 0, acquisition.duration_s
         )
-        trues = decays.follow(
-            acquisition.branching * _lived(acquisition.decay_per_s, begin, end),
-            seed_sequence(seed, "decays", subject, number),
-            threads,
-        )
+        seconds = acquisition.branching * _lived(acquisition.decay_per_s, begin, end)
+        trues = decays.follow(seconds, seed_sequence(seed, "decays", subject, number), threads)
+        scattered = np.empty((0, 2), np.uint32)
+        if scattering is not None:
+            stream = seed_sequence(seed, "scattered", subject, number)
+            scattered, _ = scattering.follow(seconds, stream, threads)
         prompts = _random_pairs(rng, rng.poisson(randoms * fraction), singles, scanner)
         delayeds = _random_pairs(rng, rng.poisson(randoms * fraction), singles, scanner)
-        counts.update(trues=len(trues), random_prompts=len(prompts), delayeds=len(delayeds))
-        yield _in_time_order(rng, trues, prompts, delayeds, acquisition.decay_per_s, begin, end)
+        events_of = trues, scattered, prompts, delayeds
+        names = "trues", "scattered", "random_prompts", "delayeds"
+        counts.update(dict(zip(names, map(len, events_of), strict=True)))
+        order, crystals, prompt, times = _in_time_order(rng, events_of, acquisition.decay_per_s, begin, end)
+        if kinds is not None:
+            kind = np.array([TRUE, SCATTERED, RANDOM, RANDOM], np.uint8)
+            kinds.append(np.repeat(kind, [len(part) for part in events_of])[order])
+        yield crystals, prompt, times
 
 
 def _lived(decay_per_s: float, begin_s: float, end_s: float) -> float:
@@ -116,11 +129,17 @@ def _segment_edges(acquisition: Acquisition, events: float) -> np.ndarray:
     return edges
 
 
-def _pilot_trues(decays: Decays, acquisition: Acquisition, seed: int, subject: str) -> float:
-    """Return the expected trues per second at the scan's start, from following a few decays."""
+def _pilot_rate(
+    decays: Decays, scattering: ScatteredPairs | None, acquisition: Acquisition, seed: int, subject: str
+) -> float:
+    """Return the expected trues and scattered pairs per second at the scan's start, from a few decays."""
     seconds = PILOT_DECAYS / decays.decays_per_s
-    found = decays.follow(seconds, seed_sequence(seed, "pilot", subject), threads=1)
-    return len(found) / seconds * acquisition.branching
+    found = len(decays.follow(seconds, seed_sequence(seed, "pilot", subject), threads=1))
+    if scattering is not None:
+        found += len(
+            scattering.follow(seconds, seed_sequence(seed, "pilot scattered", subject), threads=1)[0]
+        )
+    return found / seconds * acquisition.branching
 
 
 def _singles(activity: Volume, efficiencies: np.ndarray, scanner: Scanner) -> np.ndarray:
@@ -170,21 +189,20 @@ def _random_pairs(
 
 def _in_time_order(
     draw: np.random.Generator,
-    trues: np.ndarray,
-    prompts: np.ndarray,
-    delayeds: np.ndarray,
+    events: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
     decay_per_s: float,
     begin: float,
     end: float,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return crystals, prompt and time in ms of all events, ordered by time.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return the order in time of all events, and their crystals, prompt and time in ms in that order.
 
-    Trues decay with the isotope, randoms twice as fast (both photons' rates fall).
+    `events` are trues, scattered, random prompts and delayeds. The first two decay with the isotope,
+    randoms twice as fast (both photons' rates fall).
     """
-    rates = np.repeat([1.0, 2.0, 2.0], [len(trues), len(prompts), len(delayeds)]) * decay_per_s
+    numbers = [len(part) for part in events]
+    rates = np.repeat([1.0, 1.0, 2.0, 2.0], numbers) * decay_per_s
     times = -np.log1p(draw.random(len(rates)) * np.expm1(-rates * (end - begin))) / rates
     milliseconds = np.minimum((begin + times) * 1000, round(end * 1000) - 1).astype(np.uint32)
     order = np.argsort(milliseconds, kind="stable")
-    crystals = np.concatenate([trues, prompts, delayeds])[order]
-    prompt = np.arange(len(rates)) < len(trues) + len(prompts)
-    return crystals, prompt[order], milliseconds[order]
+    prompt = np.arange(len(rates)) < sum(numbers[:3])
+    return order, np.concatenate(events)[order], prompt[order], milliseconds[order]

@@ -79,8 +79,6 @@ class Decays:
 
     def _follow_part(self, part: int, seed: np.random.SeedSequence, seconds: float) -> np.ndarray:
         scanner = self.scanner
-        allowed = np.zeros((scanner.heads, scanner.heads), np.bool_)
-        allowed[tuple(scanner.head_pairs.T)] = allowed[tuple(scanner.head_pairs.T[::-1])] = True
         pairs = _follow(
             seed.generate_state(4, np.uint64),
             _normal_quantiles(),
@@ -94,12 +92,19 @@ class Decays:
             self.efficiencies,
             scanner.head_normals,
             scanner.head_tangents,
-            allowed,
+            coincident_heads(scanner),
             (scanner.layers, scanner.rings, scanner.columns),
             (scanner.face_radius_mm, scanner.pitch_mm, scanner.ring_pitch_mm),
             (scanner.layer_mm, scanner.mu_per_mm),
         )
         return pairs[scanner.in_reach(pairs)]
+
+
+def coincident_heads(scanner: Scanner) -> np.ndarray:
+    """Return which heads coincide with which, (H, H) bool."""
+    allowed = np.zeros((scanner.heads, scanner.heads), np.bool_)
+    allowed[tuple(scanner.head_pairs.T)] = allowed[tuple(scanner.head_pairs.T[::-1])] = True
+    return allowed
 
 
 @cache

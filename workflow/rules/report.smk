@@ -36,6 +36,7 @@ rule table1:
         vgg=lookup(dpath="metrics/vgg", within=config),
         protocol=lookup(dpath="metrics/protocol", within=config),
         target="normal",
+        scatter=lookup(dpath="acquisition/scatter", within=config),
     message:
         "Write Table 1"
     script:
@@ -77,6 +78,7 @@ if SIMULATED:
             vgg=lookup(dpath="metrics/vgg", within=config),
             protocol=lookup(dpath="metrics/protocol", within=config),
             target="truth",
+            scatter=lookup(dpath="acquisition/scatter", within=config),
         message:
             "Write Table 1 against the truth"
 

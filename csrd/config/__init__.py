@@ -69,6 +69,17 @@ class Config(Section):
                     values = {**values, key: merged(*blocks)}
         return values
 
+    @model_validator(mode="before")
+    @classmethod
+    def _scatter_where_it_is_simulated(cls, values: Any) -> Any:
+        """Have scatter corrected where it is simulated and `recon.scatter` does not say otherwise."""
+        found = values if isinstance(values, Mapping) else {}
+        scan, recon = found.get("acquisition", {}), found.get("recon", {})
+        blocks = isinstance(scan, Mapping) and isinstance(recon, Mapping)
+        if blocks and scan.get("scatter") is True and recon.get("scatter") is None:
+            values = {**values, "recon": {**recon, "scatter": "once"}}
+        return values
+
     @field_validator("drfs", "train_drfs", "methods")
     @classmethod
     def _no_doubles(cls, values: tuple) -> tuple:

@@ -159,6 +159,14 @@ class Recon(Section):
     """Gaussian filter after the last iteration; 0: none."""
     subject_lines: Lines = 10_000_000
     """Random lines in a subject's attenuated sensitivity."""
+    scatter: Literal["none", "once", "own"] | None = None
+    """Scatter by the embedded engine, where there is a μ-map: none; once: estimated from the normal dose and
+    divided by the drf; own: from each dose's events; null: once if `acquisition.scatter` is on, else none."""
+
+    @property
+    def estimates_scatter(self) -> bool:
+        """Return whether scatter is corrected."""
+        return self.scatter in ("once", "own")
 
 
 class Align(Section):

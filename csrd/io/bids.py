@@ -31,6 +31,7 @@ KINDS = {
     "mr_to_pet": ("truth", "mrToPet"),
     "scanner": ("", "scanner"),
     "sensitivity": ("", "sensitivity"),
+    "scatter": ("", "scatter"),
     "pet": ("", "pet"),
 }
 """Files of raw/, thinned/, recon/ and noise/: the subfolder and the suffix of each."""

@@ -1,6 +1,7 @@
 """What stands between a decay and a count: attenuation in the body, accidental coincidences."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
@@ -10,6 +11,28 @@ from csrd.scanner.geometry import Scanner
 from csrd.scanner.projector import forward
 
 RANDOMS_SMOOTHING_CRYSTALS = 2.0
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """A scan's prompts, neighbours first, and what is known of their lines before there is an image.
+
+    `factors` is g · a · ε in mm²; a true activity of 1 Bq/mL along 1 mm of a line means `exposure` times its
+    factor counts.
+    """
+
+    crystals: np.ndarray  # (N, 2)
+    randoms: np.ndarray  # (N,) expected on the event's line
+    factors: np.ndarray  # (N,)
+    exposure: float
+    total_randoms: float
+    order: np.ndarray  # (N,) the events' places among the file's prompts
+    of_file: int  # prompts in the file, those on dead lines included
+
+    def additive(self, scatter: np.ndarray | None) -> np.ndarray:
+        """Return c of OP-OSEM, (N,) float32 in Bq/mL · mm, with scatter expected on the events' lines."""
+        expected = self.randoms if scatter is None else self.randoms + scatter
+        return (expected / (self.exposure * self.factors)).astype(np.float32)
 
 
 def attenuation_factors(

@@ -22,6 +22,7 @@ MR_TO_PET = f"{RAW}/{SCAN.file('mr_to_pet')}"
 SCANNER_SENSITIVITY = f"{RECON}/{SCAN.file('scanner')}"
 HRRT_SENSITIVITY = f"{RECON}/scanner/hrrt_sensitivity.nii.gz"
 SENSITIVITY = f"{RECON}/{SCAN.file('sensitivity')}"
+SCATTER = f"{RECON}/{SCAN.file('scatter')}"
 RECONSTRUCTED = f"{RECON}/{SCAN.file('pet', drf='{drf}')}"
 DERIVATIVES = "<results>/derivatives/csrd"
 MR = f"{DERIVATIVES}/{SCAN.mr}"
@@ -89,6 +90,11 @@ def listmode_of(wildcards):
     """Return the subject's list-mode file at the wildcards' dose."""
     listmode = LISTMODE if wildcards.drf == "1" else THINNED
     return f"{listmode}.{subjects[wildcards.subject].suffix}"
+
+
+def normal_listmode_of(wildcards):
+    """Return the subject's list-mode file of the normal dose."""
+    return f"{LISTMODE}.{subjects[wildcards.subject].suffix}"
 
 
 def header_of(wildcards):

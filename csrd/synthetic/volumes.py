@@ -46,8 +46,8 @@ class SyntheticVolume:
 
     `low`, `truth` (X, Y, Z) over the low dose's mean in the head, `mr` (X, Y, Z) over its mean there and 0
     where there is none, `spots` (X, Y, Z) 1 in a spot and 0 outside. Without axes: `level`, the noise
-    measured in `low`, and `variance`, that of the `target` in the head. `labels` (X, Y, Z) uint8 where they were
-    requested. `facts`: what was drawn.
+    measured in `low`, and `variance`, that of the `target` in the head. `labels` (X, Y, Z) uint8
+    where they were requested. `facts`: what was drawn.
     """
 
     low: Tensor

@@ -44,7 +44,7 @@ class Preset:
 
     def plan(self, steps: int, batch: int | None = None) -> SimpleNamespace:
         """Return how to train for so many steps."""
-        return SimpleNamespace(steps=steps, batch=batch or self.batch, **self.training)
+        return SimpleNamespace(steps=steps, batch=batch or self.batch, **{"clip": 0.0, **self.training})
 
     def tiny(self) -> "Preset":
         """Return the same in miniature, for a test of the driver."""

@@ -44,7 +44,7 @@ class Preset:
 
     def plan(self, steps: int, batch: int | None = None) -> SimpleNamespace:
         """Return how to train for so many steps."""
-        return SimpleNamespace(steps=steps, batch=batch or self.batch, **{"clip": 0.0, **self.training})
+        return SimpleNamespace(steps=steps, batch=batch or self.batch, **self.training)
 
     def tiny(self) -> "Preset":
         """Return the same in miniature, for a test of the driver."""
@@ -62,7 +62,7 @@ DEFAULT = Preset(
     channels=6,  # noisy residual, low dose, MR, x, y, z
     patch=32,
     batch=4,
-    training={"lr": 0.02, "beta2": 0.99, "ramp": 0.02, "decay": 0.5, "weight_decay": 0.0},
+    training={"lr": 0.02, "beta2": 0.99, "ramp": 0.02, "decay": 0.5, "weight_decay": 0.0, "clip": 0.0},
     levels=(-1.2, 1.0, 0.8),
     steps=4,
     sigma=(0.05, 1.0, 3.0),
@@ -73,7 +73,7 @@ PAPER = Preset(
     channels=6,
     patch=64,
     batch=16,
-    training={"lr": 0.002, "beta2": 0.999, "ramp": 0.05, "decay": 0.0, "weight_decay": 0.0},
+    training={"lr": 0.002, "beta2": 0.999, "ramp": 0.05, "decay": 0.0, "weight_decay": 0.0, "clip": 0.0},
     levels=(-1.2, 1.2, 0.0),
     steps=50,
     sigma=(0.002, 80.0, 7.0),

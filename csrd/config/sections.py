@@ -104,7 +104,7 @@ class Command(Section):
     output_suffix: Literal[".nii.gz", ".nii", ".hv", ".i.hdr", ".v.hdr"] = ".nii.gz"
     """Suffix of the file name in {output}: NIfTI, or the header of an Interfile image."""
     scales_dose: Literal["engine", "csrd"]
-    """What multiplies a low-dose image by its drf: the command (engine), or CSR-D afterwards (csrd)."""
+    """The multiplication of a low-dose image by its drf: by the command (engine) or CSR-D (csrd)."""
     unit: Literal["Bq/mL", "kBq/mL", "relative"]
     """Unit of the command's images; relative: uncalibrated, so the values are not activities."""
     time_limit_min: PositiveFloat = 720
@@ -177,7 +177,7 @@ class Metrics(Section):
     vgg: Literal["vgg16", "vgg19"] = "vgg16"
     """P_dist's network: VGG-16, which is installed, or the paper's VGG-19, to be downloaded once."""
     lpips: bool = False
-    """Whether metrics.csv has a column LPIPS; its AlexNet is downloaded like VGG-19."""
+    """Adds the column LPIPS to metrics.csv; its AlexNet is downloaded like VGG-19."""
     weights: str = "~/.cache/csrd"
     """The folder of downloaded weights (csrd weights); without internet access, copy them there."""
 

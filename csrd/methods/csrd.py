@@ -16,6 +16,7 @@ from csrd.config.sections import Fraction, NonNegative, Section
 from csrd.errors import InputError
 from csrd.methods.base import LoadedPair, robust_scale
 from csrd.methods.learned import Learned, LearnedCalibration
+from csrd.methods.learned.doubts import doubts
 from csrd.methods.learned.scaling import (
     DoseFromNoise,
     Head,
@@ -40,10 +41,6 @@ COORDINATES = 3
 ISOTROPY = 0.06  # relative to a voxel's shortest edge; edges that differ by less count as equal
 VOXELS_MM = 1.0, 4.0
 """Smallest and largest voxel edges of synthetic scans in mm."""
-HEADS_LITRES = 0.4, 6.0
-"""Volumes of heads, or of the parts of them in the field of view, in synthetic scans: 0.4 to 4.6 in 120."""
-DISPLACED_MM = 2.5
-"""An MR in its place was found 0.2 to 1.3 mm from it in 20 simulated scans; one 4 mm away, 3.9 mm."""
 FRACTIONS = (0.0, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0)
 """Fractions of a sample in the table's image compared on validation subjects; the first wins ties."""
 CRITERIA = ("mae", "psnr", "ssim", "h_dist", "p_dist")
@@ -79,7 +76,7 @@ class CsrdSettings(LearnedSettings):
     network: Literal["edm2", "ddpmpp", "resunet"] = "edm2"
     """The network: magnitude-preserving (edm2), the paper's (ddpmpp), or one for any noise (resunet)."""
     measured: bool = False
-    """Whether the noise is measured in the image, for any dose and voxel size, with or without an MR."""
+    """Measures the noise in the image: for any dose and voxel size, with or without an MR."""
     channels: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (32, 64, 64)
     """Channels of each resolution, the finest first."""
     blocks: PositiveInt = 1
@@ -200,11 +197,7 @@ class Csrd(Learned):
     def doubts(self, low: Volume, mr: Volume | None) -> list[str]:
         if not self.settings.measured:
             return []
-        low, head = low.canonical(), Head.of(low.canonical())
-        found = [_unusual_size(low, head), _unusual_noise(measured_level(low, head), self.key)]
-        if mr is not None and self.wants_mr:
-            found.append(_displaced(low, mr.canonical(), head))
-        return [sentence for sentence in found if sentence]
+        return doubts(low.canonical(), mr.canonical() if mr is not None and self.wants_mr else None)
 
     def voxel_for(self, voxel_mm: np.ndarray) -> np.ndarray | None:
         if not self.settings.measured:
@@ -432,48 +425,6 @@ class ScanPosterior:
 
     def _volume(self, array: np.ndarray) -> Volume:
         return self.low.like(array).with_axes_of(self.source)
-
-
-def _unusual_size(low: Volume, head: Head) -> str:
-    """Return a sentence where what is in the image is smaller or larger than a head; else ""."""
-    litres = float(head.mask.sum() * low.voxel_mm.prod()) / 1e6
-    if HEADS_LITRES[0] <= litres <= HEADS_LITRES[1]:
-        return ""
-    least, most = HEADS_LITRES
-    return (
-        f"what it shows takes {litres:.2g} litres, and heads in the training took {least:g} to {most:g}: the "
-        "model knows nothing but heads, so compare the image with the scan"
-    )
-
-
-def _unusual_noise(level: float, key: str) -> str:
-    """Return a sentence where a noise level lies outside those of the training; else ""."""
-    from csrd.synthetic.conditions import LEVELS
-
-    if LEVELS[0] <= level <= LEVELS[1]:
-        return ""
-    kind = "less" if level < LEVELS[0] else "more"
-    return (
-        f"it has {kind} fine detail and noise ({level:.2g} of the mean in the head) than the scans that "
-        f"{key} was trained on ({LEVELS[0]:g} to {LEVELS[1]:g}), so compare the image with the scan"
-    )
-
-
-def _displaced(low: Volume, mr: Volume, head: Head) -> str:
-    """Return a sentence where the MR seems not to lie in its place on the PET; else ""."""
-    import torch
-
-    from csrd.synthetic.displacement import displacement
-
-    pet = torch.from_numpy((low.array / np.float32(head.scale)).astype(np.float32))
-    anatomy, mask = torch.from_numpy(mr_channel(mr, low, head)), torch.from_numpy(head.mask)
-    found = displacement(pet, anatomy, mask, float(low.voxel_mm.mean()))
-    if found is None or float(found.norm()) < DISPLACED_MM:
-        return ""
-    return (
-        f"the MR seems to lie about {float(found.norm()):.0f} mm from its place on the PET, so the image is "
-        "less sharp than it could be; check the registration, or denoise without the MR"
-    )
 
 
 def _at_least(size: int, scan: Scan) -> Scan:

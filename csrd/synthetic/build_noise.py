@@ -28,7 +28,7 @@ from csrd.scanner import projector
 from csrd.scanner.geometry import Scanner, hrrt, mmr
 from csrd.scanner.response import blur
 from csrd.seeds import generator, seed_sequence
-from csrd.synthetic.measure import FINE_MM
+from csrd.synthetic.conditions import FINE_MM
 from csrd.synthetic.noise import FILTERS_MM, packed
 from csrd.units import SIGMA_PER_FWHM
 from csrd.virtual.acquire import crystal_efficiencies

@@ -1,4 +1,4 @@
-"""How far an MR lies from its place on a PET image, measured by how well it explains the PET nearby."""
+"""Displacement of an MR from its place on a PET image, from how well it explains the PET when moved."""
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from csrd.synthetic.guided import regressed, regressors
 RESOLUTION_MM, WINDOW_MM = 6.0, 5.0  # of the regression, see `csrd.synthetic.guided`
 STEP_MM = 5.0  # the MR is tried so far to each side
 COARSE_MM = 2.2  # about the voxels that it is measured on: a displacement needs no detail
-LEAST_RISE = 0.003  # of the error, to the sides: an MR that explains hardly anything has no place to be found
+LEAST_RISE = 0.003  # of the error when moved: an MR that explains hardly anything has no place to be found
 
 
 def displacement(pet: Tensor, mr: Tensor, mask: Tensor, voxel_mm: float) -> Tensor | None:
@@ -30,7 +30,7 @@ def displacement(pet: Tensor, mr: Tensor, mask: Tensor, voxel_mm: float) -> Tens
 
     here = error(0, 0)
     sides = torch.stack([torch.stack([error(axis, by) for by in (-step, step)]) for axis in range(3)])
-    if sides.mean() < (1 + LEAST_RISE) * here:
+    if sides.mean() < (1 + LEAST_RISE) * here and sides.min() > (1 - LEAST_RISE) * here:
         return None
     back, forth = sides.unbind(1)
     bends = (back - 2 * here + forth).clamp(min=1e-12)

@@ -1,4 +1,4 @@
-"""What an MR tells of a PET image, whatever the tracer and the contrast: the PET regressed on the MR.
+"""Local regression of a PET image on the MR, for any tracer and any MR contrast.
 
 This is the guided filter (He, Sun and Tang 2010), with the MR as the guide, in Gaussian windows. There are
 two regressors, the MR and the square of its departure from the mean, because uptake need not rise or fall

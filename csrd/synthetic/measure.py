@@ -1,4 +1,4 @@
-"""Head mask, scale and noise level of a volume, as `csrd.methods.learned.scaling` has them, on the device.
+"""Head mask and scale of a volume, as `csrd.methods.learned.scaling` has them, on the device.
 
 The mask is that of `csrd.align.head` except for two steps, the removal of small components and the closing,
 which are approximated by Gaussian filters and thresholds. No value leaves the device.
@@ -10,13 +10,10 @@ from torch import Tensor
 from csrd.synthetic.grids import gaussian
 
 SMOOTHING_MM, CLOSING_MM, FLOOR_OF_OTSU = 4.0, 10.0, 0.5  # as in csrd.align.head
-FINE_MM = 6.0  # as in csrd.methods.learned.scaling
 BINS = 256
 SPECK_MM, SPECK = 6.0, 0.25  # a voxel of the mask with less than this fraction of mask around it is a speck
 CLOSING_SIGMAS = 2.5  # the closing's radius over the sigma of the filter that stands for it
 CLOSED = 0.0062  # of a half-space filtered with sigma, 2.5 sigma outside its face; 1 - CLOSED is inside
-MEDIAN_STRIDE = 2  # every such voxel of each axis enters the medians, where there are many
-MANY = 300_000
 
 
 def head_mask(pet: Tensor, voxel_mm: float) -> Tensor:
@@ -46,13 +43,3 @@ def otsu(x: Tensor) -> Tensor:
 def mean_inside(x: Tensor, mask: Tensor) -> Tensor:
     """Return the mean of x (X, Y, Z) inside the mask, a tensor without axes."""
     return (x * mask).sum() / mask.sum().clamp(min=1)
-
-
-def noise_level(pet: Tensor, mask: Tensor, scale: Tensor, voxel_mm: float) -> Tensor:
-    """Return the standard deviation of detail finer than 6 mm in the head, over `scale` (1.4826 · MAD)."""
-    fine = pet - gaussian(pet, FINE_MM / voxel_mm)
-    inside = torch.where(mask, fine, torch.nan)
-    if inside.numel() > MANY:
-        inside = inside[::MEDIAN_STRIDE, ::MEDIAN_STRIDE, ::MEDIAN_STRIDE]
-    middle = torch.nanmedian(inside)
-    return 1.4826 * torch.nanmedian((inside - middle).abs()) / scale

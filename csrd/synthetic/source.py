@@ -14,7 +14,7 @@ from csrd.synthetic.volumes import SyntheticVolume, make_volume
 from csrd.train.patches import Batch
 
 SPOT_WEIGHT = 20.0
-"""How much more a voxel in a spot counts than one elsewhere: spots are few, and readers look for them.
+"""Extra weight of a voxel in a spot, over one elsewhere: spots are few, and readers look for them.
 
 The estimate is a posterior mean for spots that are so much more frequent.
 """
@@ -23,7 +23,7 @@ LEAST_VARIANCE = 0.04  # of a target: where less than this is noise, there is li
 
 @dataclass(frozen=True)
 class Kept:
-    """What patches are cut from: a volume's inputs, target and weight in half precision, and its level."""
+    """A volume that patches are cut from: inputs, target and weight in half precision, and its level."""
 
     inputs: Tensor
     target: Tensor

@@ -9,6 +9,7 @@ from csrd.align.head import head_mask
 from csrd.io.volume import Volume, centred_affine
 from csrd.methods.learned import scaling
 from csrd.synthetic import Synthetic, measure
+from csrd.synthetic.conditions import noise_level
 
 
 def test_otsu_is_that_of_scikit_image():
@@ -29,5 +30,5 @@ def test_what_training_sees_is_what_a_scan_is_scaled_by(anatomies, noise_bank, i
     overlap = 2 * (mask.numpy() & expected).sum() / (mask.sum() + expected.sum())
     assert overlap > 0.92
     assert float(scale) == pytest.approx(scaling.Head.of(volume).scale, rel=0.05)
-    level = float(measure.noise_level(low, mask, scale, voxel_mm))
-    assert level == pytest.approx(scaling.noise_level(volume), rel=0.05)
+    level = float(noise_level(low / scale, mask, voxel_mm))
+    assert level == pytest.approx(scaling.measured_level(volume, scaling.Head.of(volume)), rel=0.05)

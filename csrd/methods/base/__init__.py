@@ -95,15 +95,15 @@ class Method(ABC):
     row: ClassVar[int] = 100
     """Its position among the table's rows; methods of one position are in the order of `methods`."""
     wants_mr: ClassVar[bool] = False
-    """Whether it needs an MR; such a method is left out for subjects without one."""
+    """True if it needs an MR: it is then left out for subjects without one."""
     predicts_std: ClassVar[bool] = False
-    """Whether it predicts a standard deviation beside its image."""
+    """True if it predicts a standard deviation beside its image."""
     extra: ClassVar[str] = ""
     """The extra of csrd, if any, with the packages that it needs (see `csrd.extras`)."""
     selects: ClassVar[bool] = False
-    """Whether `fit` selects a setting on validation subjects by `FitContext.metrics`."""
+    """True if `fit` selects a setting on validation subjects by `FitContext.metrics`."""
     trained: ClassVar[bool] = False
-    """Whether `fit` trains step by step, writes ``history.jsonl`` and can run in several processes."""
+    """True if `fit` trains step by step, writes ``history.jsonl`` and can run in several processes."""
 
     @classmethod
     @abstractmethod

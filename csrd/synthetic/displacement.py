@@ -9,6 +9,7 @@ RESOLUTION_MM, WINDOW_MM = 6.0, 5.0  # of the regression, see `csrd.synthetic.gu
 STEP_MM = 5.0  # the MR is tried so far to each side
 COARSE_MM = 2.2  # about the voxels that it is measured on: a displacement needs no detail
 LEAST_RISE = 0.003  # of the error when moved: an MR that explains hardly anything has no place to be found
+LEAST_FALL = 0.01  # of the error when moved: an MR far from its place is better elsewhere
 
 
 def displacement(pet: Tensor, mr: Tensor, mask: Tensor, voxel_mm: float) -> Tensor | None:
@@ -30,7 +31,7 @@ def displacement(pet: Tensor, mr: Tensor, mask: Tensor, voxel_mm: float) -> Tens
 
     here = error(0, 0)
     sides = torch.stack([torch.stack([error(axis, by) for by in (-step, step)]) for axis in range(3)])
-    if sides.mean() < (1 + LEAST_RISE) * here and sides.min() > (1 - LEAST_RISE) * here:
+    if sides.mean() < (1 + LEAST_RISE) * here and sides.min() > (1 - LEAST_FALL) * here:
         return None
     back, forth = sides.unbind(1)
     bends = (back - 2 * here + forth).clamp(min=1e-12)

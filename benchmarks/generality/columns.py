@@ -20,6 +20,7 @@ from csrd.io.files import read_json, sha256, write_json
 from csrd.io.volume import Volume
 from csrd.methods import method
 from csrd.methods.base import MODEL_FILE, robust_scale
+from csrd.methods.learned import weights_of
 from csrd.methods.learned.scaling import noise_level
 from csrd.methods.tv import search_weight
 from csrd.metrics.coverage import covered
@@ -92,7 +93,8 @@ def _model_column(name: str, folder: Path, uses_mr: bool) -> Column:
         found = denoise(scan.low, mr, model=folder, drf=scan.facts["drf"], std=std, samples=samples)
         return Made(found.image, found.std, found.facts.get("Samples", SAMPLES))
 
-    identity = sha256(folder / MODEL_FILE)  # it has the weights' checksum
+    card = folder / MODEL_FILE
+    identity = " ".join(sha256(file) for file in (card, weights_of(folder, read_json(card))))
     return Column(name, make, identity, uses_mr, gives_std=True)
 
 

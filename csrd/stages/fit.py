@@ -8,10 +8,11 @@ from csrd.config.methods import MethodSettings
 from csrd.config.sections import Metrics
 from csrd.extras import require
 from csrd.io.bids import dose_of, find_aligned, subject_of
-from csrd.io.files import whole_file
+from csrd.io.files import read_json, whole_file, write_json
 from csrd.methods import method as method_of
 from csrd.methods.base import MODEL_FILE, FitContext, TrainingPair
 from csrd.methods.base.train import train
+from csrd.methods.learned import WEIGHTS_FILE, weights_of
 
 Paths = Sequence[str | Path]
 
@@ -60,10 +61,15 @@ def import_model(method: str, model: str | Path, model_out: str | Path) -> None:
     """
     source, target = model_folder(model), model_folder(model_out)
     method_of(method).load(source)
-    files = sorted(path for path in source.iterdir() if path.is_file())
-    for path in sorted(files, key=lambda path: path.name == MODEL_FILE):
-        with whole_file(target / path.name) as temporary:
+    card = read_json(source / MODEL_FILE)
+    files = {path.name: path for path in source.iterdir() if path.is_file() and path.name != MODEL_FILE}
+    if "weights" in card:  # of another model beside it
+        files[WEIGHTS_FILE] = weights_of(source, card)
+        del card["weights"]
+    for name, path in sorted(files.items()):
+        with whole_file(target / name) as temporary:
             temporary.write_bytes(path.read_bytes())
+    write_json(target / MODEL_FILE, card)
 
 
 def model_folder(model: str | Path) -> Path:

@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 WEIGHTS_FILE, HISTORY_FILE = "weights.safetensors", "history.jsonl"
 
 
+def weights_of(model_dir: Path, card: dict[str, Any]) -> Path:
+    """Return the file of a fitted model's weights; the packaged models share one, which `card` names."""
+    return model_dir / str(card.get("weights", WEIGHTS_FILE))
+
+
 class LearnedCalibration(Section):
     """Measurements on the training pairs, made before the training."""
 
@@ -167,7 +172,7 @@ class Learned(Method):
         card = cls.read_model(model_dir)
         loaded = cls(*cls._read(card, model_dir / MODEL_FILE), card=card)
         network = loaded.build()
-        load_weights(model_dir / card.get("weights", WEIGHTS_FILE), network)  # packaged models share a file
+        load_weights(weights_of(model_dir, card), network)
         loaded.network = network.to(loaded.device).eval()
         return loaded
 

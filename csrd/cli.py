@@ -37,6 +37,13 @@ Facts = Annotated[
     Path | None,
     typer.Option(help="JSON with tracer, weight_kg and activity_MBq, as the workflow's <sub>_subject.json."),
 ]
+Labels = Annotated[
+    Path | None,
+    typer.Option(
+        help="Regions for the report, on the grid of the PET or the MR; a .tsv beside it names them.",
+        show_default="the packaged atlas, with an MR",
+    ),
+]
 SEED = 2024  # the configuration's default
 CORES = os.cpu_count() or 1
 
@@ -249,13 +256,55 @@ def denoise(
     allow_incomplete: Annotated[
         bool, typer.Option("--allow-incomplete", help="Accept a DICOM series with missing slices.")
     ] = False,
+    report: Annotated[
+        Path | None, typer.Option(help="A page about the scan, .html: images, regions, checks, a viewer.")
+    ] = None,
+    labels: Labels = None,
 ) -> None:
     """Denoise one image with a fitted method; without --model, with the packaged CSR-D model."""
     from csrd.stages.predict import predict
 
     choices: dict[str, Any] = {"product": product, "samples": samples, "steps": steps}
     choices |= {"units": units, "allow_incomplete": allow_incomplete, "device": device.value}
+    choices |= {"reports": [report] if report else None, "labels": labels}
     predict([low], [target], mr=mr, stds=[std] if std else None, model=model, drf=drf, **choices)
+
+
+@app.command()
+def page(
+    low: Annotated[Path, typer.Argument(help="The image that was denoised.")],
+    image: Annotated[Path, typer.Argument(help="The denoised image, with its sidecar beside it.")],
+    target: Annotated[Path, typer.Argument(help="The page, .html.")],
+    mr: Annotated[Path | None, typer.Option(help="The T1w image that was given to csrd denoise.")] = None,
+    std: Annotated[Path | None, typer.Option(help="The predicted standard deviation.")] = None,
+    reference: Annotated[
+        Path | None, typer.Option(help="The normal dose on the same grid, where there is one.")
+    ] = None,
+    labels: Labels = None,
+    viewer: Annotated[bool, typer.Option(help="Put the volumes and a viewer into the page.")] = True,
+) -> None:
+    """Write the page about a scan that was denoised before (csrd denoise --report writes it at once)."""
+    from csrd.stages.page import page
+
+    page(low, image, target, std=std, mr=mr, labels=labels, reference=reference, viewer=viewer)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(help="A folder for the scan and the results.")] = Path(
+        "csrd-demo"
+    ),
+    opened: Annotated[
+        bool, typer.Option("--open/--no-open", help="Open the page in the browser.")
+    ] = True,
+) -> None:
+    """Denoise a small simulated scan with an MR, and show the page about it: in less than a minute."""
+    from csrd.stages.demo import demo
+
+    found = demo(folder)
+    print("\n".join(found.sentences))
+    if opened:
+        typer.launch(str(found.page))
 
 
 @app.command()

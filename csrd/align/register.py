@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from scipy import ndimage
@@ -43,8 +43,10 @@ SHEAR_TOLERANCE = 1e-3
 LEAST_COVERED, WELL_COVERED = 0.6, 0.75
 
 
-def register(moving: Volume, fixed: Volume, seed: int, threads: int) -> np.ndarray:
-    """Return the rigid matrix moving-world <- fixed-world in RAS+ mm, (4, 4).
+def register(
+    moving: Volume, fixed: Volume, seed: int, threads: int, kind: Literal["Rigid", "Affine"] = "Rigid"
+) -> np.ndarray:
+    """Return the rigid (or, by `kind`, affine) matrix moving-world <- fixed-world in RAS+ mm, (4, 4).
 
     Maximises Mattes' mutual information (ANTs). Ten starting matrices are compared: scanner coordinates as
     they are or centres of mass aligned, each at five pitches. The best two are optimised coarsely, and the
@@ -56,10 +58,10 @@ def register(moving: Volume, fixed: Volume, seed: int, threads: int) -> np.ndarr
     """
     require("register", "registering an MR")
     with environment(**ITK_ON_ONE_THREAD), _seeds_kept():
-        return _register(moving, fixed, seed, threads)
+        return _register(moving, fixed, seed, threads, kind)
 
 
-def _register(moving: Volume, fixed: Volume, seed: int, threads: int) -> np.ndarray:
+def _register(moving: Volume, fixed: Volume, seed: int, threads: int, kind: str) -> np.ndarray:
     moving, fixed = _prepared(moving), _prepared(fixed)
     centre, offset = _centre_of_mass(fixed), _centre_of_mass(moving) - _centre_of_mass(fixed)
     turns = [rotation(np.array((pitch, 0, 0))) for pitch in np.deg2rad(START_PITCHES_DEG)]
@@ -77,6 +79,7 @@ def _register(moving: Volume, fixed: Volume, seed: int, threads: int) -> np.ndar
             "shrink": (3, 2),
             "smoothing": (1, 1),
             "sampling": 0.4,
+            "kind": kind,
         }
         found.append(_optimise(*images, found[-1], seed + run, **fine))
     return _best_first(found, moving, fixed, threads, voxel_mm=JUDGING_MM)[0]
@@ -188,8 +191,9 @@ def _optimise(
     shrink: tuple[int, ...],
     smoothing: tuple[int, ...],
     sampling: float,
+    kind: str = "Rigid",
 ) -> np.ndarray:
-    """Return the rigid matrix (RAS+ mm) that ANTs reaches from `start`.
+    """Return the matrix (RAS+ mm) of that kind that ANTs reaches from `start`.
 
     Levels go from coarse to fine: `iterations`, grid step `shrink` and Gaussian sigma `smoothing` (both in
     voxels) of each; `sampling` is the fraction of the voxels used.
@@ -204,7 +208,7 @@ def _optimise(
         result = ants.registration(
             fixed,
             moving,
-            type_of_transform="Rigid",
+            type_of_transform=kind,
             initial_transform=str(initial),
             outprefix=str(Path(folder, "out")),
             aff_metric="mattes",

@@ -1,5 +1,6 @@
 """HTML pages in one file, with embedded styles and pictures."""
 
+import math
 from base64 import b64encode
 from dataclasses import dataclass
 from io import BytesIO
@@ -32,12 +33,32 @@ def fragment(template: str, **values: object) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+    environment.filters |= {"number": number, "percent": percent, "short": short}
     return environment.get_template(template).render(**values)
 
 
-def page(title: str, body: str) -> str:
-    """Return a whole page around a fragment of HTML."""
-    return fragment("page.html", title=title, body=body, style=(TEMPLATES / "style.css").read_text())
+def page(title: str, body: str, *styles: str) -> str:
+    """Return a whole page around a fragment of HTML, with the style sheets of ``templates``."""
+    style = "\n".join((TEMPLATES / name).read_text() for name in styles or ("style.css",))
+    return fragment("page.html", title=title, body=body, style=style)
+
+
+def number(value: float) -> str:
+    """Return a number with three digits, none lost before the point: 12.3, 1.23, 1234."""
+    if not value:
+        return "0"
+    digits = max(0, 2 - math.floor(math.log10(abs(value))))
+    return f"{value:.{min(digits, 4)}f}".replace("-", "−")
+
+
+def percent(value: float) -> str:
+    """Return a change in percent with its sign; a dash for NaN."""
+    return "–" if math.isnan(value) else f"{100 * value:+.1f} %".replace("-", "−")
+
+
+def short(value: float) -> str:
+    """Return a number for a scale's end."""
+    return f"{value:.3g}".replace("-", "−")
 
 
 def plain_table(corner: str, heads: list[str], rows: list[tuple[str, list[Cell]]], caption: str) -> str:

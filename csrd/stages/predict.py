@@ -14,7 +14,7 @@ from csrd.errors import InputError, naming, notice
 from csrd.extras import require
 from csrd.io.bids import bids_uri, dose_of, pet_sidecar, save_with_sidecar
 from csrd.io.dicom import check_writable, write_series
-from csrd.io.files import read_json, refuse_locked, sha256
+from csrd.io.files import read_json, refuse_locked, sha256, write_text
 from csrd.io.images import Image, read_mr, read_pet, refuse_pet
 from csrd.io.volume import NOTES_KEY, Volume, refuse_dicom_file
 from csrd.methods import method
@@ -57,24 +57,39 @@ def predict(
     device: str = "auto",
     units: str | None = None,
     allow_incomplete: bool = False,
+    reports: Sequence[str | Path] | None = None,
+    labels: str | Path | None = None,
     **choices: object,
 ) -> None:
     """Denoise low-dose images; write the images, their predicted standard deviations `stds`, and sidecars.
 
+    `reports` are the pages of the scans, ``.html``, with the regions in `labels` (`csrd.stages.page`).
     The result for a DICOM series is a series in a new folder. The parameters are those of `csrd.denoise`;
     `model` may be its ``model.json``, and is loaded once.
     Raises InputError before any computation where a file cannot be written. No image is left incomplete after
     any other error.
     """
     _check_targets(lows, images, mr, stds)
+    if reports:
+        from csrd.stages.page import check_page, scan_page_of
+
+        for page in reports:
+            check_page(page)
     denoiser = Denoiser.load(model, opened_mr(mr), stds is not None, device, choices)
+    if reports and denoiser.method.predicts_std:
+        denoiser = replace(denoiser, std=True)
     deviations: Sequence[str | Path | None] = stds or [None] * len(lows)
-    jobs = list(zip(lows, images, deviations, strict=True))
-    for low, image, std in progress(jobs, f"{denoiser.method.key}: denoising"):
+    pages: Sequence[str | Path | None] = reports or [None] * len(lows)
+    jobs = list(zip(lows, images, deviations, pages, strict=True))
+    for low, image, std, page in progress(jobs, f"{denoiser.method.key}: denoising"):
         pet = read_pet(low, units, allow_incomplete)
         if pet.series:
             check_writable(image, pet.series)
-        _write(denoiser.denoise(pet, drf), pet, image, std)
+        found = denoiser.denoise(pet, drf)
+        _write(found, pet, image, std)
+        if page is not None:
+            anatomy = denoiser.mr if denoiser.method.wants_mr else None
+            write_text(page, scan_page_of(pet, found.image, anatomy, found.facts, std=found.std, labels=labels))
 
 
 @dataclass(frozen=True)

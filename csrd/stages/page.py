@@ -1,0 +1,156 @@
+"""The page of one denoised scan, from images in memory or from files."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from csrd.errors import InputError, MissingExtra
+from csrd.extras import require
+from csrd.io.bids import inherited
+from csrd.io.files import refuse_locked, sha256, write_text
+from csrd.io.images import Image, read_mr, read_pet
+from csrd.io.tables import read_tsv
+from csrd.io.volume import Volume
+from csrd.methods.base import MODEL_FILE
+from csrd.pretrained import KEYS, packaged
+from csrd.report.scan import Regions, Scan, scan_page
+from csrd.resample import resample
+from csrd.virtual.atlas import atlas
+
+SEED = 2024  # of the atlas's registration
+SUFFIX = ".html"
+MOST_REGIONS = 200
+"""Labels beyond this number are not regions but an image."""
+
+
+def page(
+    low: str | Path,
+    image: str | Path,
+    page: str | Path,
+    *,
+    std: str | Path | None = None,
+    mr: str | Path | None = None,
+    labels: str | Path | None = None,
+    reference: str | Path | None = None,
+    with_atlas: bool = True,
+    viewer: bool = True,
+) -> None:
+    """Write the page of a scan that was denoised before, from its files.
+
+    `image` and `std` are what `csrd.denoise` wrote for `low`, with their sidecar, and `mr` the MR given to
+    it. `labels` are regions on the grid of the PET or the MR; else, `with_atlas`, those of the packaged
+    atlas. `reference` is the normal dose, where there is one; the `viewer` needs the volumes in the page.
+    Raises InputError where an image cannot be used or is on another grid.
+    """
+    check_page(page)
+    facts = inherited(image)
+    pet = read_pet(low, facts.get("Units"))
+    unit = pet.volume.unit
+    optional = {
+        name: None if path is None else Volume.load(path, unit)
+        for name, path in (("std", std), ("reference", reference))
+    }
+    anatomy = None if mr is None else read_mr(mr)
+    shown: dict[str, Any] = {**optional, "labels": labels, "with_atlas": with_atlas, "viewer": viewer}
+    write_text(page, scan_page_of(pet, Volume.load(image, unit), anatomy, facts, **shown))
+
+
+def check_page(page: str | Path) -> None:
+    """Raise InputError where the page cannot be written."""
+    if not str(page).endswith(SUFFIX):
+        raise InputError(f"the report is {page}; name it with {SUFFIX}")
+    refuse_locked(page)
+
+
+def scan_page_of(
+    pet: Image,
+    after: Volume,
+    mr: Image | None,
+    facts: Mapping[str, Any],
+    *,
+    std: Volume | None = None,
+    reference: Volume | None = None,
+    labels: str | Path | None = None,
+    with_atlas: bool = True,
+    viewer: bool = True,
+) -> str:
+    """Return the page of a denoised scan; the parameters are those of `page`."""
+    matrix = facts.get("RegistrationMatrix")
+    to_mr = None if matrix is None else np.array(matrix)
+    anatomy = None if mr is None else resample(mr.volume, pet.volume, to_mr, order=3)
+    regions, without = None, ""
+    if labels is not None:
+        regions = _given(Path(labels), pet.volume, None if mr is None else mr.volume, to_mr)
+    elif with_atlas:
+        regions, without = _of_atlas(after if anatomy is None else anatomy, anatomy is not None)
+    scan = Scan(
+        title=Path(pet.name).name,
+        before=pet.volume,
+        after=after,
+        std=std,
+        mr=anatomy,
+        regions=regions,
+        no_regions=without,
+        reference=reference,
+        facts=facts,
+        hashes=_hashes(pet, mr),
+        packaged=facts.get("ModelSha256") in {sha256(packaged(key) / MODEL_FILE) for key in KEYS},
+    )
+    return scan_page(scan, viewer)
+
+
+def _given(path: Path, pet: Volume, mr: Volume | None, to_mr: np.ndarray | None) -> Regions:
+    """Return the user's regions on the PET's grid, named by the table beside them where there is one.
+
+    Raises InputError where they are not whole numbers, or too many.
+    """
+    labels = Volume.load(path, "label")
+    values = np.unique(labels.array)
+    if not np.array_equal(values, np.rint(values)) or len(values) > MOST_REGIONS:
+        raise InputError(
+            f"{path} is not an image of labels (it has {len(values)} values); give whole numbers, a region each"
+        )
+    labels = labels.like(np.rint(labels.array).astype(np.int32))
+    if not labels.same_grid(pet):
+        on_mr = mr is not None and labels.same_grid(mr)
+        labels = resample(labels, pet, to_mr if on_mr else None, order=0)
+    named = _names(path)
+    names = {int(value): named.get(int(value), f"label {int(value)}") for value in values if value}
+    return Regions(labels.array, names, f"The regions are those of {path.name}.")
+
+
+def _names(path: Path) -> dict[int, str]:
+    """Return the names by label in a table beside an image, as BIDS has it (``index``, ``name``)."""
+    table = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".tsv")
+    if not table.exists():
+        return {}
+    rows = read_tsv(table, "the BIDS specification of dseg.tsv").rows
+    try:
+        return {int(row["index"]): row["name"] for _, row in rows}
+    except (KeyError, ValueError):
+        raise InputError(f"{table} names no regions; give it the columns index (a number) and name") from None
+
+
+def _of_atlas(anatomy: Volume, is_mr: bool) -> tuple[Regions | None, str]:
+    """Return the packaged atlas's regions on an MR, or a reason why there are none."""
+    if not is_mr:
+        return None, "There are no regions: the packaged atlas needs an MR. Give your own regions with --labels."
+    try:
+        require("register", "matching the packaged atlas")
+    except MissingExtra as error:
+        return None, f"There are no regions: {error}. Or give your own with --labels."
+    from csrd.align.atlas import atlas_labels
+
+    source = (
+        "The regions are the packaged atlas's (ICBM152, Desikan-Killiany), matched to the MR by an affine "
+        "registration: their borders are off by millimetres. Give your own regions with --labels."
+    )
+    return Regions(atlas_labels(anatomy, SEED, threads=1), atlas().regions, source), ""
+
+
+def _hashes(pet: Image, mr: Image | None) -> dict[str, str]:
+    """Return the SHA-256 of the inputs that are single files, by name."""
+    read = [scan.path for scan in (pet, mr) if scan is not None and scan.path is not None]
+    return {path.name: sha256(path) for path in read if path.is_file()}

@@ -37,7 +37,7 @@ Facts = Annotated[
     Path | None,
     typer.Option(help="JSON with tracer, weight_kg and activity_MBq, as the workflow's <sub>_subject.json."),
 ]
-Labels = Annotated[
+Regions = Annotated[
     Path | None,
     typer.Option(
         help="Regions for the report, on the grid of the PET or the MR; a .tsv beside it names them.",
@@ -259,7 +259,7 @@ def denoise(
     report: Annotated[
         Path | None, typer.Option(help="A page about the scan, .html: images, regions, checks, a viewer.")
     ] = None,
-    labels: Labels = None,
+    labels: Regions = None,
 ) -> None:
     """Denoise one image with a fitted method; without --model, with the packaged CSR-D model."""
     from csrd.stages.predict import predict
@@ -280,7 +280,7 @@ def page(
     reference: Annotated[
         Path | None, typer.Option(help="The normal dose on the same grid, where there is one.")
     ] = None,
-    labels: Labels = None,
+    labels: Regions = None,
     viewer: Annotated[bool, typer.Option(help="Put the volumes and a viewer into the page.")] = True,
 ) -> None:
     """Write the page about a scan that was denoised before (csrd denoise --report writes it at once)."""
@@ -294,9 +294,7 @@ def demo(
     folder: Annotated[Path, typer.Argument(help="A folder for the scan and the results.")] = Path(
         "csrd-demo"
     ),
-    opened: Annotated[
-        bool, typer.Option("--open/--no-open", help="Open the page in the browser.")
-    ] = True,
+    opened: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = True,
 ) -> None:
     """Denoise a small simulated scan with an MR, and show the page about it: in less than a minute."""
     from csrd.stages.demo import demo

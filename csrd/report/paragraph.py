@@ -35,16 +35,16 @@ def _images(facts: Mapping[str, Any], pet: Volume) -> str:
     method = f' by the method "{facts["Denoising"]}"' if "Denoising" in facts else ""
     return (
         f"PET images of {shape} voxels of {edges} mm were denoised with {program}{method}, an open "
-        "implementation of a volumetric conditional score-based residual diffusion model (Yoon et al., MICCAI "
-        "2024) and of methods that it is compared with."
+        "implementation of a volumetric conditional score-based residual diffusion model (Yoon et al., "
+        "MICCAI 2024) and of methods that it is compared with."
     )
 
 
 def _model(facts: Mapping[str, Any], packaged: bool) -> list[str]:
     if packaged:
         return [
-            "The packaged network had been trained on synthetic scans only; it measures the noise in the image "
-            "and is not given the dose."
+            "The packaged network had been trained on synthetic scans only; it measures the noise in the "
+            "image and is not given the dose."
         ]
     if drf := facts.get("DoseReductionFactor"):
         how = ", estimated from the noise in the image" if facts.get("DoseReductionFactorEstimated") else ""

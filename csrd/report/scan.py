@@ -114,19 +114,22 @@ def _upright(scan: Scan) -> Scan:
     """Return the scan with axes nearest to right, anterior and superior, and PET in the unit shown."""
     factor, unit = (KBQ_PER_BQ, "kBq/mL") if scan.before.unit == "Bq/mL" else (1.0, scan.before.unit)
 
-    def turned(image: Volume | None, pet: bool = True) -> Volume | None:
-        if image is None:
-            return None
+    def pet(image: Volume) -> Volume:
         upright = image.canonical()
-        if not pet:
-            return upright
         return Volume(upright.array * np.float32(factor), upright.affine, unit)
 
     regions = scan.regions
     if regions is not None:
         regions = replace(regions, labels=scan.before.upright(regions.labels))
-    pets = {name: turned(getattr(scan, name)) for name in ("before", "after", "std", "reference")}
-    return replace(scan, mr=turned(scan.mr, pet=False), regions=regions, **pets)
+    return replace(
+        scan,
+        before=pet(scan.before),
+        after=pet(scan.after),
+        std=scan.std and pet(scan.std),
+        reference=scan.reference and pet(scan.reference),
+        mr=scan.mr and scan.mr.canonical(),
+        regions=regions,
+    )
 
 
 def _shown(scan: Scan, mask: np.ndarray) -> list[Shown]:
@@ -146,7 +149,10 @@ def _shown(scan: Scan, mask: np.ndarray) -> list[Shown]:
         words = "error", f"After minus {name}: red too high, blue too low."
     else:
         error = scan.after.array - scan.before.array
-        words = "difference", "After minus before: what was removed. It should look like noise, without anatomy."
+        words = (
+            "difference",
+            "After minus before: what was removed. It should look like noise, without anatomy.",
+        )
     end = max(float(np.percentile(np.abs(error[mask]), 99)), 1e-6)
     signed = Ramp(planes.SIGNED, -end, end, unit)
     found.append(Shown("difference", words[0], scan.after.like(error), signed, words[1]))
@@ -163,7 +169,7 @@ def _picture(one: Shown, view: View, plane: str) -> tuple[Shown, Picture]:
 
 
 def _registration(scan: Scan, mask: np.ndarray, view: View) -> list[tuple[str, Picture, str, str]]:
-    """Return plane, picture of the MR, and the PET's contours (edge of the head, high uptake) in SVG paths."""
+    """Return plane, picture of the MR, and SVG paths of the PET's contours: edge of the head, high uptake."""
     assert scan.mr is not None, "only with an MR"
     top = max(float(np.percentile(scan.mr.array[mask], 99.5)), 1e-6)
     anatomy = Ramp(planes.ANATOMY, 0.0, top)
@@ -184,8 +190,12 @@ def _uptake(scan: Scan, regions: Regions) -> list[Uptake]:
 
 def _numbers(scan: Scan, head: Head) -> list[tuple[str, str]]:
     """Return the page's first numbers, each with what it is."""
-    levels = [measured_level(image, Head(head.mask, _mean(image, head))) for image in (scan.before, scan.after)]
-    found = [(f"{levels[0]:.2f} → {levels[1]:.2f}", "fine detail and noise over the head's mean, before → after")]
+    levels = [
+        measured_level(image, Head(head.mask, _mean(image, head))) for image in (scan.before, scan.after)
+    ]
+    found = [
+        (f"{levels[0]:.2f} → {levels[1]:.2f}", "fine detail and noise over the head's mean, before → after")
+    ]
     change = _mean(scan.after, head) / _mean(scan.before, head) - 1
     found.append((f"{100 * change:+.1f} %".replace("-", "−"), "change of the mean uptake in the head"))
     if scan.std is not None:

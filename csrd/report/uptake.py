@@ -58,6 +58,6 @@ def uptake(
         if voxels < LEAST_VOXELS:
             continue
         half = None if std is None else half_width(std.array[inside], voxels * ml * 1000)
-        means = (float(image.array[inside].mean()) for image in (before, after))
-        found.append(Uptake(name, voxels * ml, *means, half))
+        old, new = (float(image.array[inside].mean()) for image in (before, after))
+        found.append(Uptake(name, voxels * ml, old, new, half))
     return found

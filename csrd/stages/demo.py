@@ -46,7 +46,7 @@ def demo(folder: str | Path, device: str = "auto") -> Demo:
     before, after = (psnr(image, scan.truth) for image in (scan.low, Volume.load(clean)))
     sentences = [
         f"The scan, the denoised image and the page are in {folder}.",
-        f"Against the noise-free truth of this simulated scan, PSNR rose from {before:.1f} to {after:.1f} dB.",
+        f"PSNR against the noise-free truth of this simulated scan: {before:.1f} dB, then {after:.1f} dB.",
         "Your own scan: csrd denoise low.nii.gz clean.nii.gz --mr t1w.nii.gz --report page.html",
     ]
     return Demo(page, sentences)

@@ -110,7 +110,7 @@ def _given(path: Path, pet: Volume, mr: Volume | None, to_mr: np.ndarray | None)
     values = np.unique(labels.array)
     if not np.array_equal(values, np.rint(values)) or len(values) > MOST_REGIONS:
         raise InputError(
-            f"{path} is not an image of labels (it has {len(values)} values); give whole numbers, a region each"
+            f"{path} is not an image of labels (it has {len(values)} values); give whole numbers"
         )
     labels = labels.like(np.rint(labels.array).astype(np.int32))
     if not labels.same_grid(pet):
@@ -136,16 +136,19 @@ def _names(path: Path) -> dict[int, str]:
 def _of_atlas(anatomy: Volume, is_mr: bool) -> tuple[Regions | None, str]:
     """Return the packaged atlas's regions on an MR, or a reason why there are none."""
     if not is_mr:
-        return None, "There are no regions: the packaged atlas needs an MR. Give your own regions with --labels."
+        return (
+            None,
+            "There are no regions: the packaged atlas needs an MR. Give your own regions by --labels.",
+        )
     try:
         require("register", "matching the packaged atlas")
     except MissingExtra as error:
-        return None, f"There are no regions: {error}. Or give your own with --labels."
+        return None, f"There are no regions: {error}. Or give your own by --labels."
     from csrd.align.atlas import atlas_labels
 
     source = (
         "The regions are the packaged atlas's (ICBM152, Desikan-Killiany), matched to the MR by an affine "
-        "registration: their borders are off by millimetres. Give your own regions with --labels."
+        "registration: their borders are off by millimetres. Give your own regions by --labels."
     )
     return Regions(atlas_labels(anatomy, SEED, threads=1), atlas().regions, source), ""
 

@@ -73,8 +73,8 @@ def predict(
     if reports:
         from csrd.stages.page import check_page, scan_page_of
 
-        for page in reports:
-            check_page(page)
+        for report in reports:
+            check_page(report)
     denoiser = Denoiser.load(model, opened_mr(mr), stds is not None, device, choices)
     if reports and denoiser.method.predicts_std:
         denoiser = replace(denoiser, std=True)
@@ -89,7 +89,9 @@ def predict(
         _write(found, pet, image, std)
         if page is not None:
             anatomy = denoiser.mr if denoiser.method.wants_mr else None
-            write_text(page, scan_page_of(pet, found.image, anatomy, found.facts, std=found.std, labels=labels))
+            write_text(
+                page, scan_page_of(pet, found.image, anatomy, found.facts, std=found.std, labels=labels)
+            )
 
 
 @dataclass(frozen=True)

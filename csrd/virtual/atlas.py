@@ -1,7 +1,7 @@
 """The packaged atlas: labels and T1 contrast of the template head, without any other package.
 
-``atlas.npz`` was written by `csrd.virtual.build_atlas`. It is the template of `csrd.virtual.template` with the
-modelled skull and scalp of `csrd.virtual.head`, on voxels of 2 mm in MNI space.
+``atlas.npz`` was written by `csrd.virtual.build_atlas`. It is the template of `csrd.virtual.template` with
+the modelled skull and scalp of `csrd.virtual.head`, on voxels of 2 mm in MNI space.
 """
 
 import json
@@ -32,9 +32,7 @@ class Atlas:
     @property
     def regions(self) -> dict[int, str]:
         """Return the names of the brain's regions by label, as ``cerebellar cortex``."""
-        return {
-            label: name.replace("_", " ") for name, label in REGIONS.items() if name not in OUTSIDE
-        }
+        return {label: name.replace("_", " ") for name, label in REGIONS.items() if name not in OUTSIDE}
 
 
 @lru_cache(maxsize=1)

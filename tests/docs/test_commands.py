@@ -40,6 +40,7 @@ NOT_RUN = {
 NOT_CARRIED_OUT = {
     "csrd weights": "downloads 548 MB; tests/metrics/test_weights.py has a server of its own",
     "config/recon/hrrt.yaml": "takes the HRRT users' programs; tests/recon/test_presets.py has stand-ins",
+    "csrd demo": "tests/cli/test_demo.py runs it without a browser",
     "csrd train csrd": "tests/methods/test_csrd.py fits one; csrd train tv is carried out",
     "dicom_low/": "takes a series of a whole head; tests/ground/test_dicom.py has slices",
 }
@@ -57,7 +58,8 @@ NO_CONFIGURATION = {
     "gaussian": "of the method that tests/methods/test_own_method.py puts together",
 }
 """What blocks of YAML and Python hold that are not for `csrd` as it is, and why."""
-OTHER_OPTIONS = {"--signal", "--hypothesis-profile", "--editable", "--target", "--anew"}  # others'
+OTHER_OPTIONS = {"--preview", "--show", "--statistics"}  # those of docs/compare.md
+OTHER_OPTIONS |= {"--signal", "--hypothesis-profile", "--editable", "--target", "--anew"}  # others'
 SECTIONS = ("cohort", "acquisition", "thin", "recon", "align", "metrics", "noise", "report")
 FILES = ".csv", ".html", ".smk", ".py"  # that are named like sections
 

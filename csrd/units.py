@@ -17,6 +17,9 @@ _NAMES = {
 }
 
 
+_MBQ = {"bq": 1e-6, "kbq": 1e-3, "mbq": 1.0, "gbq": 1e3, "uci": 0.037, "mci": 37.0, "ci": 37e3}
+
+
 def pet_unit(name: str) -> tuple[str, float]:
     """Return the unit that images are stored in, "Bq/mL" or "SUV", and the factor to it from the named unit.
 
@@ -26,6 +29,20 @@ def pet_unit(name: str) -> tuple[str, float]:
     if known is None:
         raise InputError(f"the unit {name!r} is not Bq/mL, kBq/mL or SUV; convert the image to one of them")
     return known
+
+
+def megabecquerel(value: object, unit: str = "MBq") -> float | None:
+    """Return an activity in MBq, None where it is not a number above zero or its unit is not known.
+
+    >>> megabecquerel(10, "mCi"), megabecquerel(3.7e8, "Bq"), megabecquerel("n/a"), megabecquerel(1, "kg")
+    (370.0, 370.0, None, None)
+    """
+    factor = _MBQ.get(unit.strip().lower().replace("µ", "u"))
+    try:
+        activity = float(value) * factor if factor else 0.0  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
+    return activity if 0 < activity < math.inf else None
 
 
 def agreed_unit(claims: dict[str, str | None]) -> str | None:

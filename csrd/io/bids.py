@@ -3,20 +3,21 @@
 A name is ``sub-<label>``, further entities in the order of `ENTITIES`, and a suffix, joined by ``_``.
 """
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import csrd
 from csrd.errors import InputError
-from csrd.io.files import read_json, whole_file, write_json
+from csrd.io.files import read_json, write_json, write_text
 
 if TYPE_CHECKING:  # nibabel takes a while, and a plan of the workflow needs names alone
     from csrd.io.volume import Volume
 
-ENTITIES = ("ses", "trc", "rec", "run", "draw", "drf", "space", "from", "to", "desc")
+ENTITIES = ("ses", "task", "trc", "rec", "run", "draw", "drf", "space", "from", "to", "desc")
 """After ``sub``. `draw` and `drf` are the project's own and stay out of the derivatives."""
 KINDS = {
     "listmode": ("", "listmode"),
@@ -36,6 +37,8 @@ KINDS = {
 """Subfolder and suffix of each kind of file in raw/, thinned/, recon/ and noise/."""
 DOSE = re.compile(r"[Dd]rf(\d+)$")  # end of the label of `rec` for a low dose, as in acstatDrf4
 BIDS_VERSION = "1.10.0"
+NOTES_KEY = "InputNotes"
+"""The sidecar's key for assumptions about an input whose file is incomplete or contradictory."""
 REQUIRED_OF_PET = (
     *("Manufacturer", "ManufacturersModelName", "Units", "TracerName", "TracerRadionuclide"),
     *("InjectedRadioactivity", "InjectedRadioactivityUnits", "InjectedMass", "InjectedMassUnits"),
@@ -49,6 +52,13 @@ README = """Derivatives of CSR-D: PET images of the normal dose (desc-reference)
 (rec-acstatDrf<factor>), as reconstructed (desc-lowdose) and denoised (desc-<method>), with the MR and the
 head mask on the same grid.
 """
+
+
+README_AS_IS = """Derivatives of CSR-D: the PET images of a dataset, denoised (desc-<method>), and the
+predicted standard deviation beside them (desc-<method>Std) where it was requested. csrd_methods.md describes
+how.
+"""
+IGNORED = "*_xfm.json\ncsrd_*\n"  # BIDS has no name for transforms yet, nor for tables of scans
 
 
 @dataclass(frozen=True)
@@ -204,9 +214,34 @@ def sidecar_path(path: str | Path) -> Path:
 
 
 def inherited(path: str | Path) -> dict:
-    """Return the sidecar of an image, {} where it has none."""
-    path = sidecar_path(path)
-    return read_json(path) if path.exists() else {}
+    """Return the sidecar of an image, {} where it has none.
+
+    In a BIDS dataset an image inherits the keys of sidecars with the same suffix and no other entities, from
+    the dataset's root down to its own folder; a nearer sidecar has precedence.
+    """
+    found: dict = {}
+    for sidecar in sidecars_of(path):
+        found |= read_json(sidecar)
+    return found
+
+
+def sidecars_of(path: str | Path) -> list[Path]:
+    """Return the sidecars that an image inherits, the nearest last."""
+    path = Path(path)
+    own = sidecar_path(path)
+    beside = [own] if own.exists() else []
+    entities, suffix = entities_of(path), _stem(path).rpartition("_")[2]
+    folders = list(path.absolute().parents)
+    top = next((i for i, folder in enumerate(folders) if folder.name == f"sub-{entities.get('sub')}"), None)
+    if top is None or not (folders[top + 1] / "dataset_description.json").is_file():
+        return beside
+    found = [
+        sidecar
+        for folder in reversed(folders[1 if beside else 0 : top + 2])  # one's own leaves out those beside it
+        for sidecar in sorted(folder.glob(f"*{suffix}.json"), key=lambda path: len(entities_of(path)))
+        if _stem(sidecar).rpartition("_")[2] == suffix and entities_of(sidecar).items() <= entities.items()
+    ]
+    return found + beside
 
 
 def save_with_sidecar(volume: "Volume", path: str | Path, sidecar: Mapping[str, object]) -> None:
@@ -237,6 +272,23 @@ def pet_sidecar(source: str | Path, unit: str, **more: object) -> dict:
     return {**known, "Sources": [bids_uri(source)], **more}
 
 
+RAW_URI = "bids:raw:"
+
+
+def with_known(sidecar: dict, known: Mapping[str, Any] | None, source: str | Path) -> dict:
+    """Return the sidecar of an image made from `source` with further entries; notes are added to its own.
+
+    Where the entries say that the source is of a raw dataset, notes name its files from the dataset's root.
+    """
+    if not known:
+        return sidecar
+    notes = [*known.get(NOTES_KEY, ()), *sidecar.get(NOTES_KEY, ())]
+    if (uri := str(known.get("Sources", [""])[0])).startswith(RAW_URI):
+        root = str(source).removesuffix(uri.removeprefix(RAW_URI))
+        notes = [note.replace(root, "") for note in notes]
+    return {**sidecar, **known, **({NOTES_KEY: notes} if notes else {})}
+
+
 def missing_keys(sidecars: Iterable[str | Path]) -> dict[str, int]:
     """Return how many of the PET sidecars lack each of the `REQUIRED_OF_PET` keys, where any does."""
     contents = [read_json(path) for path in sidecars]
@@ -244,25 +296,31 @@ def missing_keys(sidecars: Iterable[str | Path]) -> dict[str, int]:
     return {key: count for key, count in lacking.items() if count}
 
 
-def write_description(description: str | Path, sidecars: Iterable[str | Path] = ()) -> None:
+def write_description(
+    description: str | Path, sidecars: Iterable[str | Path] = (), raw: str | None = None
+) -> None:
     """Write the `description` of derivatives, ``dataset_description.json``; beside it README and .bidsignore.
 
-    The README lists the keys that BIDS requires of PET and the `sidecars` lack.
+    The README lists the keys that BIDS requires of PET and the `sidecars` lack. `raw` is the dataset whose
+    scans were denoised as they are: all sidecars of the derivatives are then read, of former runs too.
     """
-    sidecars = list(sidecars)
+    folder = Path(description).parent
+    sidecars = list(sidecars) if raw is None else sorted(folder.glob("sub-*/**/pet/*_pet.json"))
     lacking = missing_keys(sidecars)
-    with whole_file(Path(description).with_name("README")) as temporary:
-        temporary.write_text(README + _missing_text(lacking, len(sidecars)))
+    about = README if raw is None else README_AS_IS
+    write_text(folder / "README", about + _missing_text(lacking, len(sidecars)))
+    links = {"raw": "../../raw", "recon": "../../recon"}
+    if raw is not None:
+        links = {"raw": os.path.relpath(Path(raw).resolve(), folder.resolve())}
     content = {
-        "Name": "CSR-D: PET at normal and low doses, denoised",
+        "Name": "CSR-D: PET at normal and low doses, denoised" if raw is None else "CSR-D: PET, denoised",
         "BIDSVersion": BIDS_VERSION,
         "DatasetType": "derivative",
         "GeneratedBy": [{"Name": "csrd", "Version": csrd.__version__}],
-        "DatasetLinks": {"raw": "../../raw", "recon": "../../recon"},
+        "DatasetLinks": links,
     }
     write_json(description, content)
-    with whole_file(Path(description).with_name(".bidsignore")) as temporary:
-        temporary.write_text("*_xfm.json\n")  # BIDS has no name for transforms yet
+    write_text(folder / ".bidsignore", IGNORED)
 
 
 def _missing_text(lacking: dict[str, int], count: int) -> str:

@@ -30,22 +30,36 @@ def read_pet(path: str | Path, units: str | None = None, allow_incomplete: bool 
     header, sidecar and `units` contradict one another.
     """
     path = Path(path)
-    if units is not None:
-        with naming("--units"):
-            pet_unit(units)
+    check_units(units)
     if path.is_dir():
         series = read_series(path, units, allow_incomplete)
         image = Image(series.volume, str(path), series.facts, path, series)
     else:
         refuse_dicom_file(path)
         volume, sidecar = Volume.load(path), inherited(path)
-        with naming(path):
-            unit = agreed_unit({"header": volume.unit, "sidecar": sidecar.get("Units"), "--units": units})
-            if unit and volume.unit not in NOT_PET:
-                pet_unit(unit)
+        unit = pet_sidecar_unit(path, volume, sidecar, units)
         image = Image(volume, str(path), sidecar | ({"Units": unit} if unit else {}), path)
     refuse_pet(image.volume, path)
     return image
+
+
+def check_units(units: str | None) -> None:
+    """Raise InputError where the unit that the user gave is not one of PET."""
+    if units is not None:
+        with naming("--units"):
+            pet_unit(units)
+
+
+def pet_sidecar_unit(path: Path, volume: Volume, sidecar: dict, units: str | None) -> str | None:
+    """Return the unit of a PET image by its header, its sidecar and the user, None where none names one.
+
+    Raises InputError where they contradict one another, or it is not a unit of PET.
+    """
+    with naming(path):
+        unit = agreed_unit({"header": volume.unit, "sidecar": sidecar.get("Units"), "--units": units})
+        if unit and volume.unit not in NOT_PET:
+            pet_unit(unit)
+    return unit
 
 
 def read_mr(path: str | Path) -> Image:

@@ -8,7 +8,7 @@ import errno
 import gzip
 import math
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from csrd.errors import InputError, notice
+from csrd.io.bids import NOTES_KEY
 from csrd.io.files import whole_file
 from csrd.io.places import GRID_TOLERANCE, place_of, voxels_apart
 
@@ -24,10 +25,8 @@ if TYPE_CHECKING:
     from nibabel.spatialimages import SpatialImage
 
 UNIT_PREFIX = "unit: "
-NOTES_KEY = "InputNotes"
-"""The sidecar's key for assumptions about an input whose file is incomplete or contradictory."""
-MAX_VOXELS = 2**29
-"""Largest image in a file: a head at 0.35 mm. A compressed file of a few kB could claim terabytes."""
+MAX_VOXELS, MAX_FRAMES = 2**29, 10_000
+"""Largest frame in a file, a head at 0.35 mm, and most frames. A file of a few kB could claim terabytes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,33 +137,51 @@ class Volume:
             affine, notes = place_of(path, image)
             notes += _scale_notes(path, image)
             array = np.asanyarray(image.dataobj).reshape(shape)
-        noted = _noted_unit(image)
-        if noted and unit not in (None, noted, "label", "mask"):  # a mask may have its image's header
-            raise InputError(
-                f"{path} says that its unit is {noted}, not {unit}; check that it is the right file"
-            )
-        unit = noted if unit is None else unit
-        if unit not in ("label", "mask"):
-            array = np.asarray(array, dtype=np.float32)
-        if not np.isfinite(array).all():
-            raise InputError(
-                f"{path} has {np.count_nonzero(~np.isfinite(array))} voxels that are not finite; "
-                "replace them, e.g. by 0"
-            )
-        if unit == "mask":
-            _refuse_values(path, array)
-        return cls(array, affine, unit, tuple(notice(note) for note in notes))
+        unit = _unit_of(path, image, unit)
+        return cls(_checked(path, array, unit), affine, unit, tuple(notice(note) for note in notes))
 
     @classmethod
-    def grid_of(cls, path: str | Path) -> "Volume":
-        """Return the grid of an image with all voxels 0, without allocating them: only the header is read.
+    def frames(cls, path: str | Path) -> Iterator["Volume"]:
+        """Yield the frames of a 4D image one after the other, as `load` would return each.
 
-        Raises InputError for a missing file, or a header that `load` would refuse.
+        Only one frame is in memory. Raises InputError where `load` would; the message has the frame's number.
+        """
+        path = Path(path)
+        with _readable(path):
+            image = _opened(path, keep_file_open=True)  # a compressed file is then read once, not per frame
+            shape, count = _frames(path, image)
+            affine, notes = place_of(path, image)
+            notes += _scale_notes(path, image)
+        unit, noted = _unit_of(path, image, None), tuple(notes)
+        for index in range(count):
+            with _readable(path):
+                array = np.asanyarray(image.dataobj[..., index] if count > 1 else image.dataobj)
+            array = _checked(f"frame {index + 1} of {path}", array.reshape(shape), unit)
+            yield cls(array, affine, unit, noted)
+
+    @classmethod
+    def count_frames(cls, path: str | Path) -> tuple[int, float]:
+        """Return the number of frames of an image, 1 where it is 3D, and their distance in the header.
+
+        Raises InputError for a missing file, or a header that `frames` would refuse.
         """
         path = Path(path)
         with _readable(path):
             image = _opened(path)
-            shape = _one_frame(path, image)
+            count, zooms = _frames(path, image)[1], image.header.get_zooms()
+        return count, float(zooms[3]) if len(zooms) > 3 else 1.0
+
+    @classmethod
+    def grid_of(cls, path: str | Path, frames: bool = False) -> "Volume":
+        """Return the grid of an image with all voxels 0, without allocating them: only the header is read.
+
+        With `frames` the image may be 4D. Raises InputError for a missing file, or a header that `load` would
+        refuse.
+        """
+        path = Path(path)
+        with _readable(path):
+            image = _opened(path)
+            shape = _frames(path, image)[0] if frames else _one_frame(path, image)
             affine, notes = place_of(path, image)
             _scale_notes(path, image)
         return cls(np.broadcast_to(np.float32(0), shape), affine, _noted_unit(image), tuple(notes))
@@ -187,11 +204,33 @@ class Volume:
             nib.save(image, temporary)
 
 
-def _opened(path: Path) -> "SpatialImage":
+def _opened(path: Path, **how: bool) -> "SpatialImage":
     """Return the image in a file; one that is not a volume has no shape, which `_readable` reports."""
     import nibabel as nib
 
-    return cast("SpatialImage", nib.load(path))
+    return cast("SpatialImage", nib.load(path, **how))
+
+
+def _unit_of(path: Path, image: "SpatialImage", unit: str | None) -> str:
+    """Return the unit that is given, else the one in the header; raise InputError where they differ."""
+    noted = _noted_unit(image)
+    if noted and unit not in (None, noted, "label", "mask"):  # a mask may have its image's header
+        raise InputError(f"{path} says that its unit is {noted}, not {unit}; check that it is the right file")
+    return noted if unit is None else unit
+
+
+def _checked(what: str | Path, array: np.ndarray, unit: str) -> np.ndarray:
+    """Return the voxels, of an image as float32; raise InputError where they are no image or no mask."""
+    if unit not in ("label", "mask"):
+        array = np.asarray(array, dtype=np.float32)
+    if not np.isfinite(array).all():
+        raise InputError(
+            f"{what} has {np.count_nonzero(~np.isfinite(array))} voxels that are not finite; "
+            "replace them, e.g. by 0"
+        )
+    if unit == "mask":
+        _refuse_values(what, array)
+    return array
 
 
 @contextmanager
@@ -261,17 +300,27 @@ def refuse_dicom_file(path: Path) -> None:
 
 def _one_frame(path: Path, image: "SpatialImage") -> tuple[int, int, int]:
     """Return the shape of the only frame of an image that has a place in mm."""
+    shape, count = _frames(path, image)
+    if count > 1:
+        raise InputError(f"{path} has shape {(*shape, count)}; give one 3D frame, e.g. the time average")
+    return shape
+
+
+def _frames(path: Path, image: "SpatialImage") -> tuple[tuple[int, int, int], int]:
+    """Return the shape of each frame of an image that has a place in mm, and how many there are."""
     shape: tuple[int, ...] = tuple(image.shape)
-    if math.prod(shape) > MAX_VOXELS:
-        raise InputError(f"{path} has shape {shape}, more than {MAX_VOXELS} voxels; crop or resample it")
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
-    if len(shape) != 3:
-        raise InputError(f"{path} has shape {shape}; give one 3D frame, e.g. the time average")
+    if len(shape) not in (3, 4) or math.prod(shape) == 0:
+        raise InputError(f"{path} has shape {shape}; give a 3D image, or a 4D one with its frames last")
+    if math.prod(shape[:3]) > MAX_VOXELS:
+        raise InputError(f"{path} has shape {shape}, more than {MAX_VOXELS} voxels; crop or resample it")
+    if len(shape) == 4 and shape[3] > MAX_FRAMES:
+        raise InputError(f"{path} has shape {shape}, more than {MAX_FRAMES} frames; divide it")
     if not abs(np.linalg.det(image.affine[:3, :3])) > 0:  # NaN included
         raise InputError(f"{path} has an affine that is not invertible; write its sform again")
-    x, y, z = shape
-    return x, y, z
+    x, y, z = shape[:3]
+    return (x, y, z), shape[3] if len(shape) == 4 else 1
 
 
 def _scale_notes(path: Path, image: "SpatialImage") -> list[str]:
@@ -301,7 +350,7 @@ def _scale_notes(path: Path, image: "SpatialImage") -> list[str]:
     return []
 
 
-def _refuse_values(path: Path, array: np.ndarray) -> None:
+def _refuse_values(path: str | Path, array: np.ndarray) -> None:
     """Raise InputError for a mask that has more values than 0 and one above it."""
     inside = array[array != 0]
     if inside.size and (inside.min() < 0 or inside.min() != inside.max()):
@@ -323,3 +372,46 @@ def centred_affine(shape: Sequence[int], voxel_mm: float) -> np.ndarray:
     affine = np.diag([voxel_mm, voxel_mm, voxel_mm, 1.0])
     affine[:3, 3] = -(np.asarray(shape) - 1) / 2 * voxel_mm
     return affine
+
+
+@contextmanager
+def writing_frames(
+    path: str | Path, grid: Volume, count: int, step: float = 1.0
+) -> Iterator[Callable[[np.ndarray], None]]:
+    """Yield a function that appends one frame (X, Y, Z) to a 4D NIfTI-1 image of `count` frames on `grid`.
+
+    `step` is the header's distance of frames. Only one frame is in memory. The file is complete or absent:
+    `count` frames have to be written.
+    """
+    import nibabel as nib
+
+    image = nib.Nifti1Image(np.broadcast_to(np.float32(0), (*grid.shape, count)), grid.affine)
+    header = image.header
+    header.set_xyzt_units("mm", "sec")
+    header["descrip"] = (UNIT_PREFIX + grid.unit).encode()[:79]
+    header.set_zooms((*header.get_zooms()[:3], step))
+    header.set_slope_inter(1, 0)
+    header.set_data_offset(header.single_vox_offset)
+    written = 0
+    with whole_file(path) as temporary, _stream(temporary) as stream:
+        header.write_to(stream)
+
+        def write(frame: np.ndarray) -> None:
+            nonlocal written
+            assert frame.shape == grid.shape, f"{frame.shape} on a grid of {grid.shape}"
+            stream.write(frame.astype("<f4").tobytes(order="F"))
+            written += 1
+
+        yield write
+        assert written == count, f"{written} of {count} frames were written"
+
+
+@contextmanager
+def _stream(path: Path) -> Iterator[Any]:
+    """Open a file for writing, compressed where its name ends in .gz; equal content gives equal bytes."""
+    with open(path, "wb") as file:
+        if path.suffix != ".gz":
+            yield file
+            return
+        with gzip.GzipFile(filename="", mode="wb", compresslevel=1, fileobj=file, mtime=0) as stream:
+            yield stream

@@ -3,18 +3,20 @@
 import logging
 import math
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import csrd
 from csrd.align.register import check_cover, register
 from csrd.errors import InputError, naming, notice
 from csrd.extras import require
-from csrd.io.bids import bids_uri, dose_of, pet_sidecar, save_with_sidecar
+from csrd.io.bids import bids_uri, dose_of, pet_sidecar, save_with_sidecar, with_known
 from csrd.io.dicom import check_writable, write_series
 from csrd.io.files import read_json, refuse_locked, sha256, write_text
+from csrd.io.frames import Frames, read_frames, static_image
 from csrd.io.images import Image, read_mr, read_pet, refuse_pet
 from csrd.io.volume import NOTES_KEY, Volume, refuse_dicom_file
 from csrd.methods import method
@@ -24,6 +26,7 @@ from csrd.pretrained import KEYS as PACKAGED_KEYS
 from csrd.pretrained import packaged
 from csrd.progress import progress
 from csrd.resample import resample
+from csrd.stages.dynamic import check_frames_writable, denoise_frames
 from csrd.stages.fit import model_folder
 from csrd.units import agreed_unit, pet_unit
 
@@ -59,17 +62,21 @@ def predict(
     allow_incomplete: bool = False,
     reports: Sequence[str | Path] | None = None,
     labels: str | Path | None = None,
+    static: tuple[float, float] | None = None,
+    known: Mapping[str, Any] | None = None,
     **choices: object,
 ) -> None:
     """Denoise low-dose images; write the images, their predicted standard deviations `stds`, and sidecars.
 
-    `reports` are the pages of the scans, ``.html``, with the regions in `labels` (`csrd.stages.page`).
-    The result for a DICOM series is a series in a new folder. The parameters are those of `csrd.denoise`;
-    `model` may be its ``model.json``, and is loaded once.
+    The result for a DICOM series is a series in a new folder. A dynamic scan is denoised frame by frame; with
+    `static` the mean of its frames between two times, in s after TimeZero, is denoised as one image, and
+    written as NIfTI. `known` are further entries of the sidecars. `reports` are the pages of the scans,
+    ``.html``, with the regions in `labels` (`csrd.stages.page`). The other parameters are those of
+    `csrd.denoise`; `model` may be its ``model.json``, and is loaded once.
     Raises InputError before any computation where a file cannot be written. No image is left incomplete after
     any other error.
     """
-    _check_targets(lows, images, mr, stds)
+    _check_targets(lows, images, mr, stds, static is not None)
     if reports:
         from csrd.stages.page import check_page, scan_page_of
 
@@ -82,16 +89,38 @@ def predict(
     pages: Sequence[str | Path | None] = reports or [None] * len(lows)
     jobs = list(zip(lows, images, deviations, pages, strict=True))
     for low, image, std, page in progress(jobs, f"{denoiser.method.key}: denoising"):
-        pet = read_pet(low, units, allow_incomplete)
+        frames = read_frames(low, units, allow_incomplete)
+        if frames is not None and static is None:
+            if page is not None:
+                raise InputError(f"{low} is dynamic, and a page shows one image; give --static, or no --report")
+            check_frames_writable(frames, image)
+            denoise_frames(denoiser, frames, drf, image, std, known)
+            continue
+        pet = _single(low, frames, static, units, allow_incomplete)
         if pet.series:
             check_writable(image, pet.series)
         found = denoiser.denoise(pet, drf)
-        _write(found, pet, image, std)
+        _write(found, pet, image, std, known)
         if page is not None:
             anatomy = denoiser.mr if denoiser.method.wants_mr else None
             write_text(
                 page, scan_page_of(pet, found.image, anatomy, found.facts, std=found.std, labels=labels)
             )
+
+
+def _single(
+    low: str | Path,
+    frames: Frames | None,
+    static: tuple[float, float] | None,
+    units: str | None,
+    allow_incomplete: bool,
+) -> Image:
+    """Return a scan as one 3D image: as it is, or the mean of the frames between two times."""
+    if static is None:
+        return read_pet(low, units, allow_incomplete)
+    if frames is None:
+        raise InputError(f"{low} has one frame only; leave --static out")
+    return static_image(frames, *static)
 
 
 @dataclass(frozen=True)
@@ -139,24 +168,43 @@ class Denoiser:
 
         Raises InputError for an image that was denoised before.
         """
-        if before := pet.sidecar.get("Denoising"):
-            raise InputError(f"{pet.name} was denoised before, by {before}; give the scan as reconstructed")
-        drf, notes = _dose_of(pet, drf)
+        drf, notes = self.dose(pet.name, pet.path, pet.sidecar, drf)
         estimated = drf is None
-        if not estimated:
-            _check_dose(drf, self.method)
-        anatomy, registration = self._mr_on(pet.volume)
+        anatomy, registration = self.mr_on(pet.volume)
         with naming(pet.name):
             doubts = self.method.doubts(pet.volume, anatomy)
             notes += [notice(f"{pet.name}: {doubt}") for doubt in doubts]
-            drf, image, std = applied(self.method, pet.volume, anatomy, drf, with_std=self.std)
-        read = [scan for scan in (pet, self.mr) if scan is not None]
-        notes = [note for scan in read for note in scan.volume.notes] + notes
-        sources = [scan.path for scan in read if scan.path is not None]
-        facts = self._facts(drf, estimated, sources) | registration
+            drf, image, std = self.applied(pet.volume, anatomy, drf)
+        notes = [*pet.volume.notes, *self.mr_notes, *notes]
+        facts = dose_facts(drf, estimated) | self.facts(pet.path) | registration
         return Denoised(image, std, facts | ({NOTES_KEY: notes} if notes else {}))
 
-    def _mr_on(self, pet: Volume) -> tuple[Volume | None, dict]:
+    def dose(
+        self, name: str, path: Path | None, sidecar: dict, drf: float | None
+    ) -> tuple[float | None, list[str]]:
+        """Return a scan's dose reduction factor, None where it has to be estimated, and notes on it.
+
+        Raises InputError for an image that was denoised before, or a factor that is none.
+        """
+        if before := sidecar.get("Denoising"):
+            raise InputError(f"{name} was denoised before, by {before}; give the scan as reconstructed")
+        drf, notes = _dose_of(name, path, sidecar, drf)
+        if drf is not None:
+            _check_dose(drf, self.method)
+        return drf, notes
+
+    def applied(
+        self, pet: Volume, anatomy: Volume | None, drf: float | None
+    ) -> tuple[float | None, Volume, Volume | None]:
+        """Return the dose, the denoised image and the standard deviation of a volume; see `base.denoise`."""
+        return applied(self.method, pet, anatomy, drf, with_std=self.std)
+
+    @property
+    def mr_notes(self) -> tuple[str, ...]:
+        """Return the notes on the MR's file."""
+        return () if self.mr is None else self.mr.volume.notes
+
+    def mr_on(self, pet: Volume) -> tuple[Volume | None, dict]:
         """Return the MR on the PET's grid, for a method that uses it, and the facts of a registration."""
         if self.mr is None or not self.method.wants_mr:
             return None, {}
@@ -171,10 +219,11 @@ class Denoiser:
         registration = {"RegistrationMatrix": matrix.tolist(), "HeadCoverage": round(covered, 3)}
         return resample(mr, pet, matrix, order=3), registration
 
-    def _facts(self, drf: float | None, estimated: bool, sources: Sequence[str | Path]) -> dict:
+    def facts(self, pet: Path | None) -> dict:
         """Return the provenance for a sidecar: sources, model, settings, versions."""
+        mr = None if self.mr is None else self.mr.path
+        sources = [path for path in (pet, mr) if path is not None]
         return {
-            **_dose_facts(drf, estimated),
             "Denoising": self.method.label,
             "Sources": [bids_uri(source) for source in sources],
             "ModelSha256": sha256(self.folder / MODEL_FILE),
@@ -187,7 +236,7 @@ class Denoiser:
         }
 
 
-def _dose_facts(drf: float | None, estimated: bool) -> dict:
+def dose_facts(drf: float | None, estimated: bool) -> dict:
     """Return the sidecar's facts about the dose; {} where it was neither known nor needed."""
     if drf is None:
         return {}
@@ -219,30 +268,38 @@ def opened_mr(mr: Source | None) -> Image | None:
     return Image(mr, "the MR")
 
 
-def _dose_of(pet: Image, drf: float | None) -> tuple[float | None, list[str]]:
+def _dose_of(
+    name: str, path: Path | None, sidecar: dict, drf: float | None
+) -> tuple[float | None, list[str]]:
     """Return the dose reduction factor that is requested, else the sidecar's or the name's, and a note.
 
     Raises InputError where sidecar and name differ.
     """
-    stated = pet.sidecar.get("DoseReductionFactor")
-    named = dose_of(pet.path) if pet.path else None
+    stated = sidecar.get("DoseReductionFactor")
+    named = dose_of(path) if path else None
     if drf is None and None not in (stated, named) and stated != named:
         raise InputError(
-            f"{pet.name} has the dose reduction factor {stated} in its sidecar, but {named} in its name; "
+            f"{name} has the dose reduction factor {stated} in its sidecar, but {named} in its name; "
             "correct one, or give --drf"
         )
     known = named if stated is None else stated
     if drf is None or known in (None, drf):
         return (known if drf is None else drf), []
     where = "name" if stated is None else "sidecar"
-    return drf, [notice(f"{pet.name} has a dose reduction factor of {known} by its {where}: {drf:g} is used")]
+    return drf, [notice(f"{name} has a dose reduction factor of {known} by its {where}: {drf:g} is used")]
 
 
-def _write(found: Denoised, pet: Image, image: str | Path, std: str | Path | None) -> None:
+def _write(
+    found: Denoised,
+    pet: Image,
+    image: str | Path,
+    std: str | Path | None,
+    known: Mapping[str, Any] | None,
+) -> None:
     """Write a denoised image, its standard deviation where there is one, and the sidecars."""
     label, unit = found.facts["Denoising"], found.image.unit
     assert pet.path is not None, "what is written was read from a file"
-    sidecar = pet_sidecar(pet.path, unit, **pet.sidecar | found.facts)
+    sidecar = with_known(pet_sidecar(pet.path, unit, **pet.sidecar | found.facts), known, pet.path)
     if pet.series:
         write_series(found.image, image, pet.series, f"denoised by {label}")
     else:
@@ -260,11 +317,12 @@ def _check_targets(
     images: Sequence[str | Path],
     mr: str | Path | None,
     stds: Sequence[str | Path] | None,
+    static: bool,
 ) -> None:
     """Raise InputError where an output cannot be written, is an input, or is named twice."""
     for low, image in zip(lows, images, strict=True):
-        _check_kind(Path(low), Path(image))
-    files = [image for low, image in zip(lows, images, strict=True) if not Path(low).is_dir()]
+        _check_kind(Path(low), Path(image), static)
+    files = [image for low, image in zip(lows, images, strict=True) if static or not Path(low).is_dir()]
     targets, sources = [*files, *(stds or [])], [*lows, *([mr] if mr else [])]
     read, seen = {Path(source).resolve() for source in sources}, set()
     for target in targets:
@@ -282,12 +340,12 @@ def _check_targets(
         raise InputError(f"{mr} is given as the PET and as the MR; give the subject's T1w image as the MR")
 
 
-def _check_kind(low: Path, image: Path) -> None:
+def _check_kind(low: Path, image: Path, static: bool) -> None:
     """Raise InputError where a scan does not exist, is one DICOM slice, or needs a folder as output."""
     if not low.exists():
         raise InputError(f"{low} does not exist; check the path")
     refuse_dicom_file(low)
-    if low.is_dir() and image.name.endswith(SUFFIXES):
+    if low.is_dir() and not static and image.name.endswith(SUFFIXES):
         raise InputError(f"{image} is a file, but the result for {low} is a series; give a new folder")
 
 

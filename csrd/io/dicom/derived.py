@@ -3,6 +3,8 @@
 import copy
 import io
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -52,16 +54,36 @@ def write_series(volume: Volume, folder: str | Path, source: Series, description
     numbered in the direction of the source's numbers, InstanceNumber and ImageIndex alike.
     Raises InputError for a folder that exists and is not empty, or cannot be written.
     """
-    assert volume.same_grid(source.volume), "a derived series lies on the grid of its source"
+    with new_series(folder, description) as write:
+        write(volume, source)
+
+
+@contextmanager
+def new_series(folder: str | Path, description: str) -> Iterator[Callable[[Volume, Series], None]]:
+    """Yield a function that adds a volume to a series in a new folder, as `write_series` writes it.
+
+    Called again, it adds the next time frame: its images are numbered after those before.
+    """
     folder = Path(folder)
     _refuse_full(folder)
     series_uid = generate_uid()
     part = folder.with_name(f"{folder.name}_part")
-    try:
-        part.mkdir(parents=True)
+    written = 0
+
+    def write(volume: Volume, source: Series) -> None:
+        nonlocal written
+        assert volume.same_grid(source.volume), "a derived series lies on the grid of its source"
         for index in range(len(source.headers)):
             image = _derived(source, volume, index, series_uid, description)
+            image.InstanceNumber += written
+            if image.Modality == "PT":
+                image.ImageIndex = image.InstanceNumber
             image.save_as(part / f"{image.InstanceNumber:04d}.dcm", enforce_file_format=True)
+        written += len(source.headers)
+
+    try:
+        part.mkdir(parents=True)
+        yield write
         if folder.exists():
             folder.rmdir()
         part.replace(folder)

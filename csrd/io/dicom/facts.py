@@ -56,14 +56,25 @@ def _facts(header: Dataset, unit: str) -> dict:
 
 def _times(injection: object, scan: object) -> dict:
     """Return the injection as time zero and the scan's start in s after it; {} where one is unknown."""
-    try:
-        seconds = [int(t[:2]) * 3600 + int(t[2:4]) * 60 + float(t[4:]) for t in (str(injection), str(scan))]
-    except ValueError:
-        return {}
-    if not 0 <= seconds[0] <= seconds[1] < math.inf:
+    seconds = clock_s(injection), clock_s(scan)
+    if seconds[0] is None or seconds[1] is None or not 0 <= seconds[0] <= seconds[1]:
         return {}
     clock = f"{str(injection)[:2]}:{str(injection)[2:4]}:{str(injection)[4:6]}"
     return {"TimeZero": clock, "InjectionStart": 0.0, "ScanStart": seconds[1] - seconds[0]}
+
+
+def clock_s(time: object) -> float | None:
+    """Return a time of DICOM (hhmmss.frac) in s after midnight, None where it is none.
+
+    >>> clock_s("093015.50")
+    34215.5
+    """
+    text = str(time)
+    try:
+        seconds = int(text[:2]) * 3600 + int(text[2:4]) * 60 + float(text[4:])
+    except ValueError:
+        return None
+    return seconds if 0 <= seconds < math.inf else None
 
 
 def _number(header: Dataset, name: str) -> float | None:

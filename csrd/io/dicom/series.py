@@ -3,6 +3,7 @@
 import struct
 import warnings
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,10 +60,17 @@ def read_series(folder: str | Path, units: str | None = None, allow_incomplete: 
     may be missing at the ends, or at even distances.
     """
     folder = Path(folder)
+    return read_files(folder, dicom_files(folder), units, allow_incomplete)
+
+
+def read_files(
+    folder: Path, paths: Sequence[Path], units: str | None, allow_incomplete: bool, warn: bool = True
+) -> Series:
+    """Return the series in files of a folder, as `read_series` does; without `warn` no note is logged."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of oddities that do no harm; the others raise
-            return _series(folder, _slices(folder), units, allow_incomplete)
+            return _series(folder, _slices(folder, paths), units, allow_incomplete, warn)
     except InputError:
         raise
     except ELEMENT_ERRORS as error:
@@ -70,7 +78,9 @@ def read_series(folder: str | Path, units: str | None = None, allow_incomplete: 
         raise InputError(f"{folder} has a slice that cannot be read ({reason}); export it again") from None
 
 
-def _series(folder: Path, slices: list[Dataset], units: str | None, allow_incomplete: bool) -> Series:
+def _series(
+    folder: Path, slices: list[Dataset], units: str | None, allow_incomplete: bool, warn: bool
+) -> Series:
     """Return the series of these slices."""
     modalities = {str(header.get("Modality")) for header in slices}
     if len(modalities) > 1 or not modalities <= set(MODALITIES):
@@ -87,18 +97,25 @@ def _series(folder: Path, slices: list[Dataset], units: str | None, allow_incomp
         raise InputError(f"{folder} has voxels that are not finite; check its rescale slopes")
     facts, more = facts_of(slices, scale.unit)
     notes = (*found, *scale.notes, *more)
-    warned = tuple(notice(f"{folder} {note}") for note in notes)
-    return Series(Volume(array, affine, scale.unit, warned), tuple(slices), facts, notes)
+    noted = tuple(f"{folder} {note}" for note in notes)
+    if warn:
+        for note in noted:
+            notice(note)
+    return Series(Volume(array, affine, scale.unit, noted), tuple(slices), facts, notes)
 
 
-def _slices(folder: Path) -> list[Dataset]:
-    """Return the headers, with pixels, of the one series in a folder."""
+def dicom_files(folder: Path) -> list[Path]:
+    """Return the files of DICOM in a folder, by name."""
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; give the folder of a DICOM series")
+    files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != "DICOMDIR")
+    return [path for path in files if is_dicom(path)]
+
+
+def _slices(folder: Path, paths: Sequence[Path]) -> list[Dataset]:
+    """Return the headers, with pixels, of the one series in files of a folder."""
     found: list[Dataset] = []
-    for path in sorted(path for path in folder.iterdir() if path.is_file() and path.name != "DICOMDIR"):
-        if not is_dicom(path):
-            continue
+    for path in paths:
         if len(found) == MAX_SLICES:
             raise InputError(f"{folder} has more than {MAX_SLICES} DICOM files; give one frame's slices")
         if (header := _read_slice(path)) is not None:

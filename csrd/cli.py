@@ -260,14 +260,89 @@ def denoise(
         Path | None, typer.Option(help="A page about the scan, .html: images, regions, checks, a viewer.")
     ] = None,
     labels: Regions = None,
+    static: Annotated[
+        str | None,
+        typer.Option(
+            metavar="START-END",
+            help="Denoise the mean of a dynamic scan's frames between two times, s after TimeZero, as 3D.",
+        ),
+    ] = None,
 ) -> None:
-    """Denoise one image with a fitted method; without --model, with the packaged CSR-D model."""
+    """Denoise one image with a fitted method; without --model, with the packaged CSR-D model.
+
+    A dynamic scan, 4D or a DICOM series, is denoised frame by frame.
+    """
     from csrd.stages.predict import predict
 
     choices: dict[str, Any] = {"product": product, "samples": samples, "steps": steps}
     choices |= {"units": units, "allow_incomplete": allow_incomplete, "device": device.value}
     choices |= {"reports": [report] if report else None, "labels": labels}
+    choices["static"] = None if static is None else _window(static)
     predict([low], [target], mr=mr, stds=[std] if std else None, model=model, drf=drf, **choices)
+
+
+class Level(StrEnum):
+    participant = "participant"
+    group = "group"
+
+
+Labels = Annotated[list[str] | None, typer.Option(help="Labels; may be repeated, or separated by spaces.")]
+
+
+@app.command()
+def bids(
+    dataset: Annotated[Path, typer.Argument(metavar="BIDS", help="The root of the BIDS dataset.")],
+    out: Annotated[Path, typer.Argument(help="The folder of derivatives, e.g. BIDS/derivatives/csrd.")],
+    level: Annotated[Level, typer.Argument(help="participant denoises, group lists what was denoised.")],
+    participant_label: Labels = None,
+    session_label: Labels = None,
+    task: Labels = None,
+    run: Labels = None,
+    rec: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Labels of reconstructions, or all.", show_default="one of each scan, static and AC first"
+        ),
+    ] = None,
+    filter_file: Annotated[
+        Path | None, typer.Option("--filter-file", help="JSON of entities for pet and t1w.")
+    ] = None,
+    no_mr: Annotated[bool, typer.Option("--no-mr", help="Use no T1w image.")] = False,
+    model: Annotated[
+        Path | None, typer.Option(help="The folder of a fitted method; else the models in the package.")
+    ] = None,
+    std: Annotated[
+        bool, typer.Option("--std", help="Predict the standard deviation too; takes several times as long.")
+    ] = False,
+    units: Annotated[
+        str | None, typer.Option(help="The unit of PET whose sidecar has none: Bq/mL, kBq/mL or SUV.")
+    ] = None,
+    cores: Annotated[int, typer.Option(min=1, help="Cores to use.", show_default="all")] = CORES,
+    profile: Annotated[
+        Path | None, typer.Option(help="A profile of snakemake, e.g. workflow/profiles/slurm.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", "-n", help="Show what would be done, and stop.")
+    ] = False,
+) -> None:
+    """Denoise every PET scan of a BIDS dataset, as a BIDS App: derivatives with sessions and runs.
+
+    A participant's T1w image is used where there is one. The same command goes on with an interrupted run.
+    """
+    from csrd.stages.bids_app import METHODS, TABLE, Choices, planned, sentences, settings_of
+    from csrd.stages.bids_app import run as run_workflow
+
+    named = {"participant": participant_label, "session": session_label, "task": task}
+    named |= {"run": run, "reconstruction": rec}
+    select = {name: tuple(label for text in texts or [] for label in text.split())
+              for name, texts in named.items()}  # fmt: skip
+    settings = settings_of(dataset, out, Choices(select, filter_file, no_mr, model, std, units))
+    if level is Level.participant:
+        print("\n".join(sentences(planned(settings))), flush=True)
+    run_workflow(settings, level.value, cores, profile, dry_run)
+    if not dry_run:
+        made = {Level.participant: METHODS, Level.group: TABLE}[level]
+        print(f"done: {out} ({made})")
 
 
 @app.command()
@@ -439,3 +514,15 @@ def _dose(text: str) -> tuple[int, Path]:
     if not separator or not drf.isdecimal() or int(drf) < 1:
         raise InputError(f"--low is {text!r}; write the dose reduction factor and the file, as 4=low.nii.gz")
     return int(drf), Path(path)
+
+
+def _window(text: str) -> tuple[float, float]:
+    """Return 3000-5400 as (3000.0, 5400.0)."""
+    start, _, end = text.partition("-")
+    try:
+        window = float(start), float(end)
+    except ValueError:
+        window = 0.0, 0.0
+    if not 0 <= window[0] < window[1]:
+        raise InputError(f"--static is {text!r}; write its start and end in s after TimeZero, as 3000-5400")
+    return window

@@ -27,10 +27,12 @@ def packaged(key: str) -> Path:
 def locate(models: str, methods: Iterable[str]) -> dict[str, Path]:
     """Return the folder of each method's model; `models` is `PACKAGED`, or a folder with one of each name.
 
-    Raises InputError where one is missing.
+    It may also be the folder of the one method that is wanted. Raises InputError where one is missing.
     """
-    folder = FOLDER if models == PACKAGED else Path(models)
-    found = {method: folder / method for method in methods}
+    folder, wanted = FOLDER if models == PACKAGED else Path(models), list(methods)
+    found = {method: folder / method for method in wanted}
+    if len(wanted) == 1 and (folder / "model.json").is_file():
+        found = {wanted[0]: folder}
     missing = [method for method, path in found.items() if not (path / "model.json").is_file()]
     if missing:
         where = "the package" if models == PACKAGED else models

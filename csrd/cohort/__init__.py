@@ -4,11 +4,21 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from csrd.cohort.bids import read_bids
+from csrd.cohort.scans import read_scans
 from csrd.cohort.sheet import read_sheet
 from csrd.cohort.subject import SPLITS, Subject, virtual_subjects
 from csrd.config import Config
 
-__all__ = ["SPLITS", "Subject", "in_suv", "read_bids", "read_sheet", "subjects", "virtual_subjects"]
+__all__ = [
+    "SPLITS",
+    "Subject",
+    "in_suv",
+    "read_bids",
+    "read_scans",
+    "read_sheet",
+    "subjects",
+    "virtual_subjects",
+]
 
 
 def in_suv(cohort: Iterable[Subject]) -> bool:
@@ -27,6 +37,8 @@ def subjects(config: Config) -> tuple[Subject, ...]:
     """
     if config.cohort.virtual:
         return virtual_subjects(config)
+    if config.cohort.bids is not None and config.cohort.as_is:
+        return read_scans(Path(config.cohort.bids), config.cohort)
     if config.cohort.bids is not None:
         return read_bids(Path(config.cohort.bids), config)
     assert config.cohort.sheet is not None, "a cohort is virtual, a dataset or a sheet"

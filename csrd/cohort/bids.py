@@ -16,8 +16,10 @@ from csrd.errors import InputError
 from csrd.io.bids import dose_of, entities_of, images_in, inherited
 from csrd.io.tables import Row, read_tsv
 from csrd.nuclides import NUCLIDES, nuclide_named
+from csrd.units import megabecquerel
 
-MBQ = {"bq": 1e-6, "kbq": 1e-3, "mbq": 1.0, "gbq": 1e3}
+LEAST_MBQ = 0.1
+"""A smaller RadionuclideTotalDose is in MBq by mistake."""
 
 
 def read_bids(root: Path, config: Config) -> tuple[Subject, ...]:
@@ -41,29 +43,66 @@ def read_bids(root: Path, config: Config) -> tuple[Subject, ...]:
     rows, wrong = [], []
     for line, participant in listed.rows:
         try:
-            row, problems = _row(root, participant, "split" in listed.columns)
-            rows.append((line, row))
+            for row, problems in _rows(root, participant, "split" in listed.columns):
+                rows.append((line, row))
+                wrong += [f"line {line}: {text}" for text in problems]
         except InputError as error:
-            problems = [str(error)]
-        wrong += [f"line {line}: {text}" for text in problems]
+            wrong.append(f"line {line}: {error}")
     if wrong:
         raise InputError(f"{root} has mistakes:\n  " + "\n  ".join(wrong))
     return tuple(subjects_of(table, rows, root, config))
 
 
-def _row(root: Path, participant: Row, has_splits: bool) -> tuple[Row, list[str]]:
-    """Return a subject's row of a sheet, and the mistakes: columns with several files."""
+Place = tuple[str | None, str | None]
+"""Session and run of a scan."""
+
+
+def _rows(root: Path, participant: Row, has_splits: bool) -> Iterator[tuple[Row, list[str]]]:
+    """Yield the row of a sheet for each scan of a participant, and its mistakes: columns with several files.
+
+    Where there are several scans, each has its session and run in its name.
+    """
     name = participant["participant_id"]
     source, label = root / "sourcedata" / name, name.removeprefix("sub-")
-    found: dict[str, list[Path]] = {
-        "t1w": images_in(root / name, "T1w", "anat", sub=label),
-        "listmode": [path for suffix in SUFFIXES for path in _files(source, f"*{suffix}")],
-        "mumap": _files(source, "*mumap.nii*"),
-        "normalisation": _files(source, "*normalisation.npy"),
-    }
-    for path in images_in(root / name, "pet", "pet", sub=label):
-        drf = _dose(path)
-        found.setdefault("pet" if drf == 1 else f"pet_drf{drf}", []).append(path)
+    pets = images_in(root / name, "pet", "pet", sub=label)
+    listmode = [path for suffix in SUFFIXES for path in _files(source, f"*{suffix}")]
+    places = list(dict.fromkeys(map(_place, [*pets, *listmode]))) or [(None, None)]
+    for place in sorted(places, key=lambda place: tuple(text or "" for text in place)):
+        found: dict[str, list[Path]] = {
+            "t1w": _nearest(images_in(root / name, "T1w", "anat", sub=label), place),
+            "listmode": [path for path in listmode if _place(path) == place],
+            "mumap": _nearest(_files(source, "*mumap.nii*"), place),
+            "normalisation": _nearest(_files(source, "*normalisation.npy"), place),
+        }
+        for path in pets:
+            if _place(path) == place:
+                drf = _dose(path)
+                found.setdefault("pet" if drf == 1 else f"pet_drf{drf}", []).append(path)
+        row = _row(root, participant, found, has_splits)
+        if len(places) > 1:
+            row |= {"session": place[0] or "", "run": place[1] or ""}
+        yield row, list(_doubles(found, root))
+
+
+def _place(path: Path) -> Place:
+    """Return session and run by a file's name, else the session by its folder."""
+    entities = entities_of(path)
+    folder = next((part[4:] for part in reversed(path.parts[:-1]) if part.startswith("ses-")), None)
+    return entities.get("ses", folder), entities.get("run")
+
+
+def _nearest(paths: list[Path], place: Place) -> list[Path]:
+    """Return the files of a scan's session, else of none, else all; of them those of its run, if any."""
+    for session in (place[0], None):
+        if chosen := [path for path in paths if _place(path)[0] == session]:
+            break
+    else:
+        chosen = paths
+    return [path for path in chosen if place[1] and _place(path)[1] == place[1]] or chosen
+
+
+def _row(root: Path, participant: Row, found: dict[str, list[Path]], has_splits: bool) -> Row:
+    """Return the row of a sheet for a scan with these files."""
     lows = any(column.startswith("pet_drf") for column in found)
     sidecar = inherited(found["pet"][0]) if found.get("pet") else {}
     tracer = participant.get("tracer") or _tracer(found, sidecar)
@@ -72,31 +111,49 @@ def _row(root: Path, participant: Row, has_splits: bool) -> tuple[Row, list[str]
     elif lows and "pet" in found:  # both doses are there already
         found["listmode"] = []
     row = {column: str(paths[0].relative_to(root)) for column, paths in found.items() if paths}
-    row |= {"participant_id": name, "split": participant.get("split", "" if has_splits else "test")}
+    plain = "pet" in row and not lows  # denoised as it is, unless the table names a split
+    split = participant.get("split", "" if has_splits or plain else "test")
+    row |= {"participant_id": participant["participant_id"], "split": split}
     row["weight_kg"] = participant.get("weight_kg") or participant.get("weight", "")
     row["injected_MBq"] = participant.get("injected_MBq", "")
     if "pet" in found and row["injected_MBq"] in ("", "n/a") and (activity := activity_at_reference(sidecar)):
         row["injected_MBq"] = repr(activity)
     row["tracer"] = tracer
-    return row, list(_doubles(found, root))
+    return row
 
 
 def activity_at_reference(sidecar: dict) -> float | None:
     """Return the injected activity in MBq at the time an image is decay-corrected to, None where not known.
 
-    BIDS: InjectedRadioactivity holds at InjectionStart; ImageDecayCorrectionTime is on the same clock, in s.
+    BIDS: the injected activity holds at InjectionStart; ImageDecayCorrectionTime is on the same clock, in s.
     """
-    keys = ("InjectedRadioactivity", "InjectionStart", "ImageDecayCorrectionTime")
-    numbers: list[Any] = [sidecar.get(key) for key in keys]
-    activity, start, reference = numbers
-    factor = MBQ.get(str(sidecar.get("InjectedRadioactivityUnits", "")).lower())
-    if not all(isinstance(number, int | float) for number in numbers) or factor is None:
+    return at_reference(injected_activity(sidecar), sidecar)
+
+
+def at_reference(activity: float | None, sidecar: dict) -> float | None:
+    """Return an injected activity, in MBq, at the time an image is decay-corrected to, None if not known."""
+    numbers: list[Any] = [sidecar.get(key) for key in ("InjectionStart", "ImageDecayCorrectionTime")]
+    start, reference = numbers
+    if activity is None or not all(isinstance(number, int | float) for number in numbers):
         return None
     if reference == start:
-        return activity * factor
+        return activity
     nuclide = NUCLIDES.get(nuclide_named(str(sidecar.get("TracerRadionuclide", ""))) or "")
     half_life = sidecar.get("RadionuclideHalfLife") or (nuclide and nuclide.half_life_s)
-    return activity * factor * 2 ** ((start - reference) / half_life) if half_life else None
+    return activity * 2 ** ((start - reference) / half_life) if half_life else None
+
+
+def injected_activity(sidecar: dict) -> float | None:
+    """Return the injected activity in MBq by the keys of BIDS, else by DICOM's; None where not known.
+
+    RadionuclideTotalDose is in Bq, as in DICOM, where no RadionuclideTotalDoseUnits say otherwise.
+    """
+    if "InjectedRadioactivity" in sidecar:
+        unit = sidecar.get("InjectedRadioactivityUnits", "")
+        return megabecquerel(sidecar["InjectedRadioactivity"], str(unit))
+    unit = str(sidecar.get("RadionuclideTotalDoseUnits", "Bq"))
+    activity = megabecquerel(sidecar.get("RadionuclideTotalDose"), unit)
+    return activity if activity is not None and activity >= LEAST_MBQ else None
 
 
 def _files(folder: Path, pattern: str) -> list[Path]:

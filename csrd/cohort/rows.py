@@ -1,8 +1,9 @@
 """Validation of the rows that describe the user's subjects, of a sheet or a BIDS dataset."""
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from csrd.units import pet_unit
 
 FILES = ("listmode", "header", "t1w", "mumap", "normalisation", "pet")
 NUMBERS = ("weight_kg", "injected_MBq")
-COLUMNS = ("participant_id", "split", "tracer", *FILES, *NUMBERS)
+LABELS = ("session", "run")
+COLUMNS = ("participant_id", *LABELS, "split", "tracer", *FILES, *NUMBERS)
 LOW_DOSE = re.compile(r"pet_drf(\d+)")
 PETSIRD = ".petsird"
 SUFFIXES = (".l64", ".l", PETSIRD)
@@ -48,6 +50,14 @@ def cell(row: Row, column: str) -> str | None:
     return None if text in ("", NOT_AVAILABLE) else text
 
 
+def scan_id(row: Row) -> str:
+    """Return the name of a row's scan: its participant, with session and run where there are any."""
+    labels = [
+        f"{key}-{text}" for column, key in (("session", "ses"), ("run", "run")) if (text := cell(row, column))
+    ]
+    return cell(row, "scan") or "_".join([row.get("participant_id", ""), *labels])
+
+
 def low_doses(row: Row) -> dict[int, str]:
     """Return the low-dose images of a row by their dose reduction factor."""
     found = {int(match[1]): cell(row, name) for name in row if (match := LOW_DOSE.fullmatch(name))}
@@ -57,6 +67,12 @@ def low_doses(row: Row) -> dict[int, str]:
 def _only_low(row: Row) -> bool:
     """Return whether a subject has only a low dose, with no normal dose to compare it with."""
     return not cell(row, "listmode") and not cell(row, "pet") and bool(low_doses(row))
+
+
+def _is_plain(row: Row) -> bool:
+    """Return whether a subject has one image and no split: it is denoised as it is."""
+    alone = cell(row, "pet") and not cell(row, "listmode") and not low_doses(row)
+    return bool(alone) and cell(row, "split") is None
 
 
 def _problems(row: Row, folder: Path, config: Config) -> Iterator[str]:
@@ -72,6 +88,8 @@ def _problems(row: Row, folder: Path, config: Config) -> Iterator[str]:
         yield "both listmode and images are given; keep one of them"
     elif listmode:
         yield from _wrong_listmode(row, listmode, folder, embedded=config.recon.engine == "embedded")
+    elif _is_plain(row):
+        yield from _wrong_mr(row, config)
     elif cell(row, "pet"):
         yield from _wrong_images(row, folder, config)
     elif low_doses(row):
@@ -88,12 +106,15 @@ def _wrong_words(row: Row) -> Iterator[str]:
         yield "participant_id is n/a; it is needed"
     elif not re.fullmatch(r"sub-[A-Za-z0-9]+", name):
         yield f"participant_id is {name!r}; write sub- and letters or digits"
-    if split is None and not _only_low(row):
+    if split is None and not _only_low(row) and not _is_plain(row):
         yield "split is n/a; it is needed"
     elif split is not None and split not in SPLITS:
         yield f"split is {split!r}; write {', '.join(SPLITS)}"
     if tracer is not None and not re.fullmatch(r"[A-Za-z0-9]+", tracer):
         yield f"tracer is {tracer!r}; write letters or digits"
+    for column in LABELS:
+        if (label := cell(row, column)) is not None and not re.fullmatch(r"[A-Za-z0-9]+", label):
+            yield f"{column} is {label!r}; write letters or digits"
     for column in NUMBERS:
         if (number := cell(row, column)) is not None and not _is_positive(number):
             yield f"{column} is {number!r}; write a number above 0, or n/a"
@@ -142,6 +163,11 @@ def _wrong_lone_image(row: Row, config: Config) -> Iterator[str]:
         yield f"{columns} are given without pet; add the normal dose, or keep one low dose to be denoised"
     if cell(row, "split") in ("train", "validation"):
         yield f"split is {cell(row, 'split')!r}, but there is no normal dose; add pet, or write n/a"
+    yield from _wrong_mr(row, config)
+
+
+def _wrong_mr(row: Row, config: Config) -> Iterator[str]:
+    """Yield that no method in use can do without the MR that is missing."""
     if not cell(row, "t1w") and not config.methods_without_mr:
         methods = ", ".join(config.fitted_methods) or "none"
         yield f"t1w is n/a, and no method in use ({methods}) does without; add csrdnomr to methods"
@@ -167,7 +193,7 @@ def _unreadable(row: Row, folder: Path) -> Iterator[str]:
     for column, path in _files(row).items():
         if column not in ("listmode", "header", "normalisation") and (folder / path).exists():
             try:
-                grids[column] = Volume.grid_of(folder / path)
+                grids[column] = Volume.grid_of(folder / path, frames=column == "pet" and _is_plain(row))
             except InputError as error:
                 yield f"{column}: {error}"
     normal = grids.pop("pet", None)
@@ -181,17 +207,21 @@ def _unreadable(row: Row, folder: Path) -> Iterator[str]:
 
 def _problems_between(rows: list[Row], folder: Path, config: Config) -> Iterator[str]:
     """Yield the mistakes between rows: repeated values, an empty split, several tracers or units."""
-    for column in ("participant_id", "listmode", "pet"):
-        counts = Counter(text for row in rows if (text := cell(row, column)))
+    columns = {"participant_id": scan_id} | {
+        column: partial(cell, column=column) for column in ("listmode", "pet")
+    }
+    for column, value_of in columns.items():
+        counts = Counter(text for row in rows if (text := value_of(row)))
         doubles = [(value, count) for value, count in counts.items() if count > 1]
         yield from (f"{column} {value} is in {count} lines; keep one" for value, count in doubles)
-    compared = [row for row in rows if not _only_low(row)]
+    compared = [row for row in rows if not _only_low(row) and not _is_plain(row)]
+    yield from _divided(compared)
     splits = {cell(row, "split") for row in compared}
     if config.fitted_methods and config.cohort.models is None and "train" not in splits:
         yield "no subject has split train; name at least one, or name fitted methods by cohort.models"
     if "test" not in splits and len(compared) == len(rows):
         yield "no subject has split test; name at least one"
-    tracers = sorted({cell(row, "tracer") or NOT_AVAILABLE for row in rows})
+    tracers = sorted({cell(row, "tracer") or NOT_AVAILABLE for row in rows if not _is_plain(row)})
     if len(tracers) > 1:
         yield f"the subjects' tracers are {', '.join(tracers)}; one table is about one tracer"
     in_suv = [_is_in_suv(row, folder, config) for row in compared]
@@ -199,6 +229,16 @@ def _problems_between(rows: list[Row], folder: Path, config: Config) -> Iterator
         lacking = [row for row, suv in zip(compared, in_suv, strict=True) if not suv and not _has_dose(row)]
         for row in lacking:
             yield f"{cell(row, 'participant_id')} is not in SUV as others are; add weight_kg and injected_MBq"
+
+
+def _divided(rows: list[Row]) -> Iterator[str]:
+    """Yield the participants whose scans are in several splits: methods would be judged on what they saw."""
+    splits = defaultdict(set)
+    for row in rows:
+        splits[cell(row, "participant_id")].add(cell(row, "split") or NOT_AVAILABLE)
+    for name, found in splits.items():
+        if len(found) > 1:
+            yield f"the scans of {name} are in several splits ({', '.join(sorted(found))}); keep them in one"
 
 
 def _is_in_suv(row: Row, folder: Path, config: Config) -> bool:
@@ -249,8 +289,10 @@ def _subject(row: Row, folder: Path, config: Config) -> Subject:
         column: float(text) if (text := cell(row, column)) else None for column in NUMBERS
     }
     return Subject(
-        id=row["participant_id"],
-        split="" if _only_low(row) else row["split"],
+        id=scan_id(row),
+        split="" if _only_low(row) or _is_plain(row) else row["split"],
+        session=cell(row, "session"),
+        run=cell(row, "run"),
         tracer=cell(row, "tracer"),
         lows=lows,
         unit=_unit(pet, config.cohort.units) if pet else "Bq/mL",

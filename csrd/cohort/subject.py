@@ -10,7 +10,9 @@ import numpy as np
 from csrd.config import Config
 from csrd.config.sections import Cohort
 from csrd.errors import InputError
+from csrd.io.bids import NOTES_KEY, RAW_URI
 from csrd.seeds import generator
+from csrd.units import suv_per_bq_ml
 
 SPLITS = ("train", "validation", "test")
 WEIGHT_KG, WEIGHT_SD, WEIGHT_LIMITS = 65.0, 10.0, (45.0, 95.0)
@@ -21,10 +23,12 @@ INJECTED_SD = 41.0 / 577.6  # relative standard deviation between the paper's su
 class Subject:
     """A participant of the study; the paths are the user's own files, None where there are none.
 
-    `id` is sub-<letters and digits>, `tracer` letters and digits: both go into file names.
+    `id` is sub-<letters and digits>, with the scan's other entities where a participant has several scans;
+    `tracer` is letters and digits: both go into file names.
     A virtual subject has no list-mode file yet, and a T1w image only if its anatomy is made from one.
     `pet` is the user's image of the normal dose, `lows` are those of low doses by dose reduction factor, and
     `unit` is their unit where it is known. A subject with only a low dose belongs to no split ("").
+    One with a `pet` alone and no split is denoised as it is: `is_plain`. `notes` are for its sidecar.
     """
 
     id: str
@@ -40,16 +44,44 @@ class Subject:
     pet: Path | None = None
     lows: Mapping[int, Path] = field(default_factory=dict)
     unit: str | None = "Bq/mL"
+    session: str | None = None
+    run: str | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def is_plain(self) -> bool:
+        """Return whether there is one image only, which is denoised as it is."""
+        return self.pet is not None and not self.lows and not self.split
 
     @property
     def is_compared(self) -> bool:
         """Return whether there is, or will be, a normal dose to compare low ones with."""
-        return not self.lows or self.pet is not None
+        return not self.is_plain and (not self.lows or self.pet is not None)
+
+    @property
+    def participant(self) -> str:
+        """Return ``sub-<label>`` alone."""
+        return self.id.partition("_")[0]
+
+    @property
+    def folder(self) -> str:
+        """Return the folder of its images in a dataset: ``sub-01`` or ``sub-01/ses-2``."""
+        return f"{self.participant}/ses-{self.session}" if self.session else self.participant
 
     @property
     def suffix(self) -> str:
         """Return the suffix of the subject's list-mode file."""
         return "l64" if self.listmode is None else self.listmode.suffix.lstrip(".")
+
+    def known(self, raw: str | None) -> dict[str, object]:
+        """Return entries of the sidecar of a scan that is denoised as it is; `raw` is its dataset."""
+        found: dict[str, object] = {NOTES_KEY: list(self.notes)} if self.notes else {}
+        if raw is not None:
+            sources = [path for path in (self.pet, self.t1w) if path is not None]
+            found["Sources"] = [f"{RAW_URI}{path.relative_to(raw).as_posix()}" for path in sources]
+        if self.unit == "Bq/mL" and self.weight_kg and self.injected_MBq:
+            found["SUVPerBqPerML"] = suv_per_bq_ml(self.weight_kg, self.injected_MBq)
+        return found
 
     @property
     def facts(self) -> dict[str, str | float | None]:

@@ -31,6 +31,8 @@ class Config(Section):
 
     results_dir: Annotated[str, Field(pattern=r"^[^{}<>]+$")] = "results"
     """The folder of all results."""
+    derivatives_dir: Annotated[str | None, Field(pattern=r"^[^{}<>]+$")] = None
+    """The BIDS dataset of derivatives; null: the folder derivatives/csrd of the results."""
     seed: Annotated[int, Field(ge=0)] = 2024
     """Seed of every random generator."""
     drfs: Annotated[tuple[Drf, ...], Field(min_length=1)] = (4, 6, 8, 10)

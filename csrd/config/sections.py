@@ -39,11 +39,36 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
+class Select(Section):
+    participant: tuple[str, ...] = ()
+    """Labels of participants, without sub-; empty: all, here and below."""
+    session: tuple[str, ...] = ()
+    """Labels of sessions."""
+    task: tuple[str, ...] = ()
+    """Labels of tasks."""
+    tracer: tuple[str, ...] = ()
+    """Labels of tracers."""
+    run: tuple[str, ...] = ()
+    """Indices of runs; 1 is also 01."""
+    reconstruction: tuple[str, ...] = ()
+    """Labels of reconstructions; empty: one of each scan, static and corrected for attenuation first."""
+    t1w: dict[str, tuple[str, ...]] = {}
+    """Values of any entities, by their short names, that a T1w image must have."""
+    mr: bool = True
+    """Whether to use T1w images."""
+
+
 class Cohort(Section):
     sheet: str | None = None
     """A table of your own subjects (see config/subjects.tsv); null: the virtual cohort."""
     bids: str | None = None
     """A BIDS dataset of your own subjects, instead of a sheet."""
+    as_is: bool = False
+    """Whether every PET image of the dataset is denoised as it is, whatever its dose; nothing is compared."""
+    std: bool = False
+    """Whether the standard deviation of these scans is predicted too, which takes several times as long."""
+    select: Select = Select()
+    """Which scans of the dataset are denoised as they are."""
     units: Literal["Bq/mL", "kBq/mL", "SUV"] | None = None
     """Unit of your own PET images whose JSON sidecar has no Units."""
     models: str | None = None

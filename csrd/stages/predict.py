@@ -92,7 +92,9 @@ def predict(
         frames = read_frames(low, units, allow_incomplete)
         if frames is not None and static is None:
             if page is not None:
-                raise InputError(f"{low} is dynamic, and a page shows one image; give --static, or no --report")
+                raise InputError(
+                    f"{low} is dynamic, and a page shows one image; give --static, or no --report"
+                )
             check_frames_writable(frames, image)
             denoise_frames(denoiser, frames, drf, image, std, known)
             continue

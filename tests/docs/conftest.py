@@ -10,7 +10,7 @@ import yaml
 from scipy.ndimage import gaussian_filter
 
 from csrd.io.files import write_json
-from csrd.io.volume import Volume, centred_affine
+from csrd.io.volume import Volume, centred_affine, writing_frames
 from csrd.pretrained import packaged
 from csrd.scanner.geometry import Scanner, hrrt, mmr
 from csrd.seeds import generator
@@ -68,6 +68,10 @@ def desk(tmp_path_factory) -> Path:
         "mu": normal.like((normal.array > 500) * np.float32(0.096), "1/cm"),
     }.items():
         volume.save(folder / f"{name}.nii.gz")
+    with writing_frames(folder / "dynamic.nii.gz", low, 2) as append:
+        for frame in (low, normal):
+            append(frame.array)
+    write_json(folder / "dynamic.json", {"FrameTimesStart": [3000, 4200], "FrameDuration": [1200, 1200]})
     for scanner, name in ((hrrt(), "scan.l64"), (hrrt(), "quarter.l64"), (mmr(), "sample.l")):
         scan(scanner, normal, Volume.load(folder / "mu.nii.gz"), folder / name)
     ring = cylinder()

@@ -42,6 +42,7 @@ NOT_CARRIED_OUT = {
     "config/recon/hrrt.yaml": "takes the HRRT users' programs; tests/recon/test_presets.py has stand-ins",
     "csrd demo": "tests/cli/test_demo.py runs it without a browser",
     "csrd train csrd": "tests/methods/test_csrd.py fits one; csrd train tv is carried out",
+    "csrd bids": "runs the workflow; tests/bids carries it out on ten datasets",
     "dicom_low/": "takes a series of a whole head; tests/ground/test_dicom.py has slices",
 }
 """What lines of `csrd` hold that are parsed and no more, and why."""

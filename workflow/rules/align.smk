@@ -81,9 +81,50 @@ rule align_alone:
         "../scripts/align_mr.py"
 
 
+if SEVERAL:
+
+    # Participants with several scans: the same files under BIDS names, with session and run where they belong.
+    rule name_derivatives:
+        input:
+            files=[
+                f"{ALIGNED}/{path}"
+                for path in derivatives_by(lambda subject: bids.Scan(subject.id, tracer=TRACER))
+            ],
+        output:
+            named=[
+                f"{DERIVATIVES}/{path}"
+                for path in derivatives_by(
+                    lambda subject: bids.Scan(
+                        subject.participant, session=subject.session, run=subject.run, tracer=TRACER
+                    )
+                )
+            ],
+        log:
+            "<logs>/name_derivatives.log",
+        benchmark:
+            "<benchmarks>/name_derivatives.tsv"
+        threads: 1
+        resources:
+            mem_mb=growing(500),
+            runtime=growing(10),
+        message:
+            "Name the derivatives by session and run"
+        script:
+            "../scripts/name_derivatives.py"
+
+
 rule describe_derivatives:
     input:
-        sidecars=expand(f"{REFERENCE}.json", subject=COMPARED_SUBJECTS) + images_of_alone(".json"),
+        sidecars=(
+            [
+                path
+                for path in rules.name_derivatives.output
+                if path.endswith("_pet.json") and "Std_" not in path
+            ]
+            if SEVERAL
+            else expand(f"{REFERENCE}.json", subject=COMPARED_SUBJECTS) + images_of_alone(".json")
+        )
+        + images_of_plain(".json"),
     output:
         description=f"{DERIVATIVES}/dataset_description.json",
         readme=f"{DERIVATIVES}/README",
@@ -95,6 +136,8 @@ rule describe_derivatives:
     resources:
         mem_mb=growing(500),
         runtime=growing(5),
+    params:
+        raw=settings.cohort.bids if settings.cohort.as_is else None,
     message:
         "Describe the derivatives"
     script:

@@ -4,7 +4,10 @@ TRACER = next(iter(subjects.values())).tracer
 COMPARED_SUBJECTS = [name for name, subject in subjects.items() if subject.is_compared]
 LISTMODE_SUBJECTS = [name for name in COMPARED_SUBJECTS if not subjects[name].lows]
 IMAGE_SUBJECTS = [name for name in COMPARED_SUBJECTS if subjects[name].lows]
-ALONE = {name: subject for name, subject in subjects.items() if not subject.is_compared}  # only a low dose
+PLAIN = {name: subject for name, subject in subjects.items() if subject.is_plain}  # denoised as they are
+ALONE = {  # only a low dose
+    name: subject for name, subject in subjects.items() if not subject.is_compared and not subject.is_plain
+}
 ALONE_WITH_MR = [name for name, subject in ALONE.items() if subject.t1w]
 SCAN = bids.Scan("{subject}", tracer=TRACER)
 RAW, RECON = "<results>/raw", "<results>/recon"
@@ -23,14 +26,18 @@ SCANNER_SENSITIVITY = f"{RECON}/{SCAN.file('scanner')}"
 HRRT_SENSITIVITY = f"{RECON}/scanner/hrrt_sensitivity.nii.gz"
 SENSITIVITY = f"{RECON}/{SCAN.file('sensitivity')}"
 RECONSTRUCTED = f"{RECON}/{SCAN.file('pet', drf='{drf}')}"
-DERIVATIVES = "<results>/derivatives/csrd"
-MR = f"{DERIVATIVES}/{SCAN.mr}"
-HEAD = f"{DERIVATIVES}/{SCAN.head}"
-TRANSFORM = f"{DERIVATIVES}/{SCAN.transform}.json"
-REFERENCE = f"{DERIVATIVES}/{SCAN.reference}"
-LOW = f"{DERIVATIVES}/{SCAN.low('{drf}')}"
-DENOISED = f"{DERIVATIVES}/{SCAN.denoised('{drf}', '{method}')}"
-STD = f"{DERIVATIVES}/{SCAN.std('{drf}', '{method}')}"
+DERIVATIVES = settings.derivatives_dir or "<results>/derivatives/csrd"
+SEVERAL = any("_" in name for name in subjects if name not in PLAIN)  # sessions or runs of one participant
+ALIGNED = "<results>/aligned" if SEVERAL else DERIVATIVES  # by scan; name_derivatives gives BIDS names
+MR = f"{ALIGNED}/{SCAN.mr}"
+HEAD = f"{ALIGNED}/{SCAN.head}"
+TRANSFORM = f"{ALIGNED}/{SCAN.transform}.json"
+REFERENCE = f"{ALIGNED}/{SCAN.reference}"
+LOW = f"{ALIGNED}/{SCAN.low('{drf}')}"
+DENOISED = f"{ALIGNED}/{SCAN.denoised('{drf}', '{method}')}"
+STD = f"{ALIGNED}/{SCAN.std('{drf}', '{method}')}"
+PLAIN_IMAGE = f"{DERIVATIVES}/{{folder}}/pet/{{scan}}_desc-{{method}}_pet"
+PLAIN_STD = f"{DERIVATIVES}/{{folder}}/pet/{{scan}}_desc-{{method}}Std_pet"
 TRUTH = f"{ACTIVITY}.nii.gz" if SIMULATED else []
 MATCHED_TRUTH = "<results>/metrics/{subject}_truth.nii.gz" if SIMULATED else []  # at the PET's resolution
 SIMULATED_FILES = [
@@ -40,6 +47,7 @@ SIMULATED_FILES = [
     f"{MUMAP}.nii.gz",
     f"{NORMALISATION}.npy",
 ]
+STDS_OF_PLAIN = settings.methods_with_std if settings.cohort.std else ()
 LOWEST = max(settings.drfs)
 COMPARED = "csrd" in settings.methods and len(settings.methods) > 1
 WITH_HEADER = "l64|l"  # suffixes of list-mode that has an Interfile header beside it
@@ -124,6 +132,23 @@ def methods_for(name):
     return settings.fitted_methods if subjects[name].t1w else settings.methods_without_mr
 
 
+def methods_for_plain(name):
+    """Return the methods for a scan that is denoised as it is: no second one that only leaves out its MR."""
+    suited = methods_for(name)
+    return [key for key in suited if method(key).like not in suited]
+
+
+def images_of_plain(*suffixes):
+    """Return the files made from scans that are denoised as they are."""
+    return [
+        f"{pattern}{suffix}".format(folder=subject.folder, scan=name, method=key)
+        for name, subject in PLAIN.items()
+        for key in methods_for_plain(name)
+        for pattern in (PLAIN_IMAGE, *([PLAIN_STD] if key in STDS_OF_PLAIN else []))
+        for suffix in suffixes
+    ]
+
+
 def images_of_alone(*suffixes):
     """Return the files made from low doses without a normal dose."""
     return [
@@ -134,3 +159,26 @@ def images_of_alone(*suffixes):
         for pattern in (DENOISED, *([STD] if method in settings.methods_with_std else []))
         for suffix in suffixes
     ]
+
+
+def derived(name, scan):
+    """Return the files that are derived from a subject's scan, under the names of `scan`."""
+    images = [scan.mr] if subjects[name].t1w else []
+    with_std = set(settings.methods_with_std)
+    if name in COMPARED_SUBJECTS:
+        images += [scan.reference, scan.head, *(scan.low(drf) for drf in settings.drfs)]
+        doses = settings.drfs if subjects[name].split == "test" else ()
+        used = [key for key in settings.methods if key in settings.fitted_methods]
+    else:
+        doses, used = subjects[name].lows, methods_for(name)
+    for key in used:
+        images += [scan.denoised(drf, key) for drf in doses]
+        images += [scan.std(drf, key) for drf in doses if key in with_std]
+    transform = [f"{scan.transform}.json"] if subjects[name].t1w else []
+    return [f"{image}{suffix}" for image in images for suffix in (".nii.gz", ".json")] + transform
+
+
+def derivatives_by(scan_of):
+    """Return the files derived from all scans but plain ones, by a function from a subject to its names."""
+    names = [*COMPARED_SUBJECTS, *ALONE]
+    return [path for name in names for path in derived(name, scan_of(subjects[name]))]

@@ -1,0 +1,220 @@
+"""The scans of a BIDS dataset as they are: which are found, with which MR, and what is said of a choice."""
+
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from csrd.cohort.bids import injected_activity
+from csrd.cohort.scans import filters_in, read_scans
+from csrd.config.sections import Cohort
+from csrd.errors import InputError
+from csrd.io.bids import inherited
+from csrd.stages.bids_app import Choices, planned, sentences, settings_of
+from tests.bids.layouts import LAYOUTS, build
+
+EXPECTED = {
+    "ds001420": (4, 4), "ds003382": (2, 2), "ds003397": (4, 4), "ds004869": (4, 4), "pet001": (1, 1),
+    "pet002": (4, 4), "pet003": (1, 1), "pet004": (1, 0), "pet005": (2, 2), "pet006": (1, 0),
+}  # fmt: skip
+"""Numbers of scans, and of those with a T1w image."""
+
+
+@pytest.fixture(scope="module")
+def layouts(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("layouts")
+    for name in LAYOUTS:
+        build(name, root, most_frames=2)
+    return root
+
+
+def touch(path: Path, frames: int = 1, **sidecar) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shape = (5, 5, 5) if frames == 1 else (5, 5, 5, frames)
+    nib.save(nib.Nifti1Image(np.ones(shape, np.float32), np.diag([4, 4, 4, 1])), path)
+    if sidecar:
+        path.with_name(path.name.partition(".")[0] + ".json").write_text(json.dumps(sidecar))
+    return path
+
+
+@pytest.fixture
+def dataset(tmp_path) -> Path:
+    """Return a dataset without participants.tsv: two sessions with two runs, an MR in the first session."""
+    root = tmp_path / "study"
+    for session in "ab":
+        for run in ("01", "02"):
+            touch(root / f"sub-1/ses-{session}/pet/sub-1_ses-{session}_run-{run}_pet.nii.gz")
+    touch(root / "sub-1/ses-a/anat/sub-1_ses-a_T1w.nii")
+    (root / "dataset_description.json").write_text("{}")
+    return root
+
+
+def scans(root: Path, **select):
+    return read_scans(root, Cohort(bids=str(root), as_is=True, select=select))
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_every_layout_is_planned(layouts, name, tmp_path):
+    found = planned(settings_of(layouts / name, tmp_path / "out", Choices()))
+    assert (len(found), sum(scan.t1w is not None for scan in found)) == EXPECTED[name]
+    assert len({scan.id for scan in found}) == len(found), "each has a name of its own"
+    assert all(scan.is_plain and not scan.is_compared for scan in found)
+
+
+def test_static_and_corrected_for_attenuation_comes_first_and_this_is_said(layouts):
+    first, _ = scans(layouts / "ds003382")
+    assert "_rec-acstat_" in first.pet.name
+    assert "rec-acdyn, rec-nacstat are not" in first.notes[0]
+    assert len(scans(layouts / "ds003382", reconstruction=["all"])) == 6
+    assert {
+        scan.id.split("rec-")[1][:5] for scan in scans(layouts / "ds003382", reconstruction=["acdyn"])
+    } == {"acdyn"}
+
+
+def test_weight_and_activity_by_the_usual_names_and_units(layouts):
+    visual, _ = scans(layouts / "ds003382")  # body_weight, dose; Mbq
+    assert (visual.weight_kg, visual.injected_MBq, visual.unit) == (85, 39, "Bq/mL")
+    blocked = scans(layouts / "ds004869")[0]
+    assert blocked.weight_kg == 75.8 and blocked.injected_MBq == pytest.approx(653.79)
+    assert "SUVPerBqPerML" not in scans(layouts / "ds003397")[0].known(None), "nothing is known there"
+    known = visual.known(str(layouts / "ds003382"))
+    assert known["SUVPerBqPerML"] == pytest.approx(85e3 / 39e6)
+    assert known["Sources"][0].startswith(
+        "bids:raw:sub-02/pet/sub-02_task-checkerboard_trc-18FFDG_rec-acstat"
+    )
+
+
+@pytest.mark.parametrize(
+    ("sidecar", "activity"),
+    [
+        ({"InjectedRadioactivity": 10, "InjectedRadioactivityUnits": "mCi"}, 370),
+        ({"InjectedRadioactivity": 4e8, "InjectedRadioactivityUnits": "Bq"}, 400),
+        ({"InjectedRadioactivity": 400, "InjectedRadioactivityUnits": "Mbq"}, 400),
+        ({"InjectedRadioactivity": "n/a", "InjectedRadioactivityUnits": "MBq"}, None),
+        ({"InjectedRadioactivity": 400}, None),
+        ({"RadionuclideTotalDose": 4e8}, 400),
+        ({"RadionuclideTotalDose": 400}, None),
+        ({"RadionuclideTotalDose": 400, "RadionuclideTotalDoseUnits": "MBq"}, 400),
+        ({}, None),
+    ],
+)
+def test_activities_have_units(sidecar, activity):
+    assert injected_activity(sidecar) == (activity and pytest.approx(activity))
+
+
+def test_sessions_and_runs_are_scans_of_their_own(dataset):
+    found = scans(dataset)
+    assert [scan.id for scan in found] == [f"sub-1_ses-{s}_run-{r}" for s in "ab" for r in ("01", "02")]
+    assert {scan.folder for scan in found} == {"sub-1/ses-a", "sub-1/ses-b"}
+    assert [scan.id for scan in scans(dataset, run=["1"], session=["ses-b"])] == ["sub-1_ses-b_run-01"]
+
+
+def test_the_mr_of_another_session_is_used_and_this_is_said(dataset):
+    same, other = scans(dataset, run=["1"])
+    assert same.t1w == other.t1w and not same.notes
+    assert other.notes == ("the T1w image is of another session: sub-1_ses-a_T1w.nii",)
+    touch(dataset / "sub-1/ses-b/anat/sub-1_ses-b_acq-x_T1w.nii.gz")
+    touch(dataset / "sub-1/ses-b/anat/sub-1_ses-b_acq-y_T1w.nii.gz")
+    other = scans(dataset, session=["b"])[0]
+    assert other.t1w.name == "sub-1_ses-b_acq-x_T1w.nii.gz" and "not sub-1_ses-b_acq-y" in other.notes[0]
+    chosen = scans(dataset, session=["b"], t1w={"acq": ["y"]})[0]
+    assert chosen.t1w.name == "sub-1_ses-b_acq-y_T1w.nii.gz" and not chosen.notes
+    assert scans(dataset, mr=False)[0].t1w is None
+    assert sentences([chosen]) == ["sub-1_ses-b_run-01_pet.nii.gz, with sub-1_ses-b_acq-y_T1w.nii.gz"]
+
+
+def test_of_two_files_of_one_name_the_compressed_one_is_read(dataset):
+    touch(dataset / "sub-1/ses-a/pet/sub-1_ses-a_run-01_pet.nii")
+    assert len(scans(dataset)) == 4 and scans(dataset)[0].pet.name.endswith(".nii.gz")
+
+
+def test_sidecars_are_inherited_the_nearest_first(dataset):
+    image = dataset / "sub-1/ses-a/pet/sub-1_ses-a_run-01_pet.nii.gz"
+    (dataset / "pet.json").write_text('{"Units": "kBq/mL", "a": 1, "b": 1}')
+    (dataset / "ses-a_pet.json").write_text('{"b": 2}')
+    (dataset / "ses-b_pet.json").write_text('{"b": 9}')
+    (dataset / "T1w.json").write_text('{"c": 9}')
+    (image.parent / "sub-1_ses-a_run-01_pet.json").write_text('{"a": 3}')
+    assert inherited(image) == {"Units": "kBq/mL", "a": 3, "b": 2}
+    (dataset / "dataset_description.json").unlink()
+    assert inherited(image) == {"a": 3}, "outside a dataset a file has its own sidecar only"
+
+
+def test_a_filter_file_has_long_names(dataset, tmp_path):
+    path = tmp_path / "filter.json"
+    path.write_text('{"pet": {"session": "b", "run": 2}, "t1w": {"acquisition": ["mprage"], "run": null}}')
+    select = filters_in(path)
+    assert select == {"session": ("b",), "run": ("2",), "t1w": {"acq": ("mprage",), "run": ("",)}}
+    settings = settings_of(dataset, tmp_path / "out", Choices({"session": ("a",)}, filter_file=path))
+    assert [scan.id for scan in planned(settings)] == ["sub-1_ses-a_run-02"], "an option has precedence"
+    path.write_text('{"bold": {}}')
+    with pytest.raises(InputError, match="has 'bold'; write"):
+        filters_in(path)
+    path.write_text('{"pet": {"colour": "b"}}')
+    with pytest.raises(InputError, match="has 'colour' for pet; there can be participant"):
+        filters_in(path)
+
+
+@pytest.mark.parametrize(
+    ("choices", "sentence"),
+    [
+        ({"participant": ("9",)}, "of those selected, has the participant 9; there: 1"),
+        ({"session": ("b",), "run": ("7",)}, "has the run 7; there: 01, 02"),
+        ({"tracer": ("DASB",)}, "has the tracer DASB; there: none"),
+    ],
+)
+def test_a_label_that_matches_nothing_is_named_with_those_that_are_there(
+    dataset, choices, sentence, tmp_path
+):
+    with pytest.raises(InputError, match=sentence):
+        planned(settings_of(dataset, tmp_path / "out", Choices(choices)))
+
+
+def test_what_is_no_dataset_or_no_place_for_derivatives(dataset, tmp_path):
+    out = tmp_path / "out"
+    for inside in (dataset, dataset / "out", dataset / "derivatives", tmp_path):
+        with pytest.raises(InputError, match=r"would mix with the dataset .*; name .*derivatives/csrd"):
+            settings_of(dataset, inside, Choices())
+    settings_of(dataset, dataset / "derivatives" / "csrd", Choices())
+    with pytest.raises(InputError, match="nowhere is not a folder"):
+        settings_of(tmp_path / "nowhere", out, Choices())
+    out.mkdir()
+    (out / "dataset_description.json").write_text('{"GeneratedBy": [{"Name": "other"}]}')
+    with pytest.raises(InputError, match="a dataset that csrd did not write"):
+        settings_of(dataset, out, Choices())
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(InputError, match="it has no dataset_description.json"):
+        planned(settings_of(empty, tmp_path / "b", Choices()))
+    (empty / "dataset_description.json").write_text("{}")
+    with pytest.raises(InputError, match="has no PET image"):
+        planned(settings_of(empty, tmp_path / "b", Choices()))
+
+
+def test_all_images_that_cannot_be_read_are_named_at_once(dataset, tmp_path):
+    for run in ("01", "02"):
+        (dataset / f"sub-1/ses-b/pet/sub-1_ses-b_run-{run}_pet.nii.gz").write_bytes(b"")
+    with pytest.raises(InputError) as caught:
+        planned(settings_of(dataset, tmp_path / "out", Choices()))
+    assert str(caught.value).count("is not a readable NIfTI image") == 2
+
+
+def test_a_model_that_needs_an_mr_is_not_used_without(dataset, tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model.json").write_text('{"method": "csrd"}')
+    choices = Choices({"session": ("a",)}, model=tmp_path / "model")
+    assert len(planned(settings_of(dataset, tmp_path / "out", choices))) == 2
+    (dataset / "sub-1/ses-a/anat/sub-1_ses-a_T1w.nii").unlink()
+    with pytest.raises(InputError, match="without a T1w image, which csrd needs"):
+        planned(settings_of(dataset, tmp_path / "out", choices))
+
+
+def test_runs_of_different_selections_do_not_share_a_folder(dataset, tmp_path):
+    def folder(**select):
+        return settings_of(dataset, tmp_path / "out", Choices(select))["results_dir"].rpartition("/")[2]
+
+    assert (folder(), folder(participant=("01",))) == ("all", "01")
+    names = {folder(), folder(session=("a",)), folder(session=("b",)), folder(participant=("01", "02"))}
+    assert len(names) == 4

@@ -1,0 +1,82 @@
+# Scans that are denoised as they are, whatever their dose: each on its own grid, in its own unit.
+rule denoise_scan:
+    input:
+        model="<results>/models/{method}/model.json",
+        lows=lambda wildcards: [PLAIN[wildcards.scan].pet],
+        sidecars=lambda wildcards: bids.sidecars_of(PLAIN[wildcards.scan].pet),
+        mr=lambda wildcards: (PLAIN[wildcards.scan].t1w if method(wildcards.method).wants_mr else None) or [],
+    output:
+        images=[f"{PLAIN_IMAGE}.nii.gz"],
+        sidecars_out=f"{PLAIN_IMAGE}.json",
+    log:
+        "<logs>/denoise_scan/{folder}/{scan}_{method}.log",
+    benchmark:
+        "<benchmarks>/denoise_scan/{folder}/{scan}_{method}.tsv"
+    wildcard_constraints:
+        folder="sub-[^/]+(/ses-[^/]+)?",
+        scan=among(PLAIN),
+        method=among(set(settings.fitted_methods) - set(STDS_OF_PLAIN)),
+    threads: 1
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(120),
+        gpu=0,
+    params:
+        units=lookup(dpath="cohort/units", within=config),
+        known=lambda wildcards: PLAIN[wildcards.scan].known(settings.cohort.bids),
+    message:
+        "{wildcards.scan}: denoise by {wildcards.method}"
+    script:
+        "../scripts/predict.py"
+
+
+use rule denoise_scan as denoise_scan_with_std with:
+    output:
+        images=[f"{PLAIN_IMAGE}.nii.gz"],
+        sidecars_out=f"{PLAIN_IMAGE}.json",
+        stds=[f"{PLAIN_STD}.nii.gz"],
+        std_sidecars=f"{PLAIN_STD}.json",
+    wildcard_constraints:
+        folder="sub-[^/]+(/ses-[^/]+)?",
+        scan=among(PLAIN),
+        method=among(STDS_OF_PLAIN),
+
+
+# A paragraph for a paper about what was done with these scans.
+rule describe_methods:
+    input:
+        sidecars=images_of_plain(".json"),
+    output:
+        text=f"{DERIVATIVES}/csrd_methods.md",
+    log:
+        "<logs>/describe_methods.log",
+    benchmark:
+        "<benchmarks>/describe_methods.tsv"
+    threads: 1
+    resources:
+        mem_mb=growing(500),
+        runtime=growing(5),
+    message:
+        "Describe the methods"
+    script:
+        "../scripts/describe_methods.py"
+
+
+# All scans of the derivatives in one table, of former runs too.
+rule list_scans:
+    input:
+        sidecars=lambda wildcards: sorted(map(str, Path(DERIVATIVES).glob("sub-*/**/pet/*_pet.json"))),
+    output:
+        table=f"{DERIVATIVES}/csrd_scans.tsv",
+    log:
+        "<logs>/list_scans.log",
+    benchmark:
+        "<benchmarks>/list_scans.tsv"
+    threads: 1
+    resources:
+        mem_mb=growing(500),
+        runtime=growing(5),
+    message:
+        "List the scans"
+    script:
+        "../scripts/list_scans.py"

@@ -1,0 +1,5 @@
+"""List the scans that were denoised as they are."""
+
+from csrd.jobs.rule import run
+
+run(snakemake, "csrd.stages.scans.list_scans")

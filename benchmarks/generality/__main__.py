@@ -27,7 +27,7 @@ from csrd.io.files import whole_file, write_json
 from csrd.pretrained import packaged
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-TRACERS, PAGE = REPOSITORY / "config" / "tracers", REPOSITORY / "docs" / "generality.md"
+TRACERS, PAGE = Path(__file__).with_name("tracers"), REPOSITORY / "docs" / "generality.md"
 IMAGES = PAGE.parent / "images"
 WITH_STD = ("reference", "tracer", "scanner")
 """Factors whose scans at 1/4 get a standard deviation from the models: samples take five times as long."""

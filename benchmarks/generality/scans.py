@@ -30,7 +30,8 @@ from csrd.virtual.acquire import PILOT_DECAYS, Acquisition, crystal_efficiencies
 from csrd.virtual.anatomy import EXTENT_MM, Anatomy, make_anatomy
 from csrd.virtual.decays import Decays
 from csrd.virtual.mr import simulate_mr
-from csrd.virtual.tracer import Spot, Tracer, read_tracer
+from csrd.virtual.spots import Spot
+from csrd.virtual.tracer import Tracer, read_tracer
 
 SEED = 2024
 SCANNERS = {"HRRT": (hrrt, ".l64"), "mMR": (mmr, ".l")}

@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from csrd.io.volume import Volume
 from csrd.metrics.regions import recovered, spot_masks
-from csrd.virtual.tracer import Spot
+from csrd.virtual.spots import Spot
 
 INNER_MM, OUTER_MM = 3.0, 6.0
 """σ of the two Gaussians whose difference responds to spots of 4 to 7 mm radius."""

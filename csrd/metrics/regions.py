@@ -8,7 +8,7 @@ from csrd.io.tables import KEYS
 from csrd.io.volume import Volume
 from csrd.resample import resample
 from csrd.virtual.regions import REGIONS
-from csrd.virtual.tracer import Spot, apply_spot
+from csrd.virtual.spots import Spot, apply_spot
 
 REGION_KEYS = [*KEYS, "target", "region"]
 LEFT_OUT = ("csf", "bone", "scalp")  # hardly any uptake, so that relative bias is meaningless

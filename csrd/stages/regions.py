@@ -16,7 +16,7 @@ from csrd.metrics.regions import NORMAL, REGION_KEYS, recovered, region_masks, s
 from csrd.metrics.truth import blurred, resolution
 from csrd.stages.evaluate import on_grid
 from csrd.units import KBQ_PER_BQ
-from csrd.virtual.tracer import Spot
+from csrd.virtual.spots import Spot
 
 
 def match_truth(activity: str | Path, normal: str | Path, mask: str | Path, truth: str | Path) -> None:

@@ -15,7 +15,8 @@ from csrd.io.files import write_json
 from csrd.io.volume import Volume, centred_affine
 from csrd.virtual.anatomy import Anatomy
 from csrd.virtual.regions import REGIONS
-from csrd.virtual.tracer import Spot, apply_spot
+from csrd.virtual.spots import Spot, apply_spot, lesions
+from csrd.virtual.variation import smooth_field
 from tests.conftest import REPOSITORY
 
 FOLDER = REPOSITORY / "benchmarks" / "generality"
@@ -90,7 +91,7 @@ def test_spots_lie_in_their_tissue_and_have_cold_twins():
     labels[ball(45)] = REGIONS["white_matter"]
     grid = Volume(labels, AFFINE, "label")
     anatomy = Anatomy(grid, grid.like(ball(75), "mask"), grid, grid)
-    spots = uptake.draw_spots(np.random.default_rng(3), anatomy)
+    spots = lesions(np.random.default_rng(3), anatomy, [])
     at = [labels[tuple(np.rint(np.linalg.solve(AFFINE, [*s.centre_mm, 1])[:3]).astype(int))] for s in spots]
     assert at == [REGIONS["frontal"]] * 8 + [REGIONS["white_matter"]] * 8
     for hot, cold in zip(spots[::2], spots[1::2], strict=True):
@@ -104,7 +105,7 @@ def test_spots_lie_in_their_tissue_and_have_cold_twins():
 
 def test_smooth_fields_have_unit_variance_and_their_own_scale():
     grid = Volume(np.zeros((60, 60, 60), np.float32), centred_affine((60, 60, 60), 2.0))
-    field = uptake.smooth_field(np.random.default_rng(0), grid, 8.0)
+    field = smooth_field(np.random.default_rng(0), grid, 8.0)
     assert field.std() == pytest.approx(1, rel=0.2)
     neighbours = np.corrcoef(field[:-8].ravel(), field[8:].ravel())[0, 1]  # 16 mm: exp(−(16 / 8)² / 4)
     assert neighbours == pytest.approx(np.exp(-1), abs=0.12)

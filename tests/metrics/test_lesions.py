@@ -6,7 +6,7 @@ from scipy import ndimage
 
 from csrd.io.volume import Volume, centred_affine
 from csrd.metrics.lesions import FALSE_CONTRAST, excess_contrast, false_spots, mean_and_error, spot_recovery
-from csrd.virtual.tracer import Spot, apply_spot
+from csrd.virtual.spots import Spot, apply_spot
 
 SHAPE, VOXEL = (40, 40, 40), 2.0
 GRID = Volume(np.ones(SHAPE, np.float32), centred_affine(SHAPE, VOXEL), "kBq/mL")

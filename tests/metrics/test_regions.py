@@ -13,7 +13,7 @@ from csrd.metrics.truth import blurred, resolution
 from csrd.stages.evaluate import merge
 from csrd.stages.regions import match_truth, noise, regions
 from csrd.virtual.regions import REGIONS
-from csrd.virtual.tracer import Spot, apply_spot
+from csrd.virtual.spots import Spot, apply_spot
 
 SHAPE, FINE = (32, 32, 32), (64, 64, 64)
 SPOTS = [Spot((-14.0, 0.0, 0.0), 6.0, 1.6), Spot((14.0, 0.0, 0.0), 6.0, 0.5)]

@@ -83,6 +83,11 @@ def facts_of(wildcards):
     return subjects[wildcards.subject].facts
 
 
+def is_tested(wildcards):
+    """Return whether the subject is a test subject, which has the lesions of the test set."""
+    return subjects[wildcards.subject].split == "test"
+
+
 def subjects_of(*splits):
     """Return the names of the subjects in the splits."""
     return [name for name, subject in subjects.items() if subject.split in splits]

@@ -124,6 +124,16 @@ class Config(Section):
         return tuple(key for key in self.methods if _methods()[key].Settings)
 
     @property
+    def compared_methods(self) -> tuple[str, ...]:
+        """Return the methods in use that are compared: all but control rows."""
+        return tuple(key for key in self.methods if not _methods()[key].control)
+
+    @property
+    def control_methods(self) -> tuple[str, ...]:
+        """Return the methods in use that are control rows."""
+        return tuple(key for key in self.methods if _methods()[key].control)
+
+    @property
     def learned_methods(self) -> tuple[str, ...]:
         """Return the methods in use that are trained step by step, and write a history of the training."""
         return tuple(key for key in self.fitted_methods if _methods()[key].trained)

@@ -12,11 +12,11 @@ from pkgutil import iter_modules
 
 from csrd.config.methods import MethodSettings
 from csrd.errors import InputError
-from csrd.methods.base import FitContext, Method, TrainingPair
+from csrd.methods.base import CONTROLS, CONTROLS_OF_TRUTH, FitContext, Method, TrainingPair
 
 GROUP = "csrd.methods"
 
-__all__ = ["FitContext", "Method", "MethodSettings", "TrainingPair"]
+__all__ = ["CONTROLS_OF_TRUTH", "FitContext", "Method", "MethodSettings", "TrainingPair"]
 
 
 @cache
@@ -57,13 +57,24 @@ def method(key: str) -> type[Method]:
 
 
 def label_of(key: str) -> str:
-    """Return a method's name in tables and figures; its key where it is not installed."""
-    return methods()[key].label if key in methods() else key
+    """Return a method's or a control row's name in tables and figures; its key where it is not installed."""
+    return methods()[key].label if key in methods() else CONTROLS.get(key, key)
 
 
 def in_row_order(found: Iterable[str]) -> list[str]:
-    """Return method keys in the order of the table's rows; methods that are not installed come last."""
-    return sorted(found, key=lambda key: methods()[key].row if key in methods() else Method.row)
+    """Return method keys in the order of the table's rows: those not installed, then control rows, last."""
+    return sorted(found, key=lambda key: (is_control(key), _row(key)))
+
+
+def is_control(key: str) -> bool:
+    """Return whether a key names a control row of the tables (`CONTROLS`, `Method.control`)."""
+    return key in CONTROLS or (key in methods() and methods()[key].control)
+
+
+def _row(key: str) -> int:
+    if key in CONTROLS:
+        return list(CONTROLS).index(key)
+    return methods()[key].row if key in methods() else Method.row
 
 
 def _loaded(entry: EntryPoint) -> type[Method]:
@@ -83,6 +94,8 @@ def _checked(kind: type[Method], key: str, name: str = "a method") -> type[Metho
     """Return a method after validating its class and key; raise InputError for an invalid one."""
     if not (isinstance(kind, type) and issubclass(kind, Method) and kind.key == key):
         raise InputError(f"{name} is not a subclass of csrd.methods.Method with that key; correct its class")
+    if key in CONTROLS:
+        raise InputError(f"{name} has the key {key}, which is a control row of the tables; rename it")
     if not (key.isascii() and key.isalnum()):
         raise InputError(f"{name} has the key {key!r}; BIDS file names take letters and digits only")
     return kind

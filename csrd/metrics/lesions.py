@@ -5,10 +5,13 @@ from collections.abc import Iterable
 import numpy as np
 from scipy import ndimage
 
+from csrd.io.tables import KEYS
 from csrd.io.volume import Volume
 from csrd.metrics.regions import recovered, spot_masks
 from csrd.virtual.spots import Spot
 
+SPOT_KEYS = [*KEYS, "spot"]
+"""The columns that identify a row of the table of spots."""
 INNER_MM, OUTER_MM = 3.0, 6.0
 """σ of the two Gaussians whose difference responds to spots of 4 to 7 mm radius."""
 FALSE_CONTRAST = 0.10

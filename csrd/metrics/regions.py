@@ -15,10 +15,10 @@ LEFT_OUT = ("csf", "bone", "scalp")  # hardly any uptake, so that relative bias 
 NORMAL = "normal"  # the normal dose as a row of its own, against the truth
 
 
-def region_masks(labels: Volume, grid: Volume) -> dict[tuple[str, str], np.ndarray]:
-    """Return the voxels (X, Y, Z) bool of each region of brain tissue on `grid`, by (name, "region")."""
+def region_masks(labels: Volume, grid: Volume) -> dict[str, np.ndarray]:
+    """Return the voxels (X, Y, Z) bool of each region of brain tissue on `grid`, by name."""
     nearest = resample(labels, grid, order=0).array
-    return {(name, "region"): nearest == label for name, label in REGIONS.items() if name not in LEFT_OUT}
+    return {name: nearest == label for name, label in REGIONS.items() if name not in LEFT_OUT}
 
 
 def spot_masks(spots: Iterable[Spot], grid: Volume) -> dict[tuple[str, str], np.ndarray]:

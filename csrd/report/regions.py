@@ -1,4 +1,4 @@
-"""Uptake by region as a table and a figure: bias, recovery of spots, agreement."""
+"""Uptake by region as a table and a figure: bias, agreement."""
 
 from pathlib import Path
 
@@ -11,60 +11,43 @@ from csrd.report.curves import COLOURS, INK, SOFT, panels_of
 from csrd.report.html import Cell, plain_table
 
 LIMITS = 1.96  # standard deviations: where 95 % of normally distributed differences lie
-SPOTS = {"hot": "hot spots", "cold": "cold spots"}
 
 
 def regions_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return ``method, target, region, kind, n, bias, bias_sd, max_bias, recovery, recovery_sd``.
+    """Return ``method, target, region, n, bias, bias_sd, max_bias``.
 
     `rows` are the merged ones of `csrd.stages.regions.regions`. Biases are (method − target) / target of a
-    region's mean and maximum, means over test subjects and doses (n images); spots of a kind are taken
-    together.
+    region's mean and maximum, means over test subjects and doses (n images).
     """
     rows = rows.assign(
         bias=rows["mean"] / rows["target_mean"] - 1,
         max_bias=rows["max"] / rows["target_max"] - 1,
-        region=rows["kind"].map(SPOTS).fillna(rows["region"]),
     )
-    groups = rows.groupby(["method", "target", "kind", "region"], sort=False)
+    groups = rows.groupby(["method", "target", "region"], sort=False)
     table = groups.agg(
         n=("bias", "size"),
         bias=("bias", "mean"),
         bias_sd=("bias", "std"),
         max_bias=("max_bias", "mean"),
-        recovery=("recovery", "mean"),
-        recovery_sd=("recovery", "std"),
     ).reset_index()
     rank = {method: i for i, method in enumerate(_columns(table))}
-    table = table.sort_values("method", key=lambda method: method.map(rank), kind="stable", ignore_index=True)
-    return table[["method", "target", "region", *table.columns.drop(["method", "target", "region"])]]
+    return table.sort_values("method", key=lambda method: method.map(rank), kind="stable", ignore_index=True)
 
 
 def regions_html(table: pd.DataFrame) -> str:
-    """Return the table of `regions_table` as fragments of HTML: biases against the truth, then recovery."""
+    """Return the biases of `regions_table` against the truth as a fragment of HTML."""
     shown = table[table["target"] == "truth"].set_index(["region", "method"])
     methods = _columns(table)
-    heads = [_name(method) for method in methods]
-    kinds = shown["kind"].groupby(level="region", sort=False).first()
     bias = [
         (region.replace("_", " "), [_bias(shown.loc[region, method]) for method in methods])
-        for region in kinds.index[kinds == "region"]
+        for region in shown.index.get_level_values("region").unique()
     ]
-    left = [
-        (region, [_recovery(shown.loc[region, method]) for method in methods])
-        for region in SPOTS.values()
-        if region in kinds.index
-    ]
-    of_regions = (
+    note = (
         "Bias in percent of a region's mean uptake against the noise-free truth at the normal dose's "
         "resolution, mean ± standard deviation over test subjects and doses; below it, the bias "
         "of the region's maximum, which noise alone raises. Regions are the simulation's labels."
     )
-    of_spots = (
-        "Recovery of the contrast of spots of 4 to 7 mm radius that the MR does not show: 1 as in the truth, "
-        "0 without any contrast. Mean ± standard deviation over spots, test subjects and doses."
-    )
-    return plain_table("Region", heads, bias, of_regions) + plain_table("PET only", heads, left, of_spots)
+    return plain_table("Region", [label_of(method) for method in methods], bias, note)
 
 
 def bland_altman(path: str | Path, rows: pd.DataFrame) -> None:
@@ -73,7 +56,7 @@ def bland_altman(path: str | Path, rows: pd.DataFrame) -> None:
     `rows` are the merged ones of `csrd.stages.regions.regions`; a point is a region of a test subject at a
     dose. The solid line is the mean difference, the dashed ones are 1.96 standard deviations away.
     """
-    rows = rows[(rows["target"] == "normal") & (rows["kind"] == "region")]
+    rows = rows[rows["target"] == "normal"]
     methods = in_row_order(list(rows["method"].unique()))
     ends = np.abs(rows["mean"] - rows["target_mean"]).max() * 1.1 or 1.0
     with panels_of(path, len(methods), columns=min(len(methods), 3)) as (_, cells):
@@ -101,16 +84,7 @@ def _columns(table: pd.DataFrame) -> list[str]:
     return [name for name in found if name == NORMAL] + in_row_order([m for m in found if m != NORMAL])
 
 
-def _name(method: str) -> str:
-    return "Normal dose" if method == NORMAL else label_of(method)
-
-
 def _bias(row: pd.Series) -> Cell:
     std = "" if np.isnan(row["bias_sd"]) else f" ± {100 * row['bias_sd']:.1f}"
     text = f"{100 * row['bias']:+.1f}{std}".replace("-", "−")
     return Cell(text, f"max {100 * row['max_bias']:+.0f}".replace("-", "−"))
-
-
-def _recovery(row: pd.Series) -> Cell:
-    std = "" if np.isnan(row["recovery_sd"]) else f" ± {row['recovery_sd']:.2f}"
-    return Cell(f"{row['recovery']:.2f}{std}".replace("-", "−"))

@@ -8,15 +8,16 @@ from typing import Any, Self
 import pandas as pd
 
 from csrd.config import Config
-from csrd.methods import methods
+from csrd.methods import CONTROLS_OF_TRUTH, is_control, methods
 from csrd.metrics import PROTOCOLS
 from csrd.report.coverage import coverage_html, coverage_table
 from csrd.report.html import fragment, page, picture
+from csrd.report.lesions import lesions_html, sentences, with_lesions
 from csrd.report.regions import regions_html, regions_table
 from csrd.report.run import versions
 from csrd.report.statistics import AGAINST, compare, power, statistics_html
-from csrd.report.summary import summary
-from csrd.report.table import Scope, caption, table1, table1_by_dose
+from csrd.report.summary import controlled, summary
+from csrd.report.table import Scope, caption, table_by_dose, whole_table, without_controls
 from csrd.report.times import times, times_html
 from csrd.report.writers import html_table, paper_table
 
@@ -55,13 +56,16 @@ class Results:
     """A run's tables: its `metrics`, and where there are any, other merged measurements.
 
     `coverage` of predicted intervals, `truth` the metrics against the noise-free truth, `regions` the uptake
-    by region, `jobs` the benchmarks; `missing` are the keys that sidecars of the normal doses lack.
+    by region, `lesions` the recovery of spots and `false` the number of false ones, `jobs` the benchmarks;
+    `missing` are the keys that sidecars of the normal doses lack.
     """
 
     metrics: pd.DataFrame
     coverage: pd.DataFrame | None = None
     truth: pd.DataFrame | None = None
     regions: pd.DataFrame | None = None
+    lesions: pd.DataFrame | None = None
+    false: pd.DataFrame | None = None
     jobs: pd.DataFrame | None = None
     missing: Sequence[str] = ()
 
@@ -94,14 +98,22 @@ def report(
 
 def _tables(results: Results, rows: pd.DataFrame, scope: Scope) -> dict:
     """Return the page's summary and its tables as HTML fragments, by their names in the template."""
-    of = rows, scope.methods, scope.subjects
-    merged, by_dose = table1(*of), table1_by_dose(*of)
+    merged, by_dose = whole_table(results.metrics, scope), table_by_dose(results.metrics, scope)
     compared = AGAINST in scope.methods and len(scope.methods) > 1
     strength = power(rows, scope.methods) if compared else None
     note_by_dose = caption(scope, by_dose=True)
+    of_methods = without_controls(merged), without_controls(by_dose)
+    told = summary(*of_methods, scope.train_drfs, results.coverage, strength)
+    told += controlled(merged)
+    of_lesions = ""
+    if results.lesions is not None and results.false is not None:
+        told += sentences(results.lesions, results.false)
+        of_lesions = lesions_html(results.lesions, results.false)
+        merged, by_dose = (with_lesions(t, results.lesions, results.false) for t in (merged, by_dose))
     return {
-        "summary": summary(merged, by_dose, scope.train_drfs, results.coverage, strength),
+        "summary": told,
         "table": html_table(merged, caption(scope), scope.units),
+        "lesions": of_lesions,
         "by_dose": html_table(by_dose, note_by_dose, scope.units, scope.train_drfs),
         "statistics": "" if strength is None else statistics_html(compare(rows, scope.methods), strength),
         "truth": _where(results.truth, lambda truth: _against_truth(truth, scope)),
@@ -118,9 +130,10 @@ def _where(rows: pd.DataFrame | None, html: Callable[[pd.DataFrame], str]) -> st
 
 def _against_truth(rows: pd.DataFrame, scope: Scope) -> str:
     """Return Table 1 against the noise-free truth as an HTML fragment."""
-    scope = replace(scope, target="truth")
-    table = table1(scope.of(rows), scope.methods, scope.subjects)
-    return html_table(table, caption(scope), scope.units)
+    there = dict.fromkeys(rows["method"])
+    controls = [key for key in there if key in CONTROLS_OF_TRUTH or (key in methods() and is_control(key))]
+    scope = replace(scope, target="truth", controls=controls)
+    return html_table(whole_table(rows, scope), caption(scope), scope.units)
 
 
 def _embedded(files: dict[str, str | Path] | str | Path | None) -> dict[str, str] | str | None:

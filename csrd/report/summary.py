@@ -11,6 +11,7 @@ from csrd.report.table import best, listed, metrics_in
 
 TOLERANCE = 0.03  # difference up to which a coverage counts as equal to its level
 LEVEL = 0.9
+WITHOUT_PET = ("painted", "mronly")
 
 
 def summary(
@@ -37,6 +38,25 @@ def summary(
     if coverage is not None:
         sentences += calibration(coverage)
     return sentences
+
+
+def controlled(table: pd.DataFrame) -> list[str]:
+    """Return what the control rows say of the benchmark and of CSR-D; [] without them."""
+    rows = table.set_index("method")
+    told = []
+    if "oracle_share" in table and AGAINST in rows.index:
+        share = rows.loc[AGAINST, "oracle_share"]
+        told.append(
+            f"{label_of(AGAINST)} has {share:.0%} of the gain in PSNR of the oracle, the best possible blend."
+        )
+    for key in WITHOUT_PET:
+        if key in rows.index and AGAINST in rows.index:
+            ahead = rows.loc[AGAINST, "psnr_mean"] - rows.loc[key, "psnr_mean"]
+            told.append(
+                f"{label_of(key)}, a control without the PET, is {abs(ahead):.1f} dB "
+                f"{'worse' if ahead > 0 else 'better'} than {label_of(AGAINST)}."
+            )
+    return told
 
 
 def winners(table: pd.DataFrame) -> str:

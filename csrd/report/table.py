@@ -8,7 +8,7 @@ import pandas as pd
 
 from csrd.errors import InputError
 from csrd.imagenet import WEIGHTS
-from csrd.methods import in_row_order
+from csrd.methods import in_row_order, is_control
 from csrd.metrics import METRICS
 from csrd.report import paper
 
@@ -20,13 +20,27 @@ PROTOCOLS = {
 }
 
 
+EXPLAINED = {
+    "truth": "Truth: without noise, at the normal dose's resolution",
+    "oracle": "Oracle: the best blend of that truth and the low dose",
+    "painted": "Painted: the training subjects' mean uptake by region in the true labels, scaled to the head's mean",
+    "mronly": "MR alone: CSR-D's network with the head's mean in place of the PET",
+}
+FURTHER = [
+    "Oracle's gain: the part of its gain in PSNR over the low dose that a method has",
+    "Hot and cold spots: what is left of the contrast of test spots of 4 to 7 mm radius, mean ± standard error",
+    "False spots: hot spots of that size in an image that the truth does not have",
+]
+NOTHING = "–"
+
+
 @dataclass(frozen=True)
 class Scope:
     """The scope of tables: methods, test subjects and doses, and how their metrics were computed.
 
     `train_drfs` are the doses that methods were fitted on; `simulated` marks virtual subjects; `units`
     overrides the units in the headers (`units_of`); `protocol` is the metrics'; `target` is the reference,
-    the "normal" dose or the "truth".
+    the "normal" dose or the "truth". `controls` are the control rows.
     """
 
     methods: Sequence[str]
@@ -37,28 +51,44 @@ class Scope:
     units: Mapping[str, str] = field(default_factory=dict)
     protocol: str = "default"
     target: str = "normal"
+    controls: Sequence[str] = ()
 
-    def of(self, metrics: pd.DataFrame) -> pd.DataFrame:
-        """Return the rows of the methods, subjects and doses."""
-        wanted = {"drf": self.drfs, "subject": self.subjects, "method": self.methods}
+    def of(self, metrics: pd.DataFrame, controls: bool = False) -> pd.DataFrame:
+        """Return the rows of the methods, subjects and doses, on request with the control rows."""
+        methods = [*self.methods, *(self.controls if controls else ())]
+        wanted = {"drf": self.drfs, "subject": self.subjects, "method": methods}
         return metrics[metrics[list(wanted)].isin(wanted).all(axis=1)]
 
 
-def table1(metrics: pd.DataFrame, methods: Sequence[str], subjects: Sequence[str]) -> pd.DataFrame:
-    """Return ``method, <metric>_mean, <metric>_std, …, n`` in the paper's row order.
+def table1(
+    metrics: pd.DataFrame, methods: Sequence[str], subjects: Sequence[str], by: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Return ``method, <metric>_mean, <metric>_std, …, n`` in the paper's row order, control rows last.
 
     `metrics` has a row per subject × drf × method; only the (test) `subjects` count. The mean and the sample
     standard deviation (n − 1) run over the n images of a method, subjects and doses together; a value that
-    is not finite (the PSNR of a perfect image) makes both not finite.
+    is not finite (the PSNR of a perfect image) makes both not finite. With the oracle among the `methods`
+    there is a column ``oracle_share``: the gain in PSNR over the low dose, over the oracle's gain.
     Raises InputError where a method or a subject has no rows.
     """
-    return _summary(_chosen(metrics, methods, subjects), ["method"], methods)
+    return _summary(_chosen(metrics, methods, subjects), [*by, "method"], methods)
 
 
 def table1_by_dose(metrics: pd.DataFrame, methods: Sequence[str], subjects: Sequence[str]) -> pd.DataFrame:
     """Return ``drf, method, <metric>_mean, <metric>_std, …, n``: Table 1 for each dose by itself."""
-    table = _summary(_chosen(metrics, methods, subjects), ["drf", "method"], methods)
+    table = table1(metrics, methods, subjects, by=["drf"])
     return table.sort_values("drf", kind="stable", ignore_index=True)
+
+
+def whole_table(metrics: pd.DataFrame, scope: Scope) -> pd.DataFrame:
+    """Return `table1` of a scope, with its control rows."""
+    return table1(scope.of(metrics, controls=True), [*scope.methods, *scope.controls], scope.subjects)
+
+
+def table_by_dose(metrics: pd.DataFrame, scope: Scope) -> pd.DataFrame:
+    """Return `table1_by_dose` of a scope, with its control rows."""
+    rows = scope.of(metrics, controls=True)
+    return table1_by_dose(rows, [*scope.methods, *scope.controls], scope.subjects)
 
 
 def metrics_in(table: pd.DataFrame) -> list[str]:
@@ -92,12 +122,39 @@ def cells(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def best(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the cells that are printed bold: the best mean of each column, with ties as printed."""
-    marks = {}
+    """Return the cells that are printed bold: the best mean of each column, with ties as printed.
+
+    A control row has none.
+    """
+    marks, compared = {}, ~table["method"].map(is_control)
     for key in metrics_in(table):
         printed = table[f"{key}_mean"].round(METRICS[key].decimals)
-        marks[key] = printed == (printed.min() if METRICS[key].lower_better else printed.max())
+        means = printed[compared]
+        marks[key] = compared & (printed == (means.min() if METRICS[key].lower_better else means.max()))
     return pd.DataFrame(marks)
+
+
+def without_controls(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the methods alone."""
+    return table[~table["method"].map(is_control)].reset_index(drop=True)
+
+
+def further(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the printed text of the columns beside the metrics, by their heads: shares, recovery, false spots."""
+    columns = {}
+    if "oracle_share" in table:
+        columns["Oracle's gain ↑"] = [_percent(share) for share in table["oracle_share"]]
+    for kind in ("hot", "cold"):
+        if f"{kind}_recovery" in table:
+            pairs = zip(table[f"{kind}_recovery"], table[f"{kind}_recovery_error"], strict=True)
+            columns[f"{kind.capitalize()} spots ↑"] = [_cell(mean, error, 2) for mean, error in pairs]
+    if "false_spots" in table:
+        columns["False spots ↓"] = [_cell(count, np.nan, 1) for count in table["false_spots"]]
+    return pd.DataFrame(columns, index=table.index)
+
+
+def _percent(share: float) -> str:
+    return NOTHING if np.isnan(share) else f"{100 * share:.0f} %".replace("-", "−")
 
 
 def caption(scope: Scope, by_dose: bool = False) -> str:
@@ -108,7 +165,17 @@ def caption(scope: Scope, by_dose: bool = False) -> str:
     sentences += _compared(scope)
     if scope.simulated:
         sentences.append("Scatter is not simulated")
-    return ". ".join([*sentences, "Bold: best mean"]) + "."
+    return ". ".join([*sentences, "Bold: best mean", *_controlled(scope)]) + "."
+
+
+def _controlled(scope: Scope) -> list[str]:
+    """Return the sentences about the control rows and the columns beside the metrics."""
+    told = [text for key, text in EXPLAINED.items() if key in scope.controls]
+    if not told:
+        return []
+    if scope.target == "normal":
+        told += FURTHER
+    return ["The lower rows are controls, not methods", *told]
 
 
 def _averaged(scope: Scope, by_dose: bool) -> str:
@@ -147,12 +214,25 @@ def _summary(rows: pd.DataFrame, by: list[str], methods: Sequence[str]) -> pd.Da
         if key in rows:
             columns[f"{key}_mean"] = groups[key].mean()
             columns[f"{key}_std"] = groups[key].std(ddof=1)
-    table = pd.DataFrame({**columns, "n": groups.size()}).reset_index()
+    table = pd.DataFrame({**columns, "n": groups.size()})
+    if "psnr_mean" in table and {"lowdose", "oracle"} <= set(methods):
+        table.insert(len(columns), "oracle_share", _oracle_share(table["psnr_mean"]))
+    table = table.reset_index()
     rank = {method: i for i, method in enumerate(in_row_order(methods))}
     return table.sort_values("method", key=lambda method: method.map(rank), kind="stable", ignore_index=True)
 
 
+def _oracle_share(psnr: pd.Series) -> pd.Series:
+    """Return the gain over the low dose, over the oracle's gain; `psnr` is by method, or by dose and method."""
+    by_method = psnr.unstack("method") if psnr.index.nlevels > 1 else psnr.to_frame().T
+    gains = by_method.sub(by_method["lowdose"], axis=0)
+    shares = gains.div(gains["oracle"], axis=0)
+    return shares.stack() if psnr.index.nlevels > 1 else shares.iloc[0]
+
+
 def _cell(mean: float, std: float, decimals: int) -> str:
+    if np.isnan(mean):
+        return NOTHING
     if np.isinf(mean):
         return "∞" if mean > 0 else "−∞"
     text = f"{mean:.{decimals}f}".replace("-", "−")

@@ -7,13 +7,24 @@ import pandas as pd
 
 from csrd.io.files import write_text
 from csrd.io.tables import write_csv
-from csrd.methods import label_of
+from csrd.methods import is_control, label_of
 from csrd.report import paper
 from csrd.report.coverage import coverage_html, coverage_table
 from csrd.report.html import fragment, page
 from csrd.report.regions import regions_html, regions_table
 from csrd.report.statistics import compare, power, statistics_html
-from csrd.report.table import Scope, best, caption, cells, header, metrics_in, table1, table1_by_dose
+from csrd.report.lesions import false_counts, lesions_html, recoveries, with_lesions
+from csrd.report.table import (
+    Scope,
+    best,
+    caption,
+    cells,
+    further,
+    header,
+    metrics_in,
+    table_by_dose,
+    whole_table,
+)
 
 NAMES = {"normal": ("table1", "Table 1"), "truth": ("table1_truth", "Table 1 against the truth")}
 LATEX_ESCAPES = {
@@ -28,13 +39,22 @@ LATEX_ESCAPES = {
 LATEX_ESCAPES |= {"↓": r"$\downarrow$", "↑": r"$\uparrow$", "∞": r"$\infty$"}
 
 
-def tables(metrics: pd.DataFrame, scope: Scope, out: Path) -> None:
+def tables(
+    metrics: pd.DataFrame,
+    scope: Scope,
+    out: Path,
+    lesions: pd.DataFrame | None = None,
+    false: pd.DataFrame | None = None,
+) -> None:
     """Write ``table1.{csv,md,tex,html}`` and ``table1_by_dose.{csv,html}`` into a folder.
 
     Of the target "truth", `metrics` are those against it, and the files' names begin with table1_truth.
+    `lesions` and `false` spots (`csrd.stages.lesions.lesions`) add columns, and a row of the normal dose.
     """
-    rows, units = scope.of(metrics), scope.units
-    whole, split = (make(rows, scope.methods, scope.subjects) for make in (table1, table1_by_dose))
+    units = scope.units
+    whole, split = (make(metrics, scope) for make in (whole_table, table_by_dose))
+    if lesions is not None and false is not None:
+        whole, split = (with_lesions(table, lesions, false) for table in (whole, split))
     note = caption(scope)
     name, title = NAMES[scope.target]
     write_csv(whole, out / f"{name}.csv")
@@ -61,6 +81,14 @@ def coverage_tables(rows: pd.DataFrame, out: Path) -> None:
     write_text(out / "coverage.html", page("Coverage", coverage_html(table)))
 
 
+def lesions_tables(rows: pd.DataFrame, false: pd.DataFrame, out: Path) -> None:
+    """Write ``lesions.{csv,html}`` and ``false_spots.csv`` from the merged rows of `csrd.stages.lesions`."""
+    by = ["method", "drf"]
+    write_csv(recoveries(rows, by), out / "lesions.csv")
+    write_csv(false_counts(false, by), out / "false_spots.csv")
+    write_text(out / "lesions.html", page("Lesions", lesions_html(rows, false)))
+
+
 def regions_tables(rows: pd.DataFrame, out: Path) -> None:
     """Write ``regions.{csv,html}`` from the merged rows of `csrd.stages.regions.regions`."""
     table = regions_table(rows)
@@ -70,12 +98,14 @@ def regions_tables(rows: pd.DataFrame, out: Path) -> None:
 
 def markdown(table: pd.DataFrame, note: str, units: Mapping[str, str]) -> str:
     """Return the table as Markdown, the caption above it."""
-    heads = ["Method", *(" ".join(header(key, units)) for key in metrics_in(table)), "n"]
+    more = further(table)
+    heads = ["Method", *(" ".join(header(key, units)) for key in metrics_in(table)), *more, "n"]
     lines = [note, "", _row(heads), _row([":--", *["--:"] * (len(heads) - 1)])]
     texts, bold = cells(table), best(table)
     for i, method in enumerate(table["method"]):
         row = [f"**{text}**" if mark else text for text, mark in zip(texts.loc[i], bold.loc[i], strict=True)]
-        lines.append(_row([label_of(method), *row, str(table["n"][i])]))
+        name = f"*{label_of(method)}*" if is_control(method) else label_of(method)
+        lines.append(_row([name, *row, *more.loc[i], str(table["n"][i])]))
     return "\n".join(lines) + "\n"
 
 
@@ -85,8 +115,11 @@ def latex(table: pd.DataFrame, note: str, units: Mapping[str, str], label: str =
     names = [name.partition(" (")[0] + f" {arrow}" for name, arrow in heads]
     units_below = [bracket and f"({bracket}" for _, _, bracket in (name.partition(" (") for name, _ in heads)]
     texts, bold = cells(table), best(table)
-    body = []
+    body, controlled = [], False
     for i, method in enumerate(table["method"]):
+        if is_control(method) and not controlled:
+            controlled = True
+            body.append(r"\midrule")
         row = [_tex(text) for text in texts.loc[i]]
         row = [
             rf"\boldmath\textbf{{{text}}}" if mark else text
@@ -126,14 +159,20 @@ def html_table(
     groups = []
     for drf, part in table.groupby("drf") if "drf" in table else [(None, table)]:
         part = part.reset_index(drop=True)
-        texts, bold = cells(part), best(part)
+        texts, bold, more = cells(part), best(part), further(part)
         rows = [
-            (label_of(method), list(zip(texts.loc[i], bold.loc[i], strict=True)), int(part["n"][i]))
+            (
+                label_of(method),
+                [*zip(texts.loc[i], bold.loc[i], strict=True), *((text, False) for text in more.loc[i])],
+                int(part["n"][i]),
+                is_control(method),
+            )
             for i, method in enumerate(part["method"])
         ]
         unseen = drf is not None and train_drfs is not None and drf not in train_drfs
         groups.append({"drf": drf, "unseen": unseen, "rows": rows})
     heads = [header(key, units) for key in metrics_in(table)]
+    heads += [tuple(name.rsplit(" ", 1)) for name in further(table)]
     return fragment("table.html", groups=groups, heads=heads, caption=note)
 
 

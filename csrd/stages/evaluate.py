@@ -37,25 +37,28 @@ def evaluate(
 ) -> list[dict]:
     """Return a row for each method and dose, ``subject,drf,method`` and metrics; write a table a method.
 
-    `images` are those of the first method at all `drfs`, then of the next method, …; `lows` are the low
-    doses, which only the protocol `released` needs. All methods share the reference's features. MAE is in
+    `images` are those of the first method at all `drfs`, then of the next method, …; one that is given for
+    several doses is compared once. `lows` are the low doses, which only the protocol `released` needs. All methods share the reference's features. MAE is in
     kBq/mL, or, `in_suv`, in SUV, where the JSON file `facts` has `weight_kg` and `activity_MBq`, that at the
     time the images are decay-corrected to. Without `tables` no file is written.
     Raises InputError where an image cannot be compared; then no file is written.
     """
     require("metrics", "evaluating images")
-    known = read_json(facts) if facts and in_suv else {}
-    scale = _scale(known.get("weight_kg"), known.get("activity_MBq"))
+    person = read_json(facts) if facts and in_suv else {}
+    scale = _scale(person.get("weight_kg"), person.get("activity_MBq"))
     pet = _load(reference, scale)
     bound = Bound(pet, on_grid(mask, pet, reference, unit="mask").array > 0, metrics)
     files = dict(zip(product(methods, drfs), images, strict=True))
     rows: dict[str, list[dict]] = {method: [] for method in methods}
+    known: dict[tuple[str, int | None], dict[str, float]] = {}
     low_of_each: Sequence[str | Path | None] = lows or [None] * len(drfs)
     for drf, untouched in sorted(zip(drfs, low_of_each, strict=True)):
         found = bound.metrics(_load(untouched, scale) if bound.per_dose and untouched else None)
         for method in methods:
-            values = _values(found, files[method, drf], scale)
-            rows[method].append({"subject": subject, "drf": drf, "method": method, **values})
+            image = str(files[method, drf]), drf if bound.per_dose else None
+            if image not in known:
+                known[image] = _values(found, files[method, drf], scale)
+            rows[method].append({"subject": subject, "drf": drf, "method": method, **known[image]})
     for method, table in zip(methods, tables, strict=bool(tables)):
         write_records(rows[method], table)
     return [row for found in rows.values() for row in found]

@@ -1,4 +1,4 @@
-"""Comparison with the ground truth of a virtual subject: regions, spots, and bias over several thinnings."""
+"""Comparison with the ground truth of a virtual subject: regions, and bias over several thinnings."""
 
 from collections.abc import Sequence
 from itertools import product
@@ -7,16 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from csrd.errors import InputError
-from csrd.io.bids import save_with_sidecar, sidecar_path
-from csrd.io.files import read_json
+from csrd.io.bids import save_with_sidecar
 from csrd.io.tables import KEYS, write_rows
 from csrd.io.volume import Volume
 from csrd.metrics.noise import over_draws
-from csrd.metrics.regions import NORMAL, REGION_KEYS, recovered, region_masks, spot_masks, without_spots
+from csrd.metrics.regions import NORMAL, REGION_KEYS, region_masks
 from csrd.metrics.truth import blurred, resolution
 from csrd.stages.evaluate import on_grid
 from csrd.units import KBQ_PER_BQ
-from csrd.virtual.spots import Spot
 
 
 def match_truth(activity: str | Path, normal: str | Path, mask: str | Path, truth: str | Path) -> None:
@@ -43,9 +41,7 @@ def regions(
     images: Sequence[str | Path],
     normal: str | Path,
     mask: str | Path,
-    activity: str | Path,
     labels: str | Path,
-    spots: str | Path,
     matched: str | Path,
     table: str | Path,
     *,
@@ -53,25 +49,21 @@ def regions(
     drfs: Sequence[int],
     subject: str,
 ) -> None:
-    """Write ``subject,drf,method,target,region,kind,voxels,mean,max,target_mean,target_max,recovery``.
+    """Write ``subject,drf,method,target,region,voxels,mean,max,target_mean,target_max``.
 
-    A row per dose, method, target ("normal" dose or "truth") and region; `kind` is region, hot or cold (a
-    spot). Means and maxima are in kBq/mL over the region's voxels in the head `mask`; `recovery` is that of
-    `recovered`, of spots against the truth only. The normal dose itself is the method "normal" at dose 1.
-    `images` are those of the first method at all `drfs`, then of the next, …; `activity`, `labels` and
-    `spots` are the simulation's on its fine grid, `matched` is the truth of `match_truth`.
+    A row per dose, method, target ("normal" dose or "truth") and region. Means and maxima are in kBq/mL over
+    the region's voxels in the head `mask`. The normal dose itself is the method "normal" at dose 1. `images`
+    are those of the first method at all `drfs`, then of the next, …; `labels` are the simulation's on its
+    fine grid, `matched` is the truth of `match_truth`.
     Raises InputError where an image is not on the grid of the normal dose.
     """
     pet = Volume.load(normal)
     head, truth = on_grid(mask, pet, normal, unit="mask"), on_grid(matched, pet, normal)
-    balls = _spots(spots)
-    masks = region_masks(Volume.load(labels, unit="label"), pet) | spot_masks(balls, pet)
-    places = {key: np.flatnonzero(where & (head.array > 0)) for key, where in masks.items()}
+    masks = region_masks(Volume.load(labels, unit="label"), pet)
+    places = {name: np.flatnonzero(where & (head.array > 0)) for name, where in masks.items()}
     places = {
-        key: where for key, where in places.items() if where.size
+        name: where for name, where in places.items() if where.size
     }  # a small region may contain no voxel of a coarse grid
-    fwhm_mm = read_json(sidecar_path(matched))["FWHM_mm"]
-    bare = blurred(without_spots(Volume.load(activity), balls), pet, fwhm_mm).ravel()
     targets = {"normal": pet.array.ravel(), "truth": truth.array.ravel()}
     rows = []
     pairs = product(methods, sorted(drfs))
@@ -82,13 +74,11 @@ def regions(
         for target, wanted in targets.items():
             if method == target:
                 continue
-            for (name, kind), where in places.items():
-                of_spot = kind != "region" and target == "truth"
-                recovery = recovered(image[where], wanted[where], bare[where]) if of_spot else np.nan
+            for name, where in places.items():
                 sizes = (image[where].mean(), image[where].max(), wanted[where].mean(), wanted[where].max())
                 values = [float(size) * KBQ_PER_BQ for size in sizes]
-                rows.append((subject, drf, method, target, name, kind, where.size, *values, recovery))
-    columns = ["kind", "voxels", "mean", "max", "target_mean", "target_max", "recovery"]
+                rows.append((subject, drf, method, target, name, where.size, *values))
+    columns = ["voxels", "mean", "max", "target_mean", "target_max"]
     write_rows(rows, [*REGION_KEYS[len(KEYS) :], *columns], table)
 
 
@@ -113,7 +103,7 @@ def noise(
     wanted = Volume.load(truth)
     head = on_grid(mask, wanted, truth, unit="mask")
     masks = region_masks(Volume.load(labels, unit="label"), wanted)
-    places = {name: np.flatnonzero(where & (head.array > 0)) for (name, _), where in masks.items()}
+    places = {name: np.flatnonzero(where & (head.array > 0)) for name, where in masks.items()}
     if len(draws) < 2:
         raise InputError(f"there is {len(draws)} draw; a deviation needs two or more (noise.draws)")
     rows = []
@@ -128,14 +118,3 @@ def noise(
                 rows.append((subject, drf, method, region, where.size, len(paths), *sizes))
     columns = ["region", "voxels", "draws", "truth", "bias", "sd", "voxel_bias", "voxel_sd"]
     write_rows(rows, columns, table)
-
-
-def _spots(path: str | Path) -> list[Spot]:
-    """Return the PET-only spots that a simulation wrote beside its truth.
-
-    Raises InputError where the file does not list them.
-    """
-    try:
-        return [Spot(**spot) for spot in read_json(path)["spots"]]
-    except (KeyError, TypeError):
-        raise InputError(f"{path} does not list the spots; simulate the subject again") from None

@@ -17,7 +17,7 @@ from csrd.report.noise import noise_figure, noise_page
 from csrd.report.regions import bland_altman
 from csrd.report.run import record_of
 from csrd.report.table import Scope, units_of
-from csrd.report.writers import coverage_tables, regions_tables, statistics_tables, tables
+from csrd.report.writers import coverage_tables, lesions_tables, regions_tables, statistics_tables, tables
 from csrd.stages import regions as measured
 
 Paths = Sequence[str | Path]
@@ -36,11 +36,20 @@ def table1(
     vgg: str,
     protocol: str,
     target: str,
+    controls: Sequence[str] = (),
+    lesions: str | Path | None = None,
+    false: str | Path | None = None,
 ) -> None:
     """Write Table 1 and its split by dose into the folder of `page` (`csrd.report.writers.tables`)."""
     units = units_of(in_suv, vgg)
-    scope = Scope(methods, subjects, drfs, train_drfs, simulated, units, protocol, target)
-    tables(read_csv(metrics), scope, Path(page).parent)
+    scope = Scope(methods, subjects, drfs, train_drfs, simulated, units, protocol, target, controls)
+    spots = [None if path is None else read_csv(path) for path in (lesions, false)]
+    tables(read_csv(metrics), scope, Path(page).parent, *spots)
+
+
+def lesions(lesions: str | Path, false: str | Path, *, table: str | Path) -> None:
+    """Write the merged recovery of spots and number of false spots as tables, CSV and HTML."""
+    lesions_tables(read_csv(lesions), read_csv(false), Path(table).parent)
 
 
 def statistics(
@@ -203,23 +212,28 @@ def report(
     coverage: str | Path | None = None,
     truth: str | Path | None = None,
     regions: str | Path | None = None,
+    lesions: str | Path | None = None,
+    false: str | Path | None = None,
+    controls: Sequence[str] = (),
 ) -> None:
     """Write the page with all tables and `pictures`; `shown` gives kind and subject of each (`Pictures.of`).
 
-    `coverage`, `truth` and `regions` are merged tables; `sidecars` are those of the normal doses' images.
+    `coverage`, `truth`, `regions`, `lesions` and `false` are merged tables; `sidecars` are those of the normal
+    doses' images; `controls` are the control rows of Table 1.
     """
     config = load(settings)
     units = units_of(in_suv, config.metrics.vgg)
     scope = Scope(
-        config.methods,
+        config.compared_methods,
         test_subjects,
         config.drfs,
         config.train_drfs,
         config.cohort.virtual,
         units,
         config.metrics.protocol,
+        controls=controls,
     )
-    merged = {"coverage": coverage, "truth": truth, "regions": regions}
+    merged = {"coverage": coverage, "truth": truth, "regions": regions, "lesions": lesions, "false": false}
     results = pages.Results(
         read_csv(metrics),
         **{name: read_csv(path) for name, path in merged.items() if path is not None},

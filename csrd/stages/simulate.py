@@ -42,13 +42,13 @@ def simulate_anatomy(
     seed: int,
     subject: str,
     t1w: str | Path | None = None,
-    lesions: bool = False,
+    tested: bool = False,
 ) -> None:
     """Write one subject's images as in a real study, and the ground truth.
 
     `tracer` is the table of uptake by region, `facts` are tracer, weight and injected activity; with a `t1w`
     the brain is made from that skull-stripped image. `start_s` is the scan's start after the injection;
-    `lesions` adds the test set of spots (`csrd.virtual.spots.lesions`).
+    a `tested` subject has the spots of the test set (`csrd.virtual.spots.test_set`).
     Raises InputError for an unusable `tracer` or `t1w`.
     """
     require("virtual", "simulating a subject")
@@ -58,7 +58,7 @@ def simulate_anatomy(
     image, matrix = simulate_mr(anatomy, seed, subject)
     uptake = read_tracer(tracer)
     person = facts["injected_MBq"], facts["weight_kg"], start_s
-    pet, spots = tracers.activity(anatomy, uptake, seed, subject, *person, with_lesions=lesions)
+    pet, spots = tracers.activity(anatomy, uptake, seed, subject, *person, tested=tested)
 
     image.save(mr)
     anatomy.mumap.save(mumap)

@@ -1,4 +1,4 @@
-"""Spots of uptake that only the PET shows: any of a wide range, and the test subjects' lesions."""
+"""Spots of uptake that only the PET shows: any of a wide range, and the test set of the test subjects."""
 
 from dataclasses import dataclass
 
@@ -16,24 +16,26 @@ RATIO = (0.3, 3.0)
 RATIO_SD = 0.55  # of ln ratio before it is limited: small deviations are the more frequent
 EDGE = (0.0, 1.0)  # width of the edge over the radius, for every other spot; the others are sharp
 
-LESIONS_PER_TISSUE = 4  # hot ones; as many cold ones
-LESION_RADIUS_MM = (4.0, 7.0)
-HOT = (1.4, 1.8)
+HOT = (1.4, 1.8)  # of the test set; its cold spots have 2 − that
+SIZES = {"lesion": (4.0, 7.0), "small": (2.0, 4.0), "large": (7.0, 12.0)}
+"""Radius in mm of the test set's spots, by size."""
+TEST_SET = {"lesion": 4, "small": 1, "large": 1}
+"""Hot ones of each size in each tissue; as many cold ones."""
 
 
 @dataclass(frozen=True)
 class Spot:
     """A sphere in the brain, in scanner mm, in which uptake is `contrast` times its surroundings'.
 
-    The contrast falls to 1 over `edge_mm` across the surface; 0: within a voxel. A `lesion` is one of the
-    test set.
+    The contrast falls to 1 over `edge_mm` across the surface; 0: within a voxel. `size` is that of a spot of
+    the test set (`SIZES`), "" of any other.
     """
 
     centre_mm: tuple[float, float, float]
     radius_mm: float
     contrast: float
     edge_mm: float = 0.0
-    lesion: bool = False
+    size: str = ""
 
 
 def any_spots(rng: np.random.Generator, anatomy: Anatomy) -> list[Spot]:
@@ -51,22 +53,34 @@ def any_spots(rng: np.random.Generator, anatomy: Anatomy) -> list[Spot]:
     return spots
 
 
+def test_set(rng: np.random.Generator, anatomy: Anatomy, others: list[Spot]) -> list[Spot]:
+    """Return the spots of the test set, of every size, clear of `others`."""
+    spots: list[Spot] = []
+    for size, per_tissue in TEST_SET.items():
+        spots += lesions(rng, anatomy, [*others, *spots], size, per_tissue)
+    return spots
+
+
 def lesions(
-    rng: np.random.Generator, anatomy: Anatomy, others: list[Spot], per_tissue: int = LESIONS_PER_TISSUE
+    rng: np.random.Generator,
+    anatomy: Anatomy,
+    others: list[Spot],
+    size: str = "lesion",
+    per_tissue: int = TEST_SET["lesion"],
 ) -> list[Spot]:
     """Return sharp hot spots in grey and in white matter and their cold twins, clear of `others`.
 
     A twin has the radius of the hot spot and the contrast 2 − that of the hot one, elsewhere in that tissue.
     """
-    deep = _depth(anatomy) > LESION_RADIUS_MM[1]
+    deep = _depth(anatomy) > SIZES[size][1]
     spots: list[Spot] = []
     for tissue in _tissues(anatomy):
         places = np.argwhere(tissue & deep)
         for _ in range(per_tissue):
-            radius, contrast = rng.uniform(*LESION_RADIUS_MM), rng.uniform(*HOT)
+            radius, contrast = rng.uniform(*SIZES[size]), rng.uniform(*HOT)
             for own in (contrast, 2 - contrast):
                 centre = free_place(rng, places, anatomy.labels.affine, radius, [*others, *spots])
-                spots.append(Spot(tuple(centre.tolist()), radius, own, lesion=True))
+                spots.append(Spot(tuple(centre.tolist()), radius, own, size=size))
     return spots
 
 

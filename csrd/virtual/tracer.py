@@ -12,7 +12,7 @@ from csrd.io.volume import Volume
 from csrd.seeds import generator
 from csrd.virtual.anatomy import Anatomy
 from csrd.virtual.regions import REGIONS
-from csrd.virtual.spots import Spot, any_spots, apply_spot, lesions
+from csrd.virtual.spots import Spot, any_spots, apply_spot, test_set
 from csrd.virtual.variation import SIDES_SD, bounded_normal, by_side, parcels, texture
 
 COLUMNS = ["region", "label", "suv", "sd"]
@@ -97,11 +97,12 @@ def activity(
     injected_MBq: float,
     weight_kg: float,
     start_s: float,
-    with_lesions: bool = False,
+    tested: bool = False,
 ) -> tuple[Volume, list[Spot]]:
     """Return the activity in Bq/mL at the scan's start, `start_s` after injection, and its PET-only spots.
 
-    Bq/mL = SUV · injected activity / weight · 2^(-start / half-life), with 1 g/mL of tissue.
+    Bq/mL = SUV · injected activity / weight · 2^(-start / half-life), with 1 g/mL of tissue. A `tested`
+    subject has the spots of the test set too.
     """
     rng, labels = generator(seed, "activity", subject), anatomy.labels
     table = subject_suv(rng, tracer)
@@ -110,8 +111,8 @@ def activity(
     suv = ndimage.gaussian_filter(suv.clip(0).astype(np.float32), EDGE_VOXELS)
     suv[labels.array == 0] = 0  # nothing is in the air, whose neighbours the smoothing reached
     spots = any_spots(rng, anatomy)
-    if with_lesions:
-        spots += lesions(generator(seed, "lesions", subject), anatomy, spots)
+    if tested:
+        spots += test_set(generator(seed, "test set", subject), anatomy, spots)
     for spot in spots:
         apply_spot(suv, labels.affine, spot)
     per_suv = injected_MBq * 1e6 / (weight_kg * 1e3) * 0.5 ** (start_s / tracer.half_life_s)

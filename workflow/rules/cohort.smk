@@ -26,7 +26,7 @@ if SIMULATED:
             voxel_mm=lookup(dpath="acquisition/phantom_voxel_mm", within=config),
             start_s=lookup(dpath="acquisition/start_s", within=config),
             facts=facts_of,
-            lesions=is_tested,
+            tested=is_tested,
         message:
             "{wildcards.subject}: simulate anatomy, MR and uptake"
         script:

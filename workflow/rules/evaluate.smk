@@ -1,14 +1,18 @@
 # All methods' images of a subject against its normal dose, whose features are computed once.
 rule evaluate:
     input:
-        images=expand(f"{DENOISED}.nii.gz", method=settings.methods, drf=settings.drfs, allow_missing=True),
+        images=made_of(settings.methods, CONTROLS, settings.drfs),
         lows=expand(f"{LOW}.nii.gz", drf=settings.drfs, allow_missing=True),
         reference=f"{REFERENCE}.nii.gz",
         mask=f"{HEAD}.nii.gz",
         facts=f"{FACTS}.json",
         code=code_of("metrics", "evaluate"),
     output:
-        tables=expand("<results>/metrics/{subject}_{method}.csv", method=settings.methods, allow_missing=True),
+        tables=expand(
+            "<results>/metrics/{subject}_{method}.csv",
+            method=[*settings.methods, *CONTROLS],
+            allow_missing=True,
+        ),
     log:
         "<logs>/evaluate/{subject}.log",
     benchmark:
@@ -19,7 +23,7 @@ rule evaluate:
         runtime=growing(60),
     params:
         drfs=lookup(dpath="drfs", within=config),
-        methods=lookup(dpath="methods", within=config),
+        methods=[*settings.methods, *CONTROLS],
         metrics=lookup(dpath="metrics", within=config),
         in_suv=cohort.in_suv(subjects.values()),
     message:
@@ -31,7 +35,9 @@ rule evaluate:
 rule merge_metrics:
     input:
         tables=expand(
-            "<results>/metrics/{subject}_{method}.csv", subject=subjects_of("test"), method=settings.methods
+            "<results>/metrics/{subject}_{method}.csv",
+            subject=subjects_of("test"),
+            method=[*settings.methods, *CONTROLS],
         ),
     output:
         table="<results>/metrics/metrics.csv",
@@ -125,11 +131,56 @@ if SIMULATED:
         script:
             "../scripts/match_truth.py"
 
+    rule oracle:
+        input:
+            lows=expand(f"{LOW}.nii.gz", drf=settings.drfs, allow_missing=True),
+            reference=f"{REFERENCE}.nii.gz",
+            mask=f"{HEAD}.nii.gz",
+            truth=MATCHED_TRUTH,
+            code=code_of("metrics", "evaluate", "controls"),
+        output:
+            images=expand(ORACLE, drf=settings.drfs, allow_missing=True),
+        log:
+            "<logs>/oracle/{subject}.log",
+        benchmark:
+            "<benchmarks>/oracle/{subject}.tsv"
+        threads: 1
+        resources:
+            mem_mb=growing(2000),
+            runtime=growing(10),
+        message:
+            "{wildcards.subject}: blend the low doses with the truth"
+        script:
+            "../scripts/make_oracle.py"
+
+    rule painted:
+        input:
+            activities=expand(TRUTH, subject=subjects_of("train")),
+            labels=expand(f"{LABELS}.nii.gz", subject=subjects_of("train")),
+            own_labels=f"{LABELS}.nii.gz",
+            reference=f"{REFERENCE}.nii.gz",
+            mask=f"{HEAD}.nii.gz",
+            truth=MATCHED_TRUTH,
+            sidecar="<results>/metrics/{subject}_truth.json",
+            code=code_of("metrics", "evaluate", "controls"),
+        output:
+            image=PAINTED,
+        log:
+            "<logs>/painted/{subject}.log",
+        benchmark:
+            "<benchmarks>/painted/{subject}.tsv"
+        threads: 1
+        resources:
+            mem_mb=growing(2000),
+            runtime=growing(10),
+        message:
+            "{wildcards.subject}: paint the training subjects' mean uptake into its labels"
+        script:
+            "../scripts/make_painted.py"
+
     use rule evaluate as evaluate_truth with:
         input:
-            images=expand(
-                f"{DENOISED}.nii.gz", method=settings.methods, drf=settings.drfs, allow_missing=True
-            ),
+            images=made_of(settings.methods, CONTROLS_OF_TRUTH, settings.drfs),
             lows=expand(f"{LOW}.nii.gz", drf=settings.drfs, allow_missing=True),
             reference=MATCHED_TRUTH,
             mask=f"{HEAD}.nii.gz",
@@ -137,12 +188,19 @@ if SIMULATED:
             code=code_of("metrics", "evaluate"),
         output:
             tables=expand(
-                "<results>/metrics/{subject}_{method}_truth.csv", method=settings.methods, allow_missing=True
+                "<results>/metrics/{subject}_{method}_truth.csv",
+                method=[*settings.methods, *CONTROLS_OF_TRUTH],
+                allow_missing=True,
             ),
         log:
             "<logs>/evaluate_truth/{subject}.log",
         benchmark:
             "<benchmarks>/evaluate_truth/{subject}.tsv"
+        params:
+            drfs=lookup(dpath="drfs", within=config),
+            methods=[*settings.methods, *CONTROLS_OF_TRUTH],
+            metrics=lookup(dpath="metrics", within=config),
+            in_suv=cohort.in_suv(subjects.values()),
         message:
             "{wildcards.subject}: evaluate {params.methods} against the truth"
 
@@ -151,7 +209,7 @@ if SIMULATED:
             tables=expand(
                 "<results>/metrics/{subject}_{method}_truth.csv",
                 subject=subjects_of("test"),
-                method=settings.methods,
+                method=[*settings.methods, *CONTROLS_OF_TRUTH],
             ),
         output:
             table="<results>/metrics/metrics_truth.csv",
@@ -164,16 +222,11 @@ if SIMULATED:
 
     rule regions:
         input:
-            images=expand(
-                f"{DENOISED}.nii.gz", method=settings.methods, drf=settings.drfs, allow_missing=True
-            ),
+            images=made_of(COMPARED_METHODS, [], settings.drfs),
             normal=f"{REFERENCE}.nii.gz",
             mask=f"{HEAD}.nii.gz",
-            activity=TRUTH,
             labels=f"{LABELS}.nii.gz",
-            spots=f"{MR_TO_PET}.json",
             matched=MATCHED_TRUTH,
-            sidecar="<results>/metrics/{subject}_truth.json",
             code=code_of("metrics", "evaluate", "regions"),
         output:
             table="<results>/metrics/{subject}_regions.csv",
@@ -187,7 +240,7 @@ if SIMULATED:
             runtime=growing(10),
         params:
             drfs=lookup(dpath="drfs", within=config),
-            methods=lookup(dpath="methods", within=config),
+            methods=COMPARED_METHODS,
         message:
             "{wildcards.subject}: measure the uptake by region"
         script:
@@ -206,3 +259,59 @@ if SIMULATED:
             row=["subject", "drf", "method", "target", "region"],
         message:
             "Merge the uptake by region"
+
+    rule lesions:
+        input:
+            images=made_of(settings.methods, PAINTED_THERE, settings.drfs),
+            normal=f"{REFERENCE}.nii.gz",
+            mask=f"{HEAD}.nii.gz",
+            activity=TRUTH,
+            labels=f"{LABELS}.nii.gz",
+            spots=f"{MR_TO_PET}.json",
+            matched=MATCHED_TRUTH,
+            sidecar="<results>/metrics/{subject}_truth.json",
+            code=code_of("metrics", "evaluate", "lesions"),
+        output:
+            recovery="<results>/metrics/{subject}_lesions.csv",
+            false="<results>/metrics/{subject}_false_spots.csv",
+        log:
+            "<logs>/lesions/{subject}.log",
+        benchmark:
+            "<benchmarks>/lesions/{subject}.tsv"
+        threads: 1
+        resources:
+            mem_mb=growing(2000),
+            runtime=growing(10),
+        params:
+            drfs=lookup(dpath="drfs", within=config),
+            methods=[*settings.methods, *PAINTED_THERE],
+        message:
+            "{wildcards.subject}: measure true and false spots"
+        script:
+            "../scripts/measure_lesions.py"
+
+    use rule merge_metrics as merge_lesions with:
+        input:
+            tables=expand("<results>/metrics/{subject}_lesions.csv", subject=subjects_of("test")),
+        output:
+            table="<results>/metrics/lesions.csv",
+        log:
+            "<logs>/merge_lesions.log",
+        benchmark:
+            "<benchmarks>/merge_lesions.tsv"
+        params:
+            row=["subject", "drf", "method", "spot"],
+        message:
+            "Merge the recovery of spots"
+
+    use rule merge_metrics as merge_false_spots with:
+        input:
+            tables=expand("<results>/metrics/{subject}_false_spots.csv", subject=subjects_of("test")),
+        output:
+            table="<results>/metrics/false_spots.csv",
+        log:
+            "<logs>/merge_false_spots.log",
+        benchmark:
+            "<benchmarks>/merge_false_spots.tsv"
+        message:
+            "Merge the numbers of false spots"

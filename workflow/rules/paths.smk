@@ -48,8 +48,11 @@ SIMULATED_FILES = [
     f"{NORMALISATION}.npy",
 ]
 STDS_OF_PLAIN = settings.methods_with_std if settings.cohort.std else ()
+ORACLE = "<results>/metrics/{subject}_drf-{drf}_oracle.nii.gz"
+PAINTED = "<results>/metrics/{subject}_painted.nii.gz"
 LOWEST = max(settings.drfs)
-COMPARED = "csrd" in settings.methods and len(settings.methods) > 1
+COMPARED_METHODS = list(settings.compared_methods)
+COMPARED = "csrd" in COMPARED_METHODS and len(COMPARED_METHODS) > 1
 WITH_HEADER = "l64|l"  # suffixes of list-mode that has an Interfile header beside it
 NONE = "[^a-zA-Z0-9]"  # constrains a wildcard to nothing at all
 
@@ -83,8 +86,21 @@ def facts_of(wildcards):
     return subjects[wildcards.subject].facts
 
 
+def made_of(methods, controls, lows):
+    """Return the patterns of the images at the doses `lows` of methods, then of controls: doses of each together."""
+    of_controls = {
+        "normal": f"{REFERENCE}.nii.gz",
+        "truth": MATCHED_TRUTH,
+        "oracle": ORACLE,
+        "painted": PAINTED,
+    }
+    patterns = [f"{DENOISED}.nii.gz".replace("{method}", key) for key in methods]
+    patterns += [of_controls[key] for key in controls]
+    return [pattern.replace("{drf}", str(drf)) for pattern in patterns for drf in lows]
+
+
 def is_tested(wildcards):
-    """Return whether the subject is a test subject, which has the lesions of the test set."""
+    """Return whether the subject is a test subject, which has the test set of spots."""
     return subjects[wildcards.subject].split == "test"
 
 
@@ -187,3 +203,9 @@ def derivatives_by(scan_of):
     """Return the files derived from all scans but plain ones, by a function from a subject to its names."""
     names = [*COMPARED_SUBJECTS, *ALONE]
     return [path for name in names for path in derived(name, scan_of(subjects[name]))]
+
+
+# Control rows of the tables that no method makes: against the normal dose, against the truth, and of lesions.
+PAINTED_THERE = ["painted"] if SIMULATED and subjects_of("train") else []
+CONTROLS = ["truth", "oracle", *PAINTED_THERE] if SIMULATED else []
+CONTROLS_OF_TRUTH = ["normal", *PAINTED_THERE]

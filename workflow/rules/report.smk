@@ -1,8 +1,13 @@
 # The report: Table 1, the figures, and one page with all of them.
+SHOWN_METHODS = [method for method in settings.fitted_methods if method in COMPARED_METHODS]
+
+
 rule table1:
     input:
         code=code_of("report"),
         metrics="<results>/metrics/metrics.csv",
+        lesions="<results>/metrics/lesions.csv" if SIMULATED else [],
+        false="<results>/metrics/false_spots.csv" if SIMULATED else [],
     output:
         tables=multiext("<results>/tables/table1", ".csv", ".md", ".tex"),
         by_dose="<results>/tables/table1_by_dose.csv",
@@ -27,7 +32,7 @@ rule table1:
         mem_mb=growing(500),
         runtime=growing(5),
     params:
-        methods=lookup(dpath="methods", within=config),
+        methods=COMPARED_METHODS,
         drfs=lookup(dpath="drfs", within=config),
         train_drfs=lookup(dpath="train_drfs", within=config),
         subjects=subjects_of("test"),
@@ -36,6 +41,7 @@ rule table1:
         vgg=lookup(dpath="metrics/vgg", within=config),
         protocol=lookup(dpath="metrics/protocol", within=config),
         target="normal",
+        controls=[*CONTROLS, *settings.control_methods],
     message:
         "Write Table 1"
     script:
@@ -68,7 +74,7 @@ if SIMULATED:
         benchmark:
             "<benchmarks>/table1_truth.tsv"
         params:
-            methods=lookup(dpath="methods", within=config),
+            methods=COMPARED_METHODS,
             drfs=lookup(dpath="drfs", within=config),
             train_drfs=lookup(dpath="train_drfs", within=config),
             subjects=subjects_of("test"),
@@ -77,8 +83,36 @@ if SIMULATED:
             vgg=lookup(dpath="metrics/vgg", within=config),
             protocol=lookup(dpath="metrics/protocol", within=config),
             target="truth",
+            controls=[*CONTROLS_OF_TRUTH, *settings.control_methods],
         message:
             "Write Table 1 against the truth"
+
+    rule tables_lesions:
+        input:
+            code=code_of("report"),
+            lesions="<results>/metrics/lesions.csv",
+            false="<results>/metrics/false_spots.csv",
+        output:
+            table="<results>/tables/lesions.csv",
+            false_spots="<results>/tables/false_spots.csv",
+            page=report(
+                "<results>/tables/lesions.html",
+                caption="../report/lesions.rst",
+                category="Tables",
+                labels={"table": "Lesions", "doses": "each"},
+            ),
+        log:
+            "<logs>/tables_lesions.log",
+        benchmark:
+            "<benchmarks>/tables_lesions.tsv"
+        threads: 1
+        resources:
+            mem_mb=growing(500),
+            runtime=growing(5),
+        message:
+            "Write the tables of lesions"
+        script:
+            "../scripts/write_lesions.py"
 
     rule figure_regions:
         input:
@@ -133,7 +167,7 @@ rule statistics:
         mem_mb=growing(500),
         runtime=growing(5),
     params:
-        methods=lookup(dpath="methods", within=config),
+        methods=COMPARED_METHODS,
         drfs=lookup(dpath="drfs", within=config),
         subjects=subjects_of("test"),
     message:
@@ -149,7 +183,7 @@ rule figure:
         mask=f"{HEAD}.nii.gz",
         mr=f"{MR}.nii.gz",
         lows=expand(f"{LOW}.nii.gz", drf=settings.drfs, allow_missing=True),
-        denoised=expand(f"{DENOISED}.nii.gz", method=settings.fitted_methods, allow_missing=True),
+        denoised=expand(f"{DENOISED}.nii.gz", method=SHOWN_METHODS, allow_missing=True),
         truth=TRUTH,
     output:
         figure=report(
@@ -169,7 +203,7 @@ rule figure:
         runtime=growing(10),
     params:
         drfs=lookup(dpath="drfs", within=config),
-        methods=settings.fitted_methods,
+        methods=SHOWN_METHODS,
     message:
         "{wildcards.subject}: draw the methods at 1/{wildcards.drf} of the dose"
     script:
@@ -181,7 +215,7 @@ rule figure_errors:
         code=code_of("report"),
         reference=f"{REFERENCE}.nii.gz",
         mask=f"{HEAD}.nii.gz",
-        images=expand(f"{DENOISED}.nii.gz", method=settings.methods, allow_missing=True),
+        images=expand(f"{DENOISED}.nii.gz", method=COMPARED_METHODS, allow_missing=True),
     output:
         figure=report(
             "<results>/figures/{subject}_drf-{drf}_errors.png",
@@ -199,7 +233,7 @@ rule figure_errors:
         mem_mb=growing(2000),
         runtime=growing(10),
     params:
-        methods=lookup(dpath="methods", within=config),
+        methods=COMPARED_METHODS,
     message:
         "{wildcards.subject}: draw the errors at 1/{wildcards.drf} of the dose"
     script:
@@ -257,7 +291,7 @@ rule figure_doses:
         mem_mb=growing(1000),
         runtime=growing(5),
     params:
-        methods=lookup(dpath="methods", within=config),
+        methods=COMPARED_METHODS,
         drfs=lookup(dpath="drfs", within=config),
         train_drfs=lookup(dpath="train_drfs", within=config),
         in_suv=cohort.in_suv(subjects.values()),
@@ -385,6 +419,8 @@ rule report:
         coverage="<results>/metrics/coverage.csv" if settings.methods_with_std else [],
         truth="<results>/metrics/metrics_truth.csv" if SIMULATED else [],
         regions="<results>/metrics/regions.csv" if SIMULATED else [],
+        lesions="<results>/metrics/lesions.csv" if SIMULATED else [],
+        false="<results>/metrics/false_spots.csv" if SIMULATED else [],
         sidecars=expand(f"{REFERENCE}.json", subject=COMPARED_SUBJECTS),
         run=rules.record_run.output.run,
     output:
@@ -402,6 +438,7 @@ rule report:
         benchmarks=f"{settings.results_dir}/benchmarks",
         shown=[[kind, subject] for kind in FIGURES for subject, _ in FIGURES[kind]],
         test_subjects=TEST,
+        controls=[*CONTROLS, *settings.control_methods],
         in_suv=cohort.in_suv(subjects.values()),
     message:
         "Write the report"

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from csrd.io.volume import Volume
 
 MODEL_FILE = "model.json"
+CONTROLS = {"normal": "Normal dose", "truth": "Truth", "oracle": "Oracle", "painted": "Painted"}
+"""Names of the tables' control rows that no method makes, by key, in their order (see `Method.control`)."""
+CONTROLS_OF_TRUTH = ("normal", "painted")
+"""Those of them that are compared with the truth."""
 VOXEL_TOLERANCE = 0.03
 """Relative difference up to which voxel sizes count as equal."""
 
@@ -102,6 +106,8 @@ class Method(ABC):
     """The extra of csrd, if any, with the packages that it needs (see `csrd.extras`)."""
     selects: ClassVar[bool] = False
     """True if `fit` selects a setting on validation subjects by `FitContext.metrics`."""
+    control: ClassVar[bool] = False
+    """True for a control row of the tables: set apart, never the best of a column, in no test."""
     trained: ClassVar[bool] = False
     """True if `fit` trains step by step, writes ``history.jsonl`` and can run in several processes."""
 

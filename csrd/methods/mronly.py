@@ -14,6 +14,7 @@ from csrd.methods.learned.scaling import Head, ResidualDeviation
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from csrd.config.methods import LearnedSettings
     from csrd.io.volume import Volume
     from csrd.methods.base import FitContext
 
@@ -42,7 +43,7 @@ class MrOnly(Csrd):
 
     @classmethod
     def fit(
-        cls, pairs: list[TrainingPair], settings: CsrdSettings, out_dir: Path, context: FitContext
+        cls, pairs: list[TrainingPair], settings: LearnedSettings, out_dir: Path, context: FitContext
     ) -> None:
         super().fit([FlatPair(**vars(pair)) for pair in pairs], settings, out_dir, context)
 

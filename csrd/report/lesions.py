@@ -98,19 +98,15 @@ def sentences(rows: pd.DataFrame, false: pd.DataFrame) -> list[str]:
     hot = recoveries(rows[(rows["size"] == "lesion") & (rows["kind"] == "hot")], by).set_index(by)
     counts = false_counts(false).set_index("method")["false_spots"]
     drfs = sorted({drf for _, drf in hot.index} - {1})
-    found = []
-    for method in dict.fromkeys(key for key, _ in hot.index):
-        if method in COMPARED and method != NORMAL:
-            shares = [hot.loc[(method, drf)] for drf in dict.fromkeys((drfs[0], drfs[-1]))]
-            texts = [f"{row.recovery:.2f} ± {row.error:.2f}" for row in shares]
-            found.append(f"{' and '.join(texts)} in the {_image_of(method)}")
-    doses = " and ".join(f"1/{drf}" for drf in dict.fromkeys((drfs[0], drfs[-1])))
-    told = (
-        [f"Of the contrast of hot lesions at {doses} of the dose are left: {'; '.join(found)}."]
-        if found
-        else []
-    )
+    ends = list(dict.fromkeys((drfs[0], drfs[-1])))
+    left = []
+    for method in [key for key in COMPARED if key != NORMAL and (key, drfs[0]) in hot.index]:
+        shares = [hot.loc[(method, drf)] for drf in ends]
+        texts = [f"{row['recovery']:.2f} ± {row['error']:.2f}" for row in shares]
+        left.append(f"{' and '.join(texts)} in the {_image_of(method)}")
+    doses = " and ".join(f"1/{drf}" for drf in ends)
     named = [f"{counts[key]:.1f} in the {_image_of(key)}" for key in counts.index if key in COMPARED]
+    told = [f"At {doses} of the dose {'; '.join(left)} are left of the contrast of hot lesions."] if left else []
     return [*told, f"False spots in an image: {', '.join(named)}."]
 
 

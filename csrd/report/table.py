@@ -23,12 +23,12 @@ PROTOCOLS = {
 EXPLAINED = {
     "truth": "Truth: without noise, at the normal dose's resolution",
     "oracle": "Oracle: the best blend of that truth and the low dose",
-    "painted": "Painted: the training subjects' mean uptake by region in the true labels, scaled to the head's mean",
+    "painted": "Painted: the training subjects' mean uptake by region, in the true labels, with the head's mean",
     "mronly": "MR alone: CSR-D's network with the head's mean in place of the PET",
 }
 FURTHER = [
     "Oracle's gain: the part of its gain in PSNR over the low dose that a method has",
-    "Hot and cold spots: what is left of the contrast of test spots of 4 to 7 mm radius, mean ± standard error",
+    "Hot and cold spots: what is left of the contrast of spots of 4 to 7 mm radius, ± standard error",
     "False spots: hot spots of that size in an image that the truth does not have",
 ]
 NOTHING = "–"
@@ -140,7 +140,7 @@ def without_controls(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def further(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the printed text of the columns beside the metrics, by their heads: shares, recovery, false spots."""
+    """Return the printed text of the columns beside the metrics, by their heads."""
     columns = {}
     if "oracle_share" in table:
         columns["Oracle's gain ↑"] = [_percent(share) for share in table["oracle_share"]]
@@ -223,7 +223,7 @@ def _summary(rows: pd.DataFrame, by: list[str], methods: Sequence[str]) -> pd.Da
 
 
 def _oracle_share(psnr: pd.Series) -> pd.Series:
-    """Return the gain over the low dose, over the oracle's gain; `psnr` is by method, or by dose and method."""
+    """Return the gain over the low dose, over the oracle's gain; `psnr` is by (dose and) method."""
     by_method = psnr.unstack("method") if psnr.index.nlevels > 1 else psnr.to_frame().T
     gains = by_method.sub(by_method["lowdose"], axis=0)
     shares = gains.div(gains["oracle"], axis=0)

@@ -38,9 +38,10 @@ def evaluate(
     """Return a row for each method and dose, ``subject,drf,method`` and metrics; write a table a method.
 
     `images` are those of the first method at all `drfs`, then of the next method, …; one that is given for
-    several doses is compared once. `lows` are the low doses, which only the protocol `released` needs. All methods share the reference's features. MAE is in
-    kBq/mL, or, `in_suv`, in SUV, where the JSON file `facts` has `weight_kg` and `activity_MBq`, that at the
-    time the images are decay-corrected to. Without `tables` no file is written.
+    several doses is compared once. `lows` are the low doses, which only the protocol `released` needs. All
+    methods share the reference's features. MAE is in kBq/mL, or, `in_suv`, in SUV, where the JSON file
+    `facts` has `weight_kg` and `activity_MBq`, that at the time the images are decay-corrected to. Without
+    `tables` no file is written.
     Raises InputError where an image cannot be compared; then no file is written.
     """
     require("metrics", "evaluating images")

@@ -62,9 +62,8 @@ def lesions(
             facts = spot.size, spot.radius_mm, spot.contrast
             found.append((subject, drf, method, name, kind, *facts, share))
         counted.append((subject, drf, method, false_spots(image, truth, tissue, pet.voxel_mm)))
-    write_rows(
-        found, [*SPOT_KEYS[len(KEYS) :], "kind", "size", "radius_mm", "contrast", "recovery"], recovery
-    )
+    columns = ["kind", "size", "radius_mm", "contrast", "recovery"]
+    write_rows(found, [*SPOT_KEYS[len(KEYS) :], *columns], recovery)
     write_rows(counted, ["false_spots"], false)
 
 

@@ -218,8 +218,8 @@ def report(
 ) -> None:
     """Write the page with all tables and `pictures`; `shown` gives kind and subject of each (`Pictures.of`).
 
-    `coverage`, `truth`, `regions`, `lesions` and `false` are merged tables; `sidecars` are those of the normal
-    doses' images; `controls` are the control rows of Table 1.
+    `coverage`, `truth`, `regions`, `lesions` and `false` are merged tables; `sidecars` are those of the
+    normal doses' images; `controls` are the control rows of Table 1.
     """
     config = load(settings)
     units = units_of(in_suv, config.metrics.vgg)

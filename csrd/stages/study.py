@@ -30,11 +30,11 @@ def study(folders: Sequence[str | Path], out_dir: str | Path, settings: Config) 
     verdicts, scope = checks(rows), _scope(rows, settings)
     write_csv(rows.drop(columns="run"), out / "metrics.csv")
     metrics = read_csv(out / "metrics.csv")  # rounded: the tables are those of the file
-    spots = []
+    recovery, false = None, None
     if settings.cohort.virtual:
-        spots = [pooled(tables_of(folders, name)) for name in ("lesions", "false_spots")]
-        lesions_tables(*spots, out / "tables")
-    tables(metrics, scope, out / "tables", *spots)
+        recovery, false = (pooled(tables_of(folders, name)) for name in ("lesions", "false_spots"))
+        lesions_tables(recovery, false, out / "tables")
+    tables(metrics, scope, out / "tables", recovery, false)
     statistics_tables(scope.of(metrics), scope.methods, out / "tables")
     curves.dose_quality(out / "figures" / "dose_quality.png", metrics, scope)
     write_csv(verdicts, out / "tables" / "checks.csv")

@@ -79,7 +79,7 @@ def lesions_html(rows: pd.DataFrame, false: pd.DataFrame) -> str:
     spots = int(every.loc[(every["size"] == "lesion") & (every["kind"] == "hot"), "n"].max())
     of_spots = (
         "Recovery of the contrast of spots that the MR does not show: 1 as in the truth, 0 without any. "
-        f"Uptake ratio 1.4 to 1.8, of their cold twins 0.2 to 0.6; radius 4 to 7 mm where no other is said ({spots} "
+        f"Uptake ratio 1.4 to 1.8, of their cold twins 0.2 to 0.6; radius 4 to 7 mm unless stated ({spots} "
         "spots of each kind). Mean ± standard error over spots; with all doses a spot counts once."
     )
     counts = false_counts(false, ["method", "drf"])
@@ -106,7 +106,9 @@ def sentences(rows: pd.DataFrame, false: pd.DataFrame) -> list[str]:
         left.append(f"{' and '.join(texts)} in the {_image_of(method)}")
     doses = " and ".join(f"1/{drf}" for drf in ends)
     named = [f"{counts[key]:.1f} in the {_image_of(key)}" for key in counts.index if key in COMPARED]
-    told = [f"At {doses} of the dose {'; '.join(left)} are left of the contrast of hot lesions."] if left else []
+    told = (
+        [f"At {doses} of the dose {'; '.join(left)} are left of the contrast of hot lesions."] if left else []
+    )
     return [*told, f"False spots in an image: {', '.join(named)}."]
 
 

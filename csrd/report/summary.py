@@ -46,9 +46,7 @@ def controlled(table: pd.DataFrame) -> list[str]:
     told = []
     if "oracle_share" in table and AGAINST in rows.index:
         share = rows.loc[AGAINST, "oracle_share"]
-        told.append(
-            f"{label_of(AGAINST)} has {share:.0%} of the gain in PSNR of the oracle, the best possible blend."
-        )
+        told.append(f"{label_of(AGAINST)} has {share:.0%} of the oracle's gain in PSNR over the low dose.")
     for key in WITHOUT_PET:
         if key in rows.index and AGAINST in rows.index:
             ahead = rows.loc[AGAINST, "psnr_mean"] - rows.loc[key, "psnr_mean"]

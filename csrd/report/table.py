@@ -23,7 +23,7 @@ PROTOCOLS = {
 EXPLAINED = {
     "truth": "Truth: without noise, at the normal dose's resolution",
     "oracle": "Oracle: the best blend of that truth and the low dose",
-    "painted": "Painted: the training subjects' mean uptake by region, in the true labels, with the head's mean",
+    "painted": "Painted: the training subjects' mean uptake of each region in its true place",
     "mronly": "MR alone: CSR-D's network with the head's mean in place of the PET",
 }
 FURTHER = [

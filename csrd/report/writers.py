@@ -11,9 +11,9 @@ from csrd.methods import is_control, label_of
 from csrd.report import paper
 from csrd.report.coverage import coverage_html, coverage_table
 from csrd.report.html import fragment, page
+from csrd.report.lesions import false_counts, lesions_html, recoveries, with_lesions
 from csrd.report.regions import regions_html, regions_table
 from csrd.report.statistics import compare, power, statistics_html
-from csrd.report.lesions import false_counts, lesions_html, recoveries, with_lesions
 from csrd.report.table import (
     Scope,
     best,

@@ -11,12 +11,15 @@ from csrd.metrics.noise import over_draws
 from csrd.metrics.regions import REGION_KEYS, recovered, spot_masks, without_spots
 from csrd.metrics.truth import blurred, resolution
 from csrd.stages.evaluate import merge
+from csrd.stages.lesions import lesions
 from csrd.stages.regions import match_truth, noise, regions
 from csrd.virtual.regions import REGIONS
 from csrd.virtual.spots import Spot, apply_spot
 
 SHAPE, FINE = (32, 32, 32), (64, 64, 64)
-SPOTS = [Spot((-14.0, 0.0, 0.0), 6.0, 1.6), Spot((14.0, 0.0, 0.0), 6.0, 0.5)]
+SPOTS = [Spot((-14.0, 0.0, 0.0), 6.0, 1.6, size="lesion"), Spot((14.0, 0.0, 0.0), 6.0, 0.5, size="lesion")]
+OTHER = Spot((14.0, 0.0, 18.0), 3.0, 1.2)  # of the wide range
+FALSE = Spot((-14.0, 12.0, 12.0), 6.0, 1.8)
 
 
 @pytest.fixture
@@ -98,26 +101,39 @@ def files(tmp_path, head) -> dict:
         "erased": seen["bare"],
         "mask": grid.like((seen["activity"].array > 500).astype(np.uint8), "mask"),
     }
+    added = Volume(head["activity"].copy(), fine["activity"].affine, "Bq/mL")
+    apply_spot(added.array, added.affine, FALSE)
+    contents["added"] = grid.like(blurred(added, grid, 6.0))
     for name, content in contents.items():
         content.save(tmp_path / f"{name}.nii.gz")
-    spots = [vars(spot) for spot in SPOTS]
+    spots = [vars(spot) for spot in [*SPOTS, OTHER]]
     (tmp_path / "spots.json").write_text(json.dumps({"spots": spots}))
     found = {name: tmp_path / f"{name}.nii.gz" for name in (*contents, "matched")}
     match_truth(found["activity"], found["normal"], found["mask"], found["matched"])
     return found | {"spots": tmp_path / "spots.json"}
 
 
+ABOUT = {"methods": ["tv", "erased"], "drfs": [4, 10], "subject": "sub-07"}
+
+
 def measure(files, out) -> pd.DataFrame:
-    names = "normal", "mask", "activity", "labels", "spots", "matched"
+    names = "normal", "mask", "labels", "matched"
     images = [files["tv"], files["tv"], files["erased"], files["erased"]]
-    about = {"methods": ["tv", "erased"], "drfs": [4, 10], "subject": "sub-07"}
-    regions(images, *(files[name] for name in names), out, **about)
+    regions(images, *(files[name] for name in names), out, **ABOUT)
     return pd.read_csv(out).set_index(["method", "drf", "target", "region"])
+
+
+def measure_spots(files, folder) -> tuple[pd.DataFrame, pd.DataFrame]:
+    names = "normal", "mask", "activity", "labels", "spots", "matched"
+    images = [files["tv"], files["tv"], files["erased"], files["added"]]
+    out = folder / "recovery.csv", folder / "false.csv"
+    lesions(images, *(files[name] for name in names), *out, **ABOUT)
+    return pd.read_csv(out[0]).set_index(["method", "drf", "spot"]), pd.read_csv(out[1])
 
 
 def test_regions_have_the_bias_that_was_made(files, tmp_path):
     table = measure(files, tmp_path / "r.csv")
-    for region in ("putamen", "thalamus", "spot 1"):
+    for region in ("putamen", "thalamus"):
         row = table.loc["tv", 10, "normal", region]
         assert row["mean"] / row["target_mean"] == pytest.approx(1.1, rel=1e-4)
         assert row["max"] / row["target_max"] == pytest.approx(1.1, rel=1e-4)
@@ -127,12 +143,20 @@ def test_regions_have_the_bias_that_was_made(files, tmp_path):
 
 
 def test_spots_are_kept_or_erased(files, tmp_path):
-    recovery = measure(files, tmp_path / "r.csv")["recovery"]
+    table, _ = measure_spots(files, tmp_path)
     for spot in ("spot 1", "spot 2"):
-        assert recovery["normal", 1, "truth", spot] == pytest.approx(1, abs=0.02)
-        assert recovery["erased", 10, "truth", spot] == pytest.approx(0, abs=0.02)
-    assert recovery["tv", 4, "truth", "spot 1"] > 1.1 > 0.9 > recovery["tv", 4, "truth", "spot 2"]
-    assert np.isnan(recovery["tv", 4, "truth", "putamen"]) and np.isnan(recovery["tv", 4, "normal", "spot 1"])
+        assert table.loc[("normal", 1, spot), "recovery"] == pytest.approx(1, abs=0.02)
+        assert table.loc[("erased", 4, spot), "recovery"] == pytest.approx(0, abs=0.02)
+    recovery = table["recovery"]
+    assert recovery["tv", 4, "spot 1"] > 1.1 > 0.9 > recovery["tv", 4, "spot 2"]
+    assert list(table.loc["tv", 4][["kind", "size", "radius_mm"]].iloc[1]) == ["cold", "lesion", 6.0]
+    assert len(table.loc["normal", 1]) == 2, "a spot that is not of the test set is not measured"
+
+
+def test_false_spots_are_counted_in_every_image(files, tmp_path):
+    _, counts = measure_spots(files, tmp_path)
+    assert counts["false_spots"].tolist() == [0, 0, 0, 0, 1]
+    assert counts["method"].tolist() == ["normal", "tv", "tv", "erased", "erased"]
 
 
 def test_tables_of_regions_are_merged(files, tmp_path):
@@ -145,8 +169,8 @@ def test_tables_of_regions_are_merged(files, tmp_path):
 def test_what_regions_refuse(files, tmp_path):
     (tmp_path / "spots.json").write_text("{}")
     with pytest.raises(InputError, match=r"spots.json does not list the spots; simulate"):
-        measure(files, tmp_path / "r.csv")
-    assert not (tmp_path / "r.csv").exists()
+        measure_spots(files, tmp_path)
+    assert not (tmp_path / "recovery.csv").exists()
     volume(np.ones((8, 8, 8), np.float32)).save(files["mask"])
     with pytest.raises(InputError, match=r"mask.nii.gz is not on the grid of"):
         match_truth(files["activity"], files["normal"], files["mask"], files["matched"])

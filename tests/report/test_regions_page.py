@@ -14,35 +14,30 @@ from csrd.report.writers import regions_tables, tables
 
 @pytest.fixture
 def rows() -> pd.DataFrame:
-    """Two subjects; TV is 10 and 30 % too low, keeps a fifth and two fifths of the hot spots."""
+    """Two subjects; TV is 10 and 30 % too low."""
     found = []
     for i, subject in enumerate(("sub-07", "sub-08")):
-        for method, drf, bias, share in (("normal", 1, 0.0, 1.0), ("tv", 10, -0.1 - 0.2 * i, 0.2 + 0.2 * i)):
+        for method, drf, bias in (("normal", 1, 0.0), ("tv", 10, -0.1 - 0.2 * i)):
             for target in ("normal", "truth"):
                 if method == target:
                     continue
                 value = (1 + bias) * 10, (1 + bias) * 20, 10.0, 20.0
-                region = (subject, drf, method, target, "white_matter", "region", 50, *value, np.nan)
-                spot = (subject, drf, method, target, "spot 1", "hot", 9, *value, share)
-                found += [region, spot]
-    columns = ["kind", "voxels", "mean", "max", "target_mean", "target_max", "recovery"]
+                found.append((subject, drf, method, target, "white_matter", 50, *value))
+    columns = ["voxels", "mean", "max", "target_mean", "target_max"]
     return pd.DataFrame(found, columns=[*REGION_KEYS, *columns])
 
 
-def test_bias_and_recovery_by_hand(rows):
+def test_bias_by_hand(rows):
     table = regions_table(rows).set_index(["method", "target", "region"])
     row = table.loc["tv", "truth", "white_matter"]
     assert (row["n"], row["bias"], row["max_bias"]) == pytest.approx((2, -0.2, -0.2))
     assert row["bias_sd"] == pytest.approx(0.2 / np.sqrt(2))
-    spots = table.loc["tv", "truth", "hot spots"]
-    assert (spots["recovery"], spots["recovery_sd"]) == pytest.approx((0.3, 0.2 / np.sqrt(2)))
 
 
 def test_the_tables_for_readers(rows, tmp_path):
     text = regions_html(regions_table(rows))
     assert text.index(">Normal dose<") < text.index(">TV<")
     assert ">white matter<" in text and "−20.0 ± 14.1<small>max −20</small>" in text
-    assert ">hot spots<" in text and "0.30 ± 0.14" in text and "cold spots" not in text
     regions_tables(rows, tmp_path / "tables")
     assert {path.name for path in (tmp_path / "tables").iterdir()} == {"regions.csv", "regions.html"}
 

@@ -23,7 +23,7 @@ def volume(seed=0, unit="Bq/mL") -> Volume:
 
 
 def test_the_registry_follows_from_the_files():
-    assert keys() == ["lowdose", "tv", "unet", "restormer", "csrd", "csrdnomr"], (
+    assert keys() == ["lowdose", "tv", "unet", "restormer", "csrd", "csrdnomr", "mronly"], (
         "the order of the paper's rows"
     )
     assert all(key.isalnum() and method(key).key == key and method(key).label for key in keys())

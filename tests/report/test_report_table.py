@@ -7,9 +7,20 @@ import pytest
 from pylatexenc.latexwalker import LatexEnvironmentNode, LatexWalker
 
 from csrd.errors import InputError
-from csrd.methods import in_row_order, keys
+from csrd.methods import in_row_order, is_control, keys
 from csrd.report import paper
-from csrd.report.table import Scope, best, caption, cells, metrics_in, table1, table1_by_dose, units_of
+from csrd.report.table import (
+    Scope,
+    best,
+    caption,
+    cells,
+    metrics_in,
+    table1,
+    table1_by_dose,
+    table_by_dose,
+    units_of,
+    whole_table,
+)
 from csrd.report.writers import html_table, latex, markdown, tables
 
 SUBJECTS, DRFS = ["sub-07", "sub-08"], [4, 10]
@@ -167,7 +178,9 @@ def test_all_files_from_one_frame(metrics, tmp_path):
 def test_the_papers_table():
     table = paper.paper_table1().set_index("method")
     assert table.loc["csrd", "psnr_mean"] == 41.11 and table.loc["tv", "h_dist_std"] == 8.59
-    assert list(table.index) == list(paper.ROWS) == keys() and table.shape == (6, 10)
+    assert list(table.index) == list(paper.ROWS) == [
+        key for key in keys() if not is_control(key)
+    ] and table.shape == (6, 10)
     assert in_row_order(["mine", "csrd", "lowdose"]) == ["lowdose", "csrd", "mine"]
 
 
@@ -182,3 +195,43 @@ def test_the_whole_table_has_the_contracts_columns_and_names_the_network(metrics
     heads = markdown(table, "Note.", units_of(in_suv=True, vgg="vgg16")).splitlines()[2]
     assert heads == ("| Method | MAE (SUV) ↓ | PSNR (dB) ↑ | SSIM ↑ | H_dist ↓ | P_dist (VGG-16) ↓ | n |")
     assert units_of(in_suv=False, vgg="vgg19") == {"mae": "kBq/mL", "p_dist": "VGG-19"}
+
+
+@pytest.fixture
+def controlled(metrics) -> pd.DataFrame:
+    """The metrics with control rows: the oracle 3 dB and TV 1.5 dB above the low dose."""
+    low = metrics[metrics["method"] == "lowdose"]
+    rows = [low.assign(method="oracle", psnr=low["psnr"] + 3, mae=0.01)]
+    rows += [low.assign(method="painted", psnr=low["psnr"] - 1), low.assign(method="mronly", ssim=0.99)]
+    tv = low.assign(method="tv", psnr=low["psnr"] + 1.5)
+    return pd.concat([low, tv, metrics[metrics["method"] == "csrd"], *rows])
+
+
+SCOPE = Scope(["lowdose", "tv", "csrd"], SUBJECTS, DRFS, [4], controls=["mronly", "oracle", "painted"])
+
+
+def test_control_rows_are_last_and_never_bold(controlled):
+    table = whole_table(controlled, SCOPE)
+    assert list(table["method"]) == ["lowdose", "tv", "csrd", "oracle", "painted", "mronly"]
+    marks = best(table)
+    assert not marks[3:].to_numpy().any() and marks.any(axis=0).all()
+    assert table["oracle_share"].tolist()[:2] == pytest.approx([0, 0.5]) and table["oracle_share"][3] == 1
+    assert list(SCOPE.of(controlled)["method"].unique()) == ["lowdose", "tv", "csrd"]
+    split = table_by_dose(controlled, SCOPE)
+    of_tv = split[split["method"] == "tv"]
+    assert of_tv["oracle_share"].tolist() == pytest.approx([0.5, 0.5]) and list(of_tv["drf"]) == DRFS
+
+
+def test_control_rows_are_set_apart_in_every_format(controlled):
+    table, note = whole_table(controlled, SCOPE), caption(SCOPE)
+    text = markdown(table, note, {})
+    assert "| *Oracle* | 0.010 |" in text.replace(" ± 0.000", "") and "| 50 % |" in text
+    assert (
+        "controls, not methods" in note
+        and "MR alone: CSR-D" in note
+        and "controls" not in caption(Scope([], SUBJECTS, DRFS, [4]))
+    )
+    assert html_table(table, note, {}).count('<tr class="control">') == 3
+    lines = latex(table, note, {}).splitlines()
+    rules = [i for i, line in enumerate(lines) if "midrule" in line]
+    assert len(rules) == 2 and lines[rules[1] + 1].startswith("Oracle")

@@ -9,7 +9,7 @@ from csrd.config import load
 from csrd.errors import InputError
 from csrd.report.study import advantage, checks
 from csrd.report.study import pooled as pooled_metrics
-from csrd.stages.study import metrics_of, study
+from csrd.stages.study import study, tables_of
 
 METHODS = ("lowdose", "tv", "csrd", "csrdnomr")
 QUALITY = {"lowdose": 0.2, "tv": 0.5, "csrd": 0.8, "csrdnomr": 0.7}
@@ -26,16 +26,30 @@ def runs(tmp_path) -> list:
             rows.append((subject, drf, method, 1 - q, 20 + 10 * q, q))
         folders.append(tmp_path / f"seed-{i}")
         write(folders[-1], pd.DataFrame(rows, columns=["subject", "drf", "method", "mae", "psnr", "ssim"]))
+        write_spots(folders[-1])
     return folders
 
 
 def pooled(folders) -> pd.DataFrame:
-    return pooled_metrics(metrics_of(folders))
+    return pooled_metrics(tables_of(folders, "metrics"))
 
 
 def write(folder, table) -> None:
     (folder / "metrics").mkdir(parents=True, exist_ok=True)
     table.to_csv(folder / "metrics" / "metrics.csv", index=False)
+
+
+def write_spots(folder) -> None:
+    found = [
+        (subject, drf, method, "spot 1", kind, "lesion", 0.5)
+        for subject, method in itertools.product(["sub-07", "sub-08"], ["normal", *METHODS])
+        for drf in ([1] if method == "normal" else [4, 10])
+        for kind in ("hot", "cold")
+    ]
+    table = pd.DataFrame(found, columns=["subject", "drf", "method", "spot", "kind", "size", "recovery"])
+    table.to_csv(folder / "metrics" / "lesions.csv", index=False)
+    counts = table[["subject", "drf", "method"]].drop_duplicates().assign(false_spots=3)
+    counts.to_csv(folder / "metrics" / "false_spots.csv", index=False)
 
 
 def edit(folder, subject, drf, method, key, value) -> None:
@@ -113,13 +127,15 @@ def test_the_command_names_what_failed_and_fails(runs, tmp_path):
 def test_what_a_study_leaves(runs, tmp_path):
     study(runs, tmp_path / "out", load({"drfs": [4, 10], "train_drfs": [4]}))
     names = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.*")}
-    expected = {"metrics.csv", "figures/dose_quality.png"}
+    expected = {"metrics.csv", "figures/dose_quality.png", "tables/lesions.csv", "tables/lesions.html"}
+    expected |= {"tables/false_spots.csv"}
     expected |= {f"tables/table1.{kind}" for kind in ("csv", "md", "tex", "html")}
     expected |= {
         f"tables/{n}.{k}" for n in ("table1_by_dose", "statistics", "checks") for k in ("csv", "html")
     }
     assert names == expected
-    assert (pd.read_csv(tmp_path / "out" / "tables" / "table1.csv")["n"] == 12).all()
+    table = pd.read_csv(tmp_path / "out" / "tables" / "table1.csv", index_col="method")
+    assert (table["n"].drop("normal") == 12).all() and (table["hot_recovery"] == 0.5).all()
     assert (pd.read_csv(tmp_path / "out" / "tables" / "statistics.csv")["n"] == 6).all()
     assert "MAE (SUV)" in (tmp_path / "out" / "tables" / "table1.md").read_text()
 

@@ -26,8 +26,13 @@ VALIDATOR = Path(sys.executable).with_name("bids-validator-deno")
 
 def test_table_and_report(results):
     table = pd.read_csv(results / "tables" / "table1.csv", index_col="method")
-    assert list(table.index) == METHODS and (table["n"] == 2).all()
-    assert np.isfinite(table.to_numpy()).all()
+    assert list(table.index) == [*METHODS, "normal", "truth", "oracle", "painted"]
+    assert (table["n"].drop("normal") == 2).all() and np.isfinite(table.loc[METHODS].to_numpy()).all()
+    assert (
+        table.loc["oracle", "psnr_mean"] > table.loc["truth", "psnr_mean"] > table.loc["painted", "psnr_mean"]
+    )
+    assert table.loc[["lowdose", "oracle"], "oracle_share"].tolist() == [0, 1]
+    assert table.loc["lowdose", "hot_recovery"] > table.loc["painted", "hot_recovery"]
     assert table.loc["tv", "mae_mean"] < table.loc["lowdose", "mae_mean"]
     by_dose = pd.read_csv(results / "tables" / "table1_by_dose.csv").set_index(["drf", "method"])
     assert by_dose.loc[(4, "lowdose"), "psnr_mean"] > by_dose.loc[(10, "lowdose"), "psnr_mean"]
@@ -41,7 +46,7 @@ def test_the_truth_is_compared_with(results):
         pd.read_csv(results / "tables" / f"{name}.csv", index_col="method")
         for name in ("table1", "table1_truth")
     )
-    assert list(truth.index) == METHODS and np.isfinite(truth.to_numpy()).all()
+    assert list(truth.index) == [*METHODS, "normal", "painted"] and np.isfinite(truth.to_numpy()).all()
     assert truth.loc["tv", "mae_mean"] != normal.loc["tv", "mae_mean"]
     regions = pd.read_csv(results / "metrics" / "regions.csv")
     large = regions[(regions["region"] == "white_matter") & (regions["target"] == "truth")].set_index(
@@ -49,7 +54,7 @@ def test_the_truth_is_compared_with(results):
     )
     assert large.loc["normal", "mean"] == pytest.approx(large.loc["normal", "target_mean"], rel=0.15)
     report = (results / "report.html").read_text()
-    assert 'id="truth"' in report and 'id="regions"' in report
+    assert all(f'id="{part}"' in report for part in ("truth", "regions", "lesions"))
 
 
 def test_noise_over_new_thinnings(results, snakemake):
@@ -66,7 +71,8 @@ def test_noise_over_new_thinnings(results, snakemake):
 def test_metrics_name_their_rows(results):
     metrics = pd.read_csv(results / "metrics" / "metrics.csv")
     rows = {(row.subject, row.drf, row.method) for row in metrics.itertuples()}
-    assert rows == {(TEST_SUBJECT, drf, method) for drf in (4, 10) for method in METHODS}
+    named = [*METHODS, "truth", "oracle", "painted"]
+    assert rows == {(TEST_SUBJECT, drf, method) for drf in (4, 10) for method in named}
 
 
 @pytest.mark.parametrize("drf", [1, 4, 10])

@@ -24,6 +24,9 @@ RULES = {
     "match_truth": "tests",
     "evaluate_truth": "tests",
     "regions": "tests",
+    "oracle": "tests",
+    "painted": "tests",
+    "lesions": "tests",
     "table1": "one",
     "record_run": "one",
     "report": "one",
@@ -32,7 +35,7 @@ RULES = {
 
 @pytest.mark.parametrize(
     ("configfile", "subjects", "tests", "drfs"),
-    [("config.yaml", 8, 2, 4), ("test.yaml", 3, 1, 2), ("paper.yaml", 27, 7, 4)],
+    [("config.yaml", 8, 2, 4), ("test.yaml", 3, 1, 2), ("quick.yaml", 4, 1, 2), ("paper.yaml", 27, 7, 4)],
 )
 def test_plan(snakemake, configfile, subjects, tests, drfs):
     # paper.yaml's VGG-19 is nothing that a test downloads

@@ -67,12 +67,12 @@ def lesions_html(rows: pd.DataFrame, false: pd.DataFrame) -> str:
     methods = list(every["method"].unique())
     drfs = sorted(set(by_dose["drf"]) - {1})
     lines = [
-        (f"{kind}, 1/{drf} of the dose", _recovery_cells(by_dose, methods, "lesion", kind, drf))
+        (f"{kind}, 1/{drf}", _recovery_cells(by_dose, methods, "lesion", kind, drf))
         for kind in KINDS
         for drf in drfs
     ]
     lines += [
-        (f"{kind}, {SIZES[size]}, all doses", _recovery_cells(every, methods, size, kind))
+        (f"{kind}, {SIZES[size]}", _recovery_cells(every, methods, size, kind))
         for size in SIZES
         for kind in KINDS
     ]
@@ -80,7 +80,8 @@ def lesions_html(rows: pd.DataFrame, false: pd.DataFrame) -> str:
     of_spots = (
         "Recovery of the contrast of spots that the MR does not show: 1 as in the truth, 0 without any. "
         f"Uptake ratio 1.4 to 1.8, of their cold twins 0.2 to 0.6; radius 4 to 7 mm unless stated ({spots} "
-        "spots of each kind). Mean ± standard error over spots; with all doses a spot counts once."
+        "spots of each kind). Mean ± standard error over spots; first by dose, then over all doses, where a "
+        "spot counts once."
     )
     counts = false_counts(false, ["method", "drf"])
     shown = [(f"1/{drf} of the dose", _count_cells(counts, methods, drf)) for drf in drfs]
@@ -106,10 +107,8 @@ def sentences(rows: pd.DataFrame, false: pd.DataFrame) -> list[str]:
         left.append(f"{' and '.join(texts)} in the {_image_of(method)}")
     doses = " and ".join(f"1/{drf}" for drf in ends)
     named = [f"{counts[key]:.1f} in the {_image_of(key)}" for key in counts.index if key in COMPARED]
-    told = (
-        [f"At {doses} of the dose {'; '.join(left)} are left of the contrast of hot lesions."] if left else []
-    )
-    return [*told, f"False spots in an image: {', '.join(named)}."]
+    told = [f"Of the contrast of hot lesions there are left, at {doses} of the dose, {'; '.join(left)}."]
+    return [*(told if left else []), f"False spots in an image: {', '.join(named)}."]
 
 
 def _image_of(key: str) -> str:

@@ -28,7 +28,7 @@ EXPLAINED = {
 }
 FURTHER = [
     "Oracle's gain: the part of its gain in PSNR over the low dose that a method has",
-    "Hot and cold spots: what is left of the contrast of spots of 4 to 7 mm radius, ± standard error",
+    "Hot spots: what is left of the contrast of hot spots of 4 to 7 mm radius, ± standard error",
     "False spots: hot spots of that size in an image that the truth does not have",
 ]
 NOTHING = "–"
@@ -144,17 +144,16 @@ def further(table: pd.DataFrame) -> pd.DataFrame:
     columns = {}
     if "oracle_share" in table:
         columns["Oracle's gain ↑"] = [_percent(share) for share in table["oracle_share"]]
-    for kind in ("hot", "cold"):
-        if f"{kind}_recovery" in table:
-            pairs = zip(table[f"{kind}_recovery"], table[f"{kind}_recovery_error"], strict=True)
-            columns[f"{kind.capitalize()} spots ↑"] = [_cell(mean, error, 2) for mean, error in pairs]
+    if "hot_recovery" in table:
+        pairs = zip(table["hot_recovery"], table["hot_recovery_error"], strict=True)
+        columns["Hot spots →1"] = [_cell(mean, error, 2) for mean, error in pairs]
     if "false_spots" in table:
         columns["False spots ↓"] = [_cell(count, np.nan, 1) for count in table["false_spots"]]
     return pd.DataFrame(columns, index=table.index)
 
 
 def _percent(share: float) -> str:
-    return NOTHING if np.isnan(share) else f"{100 * share:.0f} %".replace("-", "−")
+    return NOTHING if np.isnan(share) else f"{round(100 * share)} %".replace("-", "−")
 
 
 def caption(scope: Scope, by_dose: bool = False) -> str:

@@ -1,0 +1,41 @@
+"""The control row of the MR alone: its image does not depend on what the PET shows."""
+
+import numpy as np
+import pytest
+
+from csrd.methods import is_control, method
+from csrd.methods.mronly import MrOnly, flat
+from tests.methods.conftest import ONE_THREAD, head
+
+DRF = 4
+
+
+@pytest.fixture(scope="module")
+def model(pairs, settings, tmp_path_factory) -> MrOnly:
+    folder = tmp_path_factory.mktemp("mronly")
+    small = settings("mronly", training={"steps": 120, "batch": 2, "lr": 0.03}, shift=False, mirror=False)
+    MrOnly.fit(pairs, small, folder, ONE_THREAD)
+    return MrOnly.load(folder)
+
+
+def test_a_flat_image_has_the_heads_mean_and_nothing_else():
+    low = head(4, DRF).low
+    image = flat(low)
+    values = np.unique(image.array)
+    assert values[0] == 0 and len(values) == 2
+    assert values[1] == pytest.approx(low.array[image.array > 0].mean(), rel=1e-5)
+
+
+def test_the_image_comes_from_the_mr_and_the_mean(model):
+    pair = head(4, DRF)
+    found = model.apply(pair.low, pair.mr, DRF).array
+    other = pair.low.like(pair.low.array[::-1].copy())  # the ball is symmetric, its core and noise are not
+    assert np.allclose(model.apply(other, pair.mr, DRF).array, found, rtol=0.02, atol=100)
+    core = pair.mr.array > 400
+    ball = (pair.mr.array > 200) & ~core
+    assert found[core].mean() > 1.2 * found[ball].mean(), "the MR shows the core, which is hot in training"
+
+
+def test_it_is_a_control_and_no_method_of_the_table():
+    assert is_control("mronly") and method("mronly").wants_mr and not method("mronly").predicts_std
+    assert not is_control("csrd") and is_control("oracle") and not is_control("unknown")

@@ -104,7 +104,7 @@ def _tables(results: Results, rows: pd.DataFrame, scope: Scope) -> dict:
     note_by_dose = caption(scope, by_dose=True)
     of_methods = without_controls(merged), without_controls(by_dose)
     told = summary(*of_methods, scope.train_drfs, results.coverage, strength)
-    told += controlled(merged)
+    told += controlled(merged, _by_dose_of_truth(results.truth, scope))
     of_lesions = ""
     if results.lesions is not None and results.false is not None:
         told += sentences(results.lesions, results.false)
@@ -130,10 +130,20 @@ def _where(rows: pd.DataFrame | None, html: Callable[[pd.DataFrame], str]) -> st
 
 def _against_truth(rows: pd.DataFrame, scope: Scope) -> str:
     """Return Table 1 against the noise-free truth as an HTML fragment."""
+    scope = _scope_of_truth(rows, scope)
+    return html_table(whole_table(rows, scope), caption(scope), scope.units)
+
+
+def _by_dose_of_truth(rows: pd.DataFrame | None, scope: Scope) -> pd.DataFrame | None:
+    """Return the split by dose against the noise-free truth, None without it."""
+    return None if rows is None else table_by_dose(rows, _scope_of_truth(rows, scope))
+
+
+def _scope_of_truth(rows: pd.DataFrame, scope: Scope) -> Scope:
+    """Return the scope of the table against the truth, with the control rows that its metrics have."""
     there = dict.fromkeys(rows["method"])
     controls = [key for key in there if key in CONTROLS_OF_TRUTH or (key in methods() and is_control(key))]
-    scope = replace(scope, target="truth", controls=controls)
-    return html_table(whole_table(rows, scope), caption(scope), scope.units)
+    return replace(scope, target="truth", controls=controls)
 
 
 def _embedded(files: dict[str, str | Path] | str | Path | None) -> dict[str, str] | str | None:

@@ -40,20 +40,25 @@ def summary(
     return sentences
 
 
-def controlled(table: pd.DataFrame) -> list[str]:
-    """Return what the control rows say of the benchmark and of CSR-D; [] without them."""
-    rows = table.set_index("method")
-    told = []
+def controlled(table: pd.DataFrame, truth: pd.DataFrame | None = None) -> list[str]:
+    """Return what the control rows say of the benchmark and of CSR-D; [] without them.
+
+    `table` is Table 1, and `truth` its split by dose against the truth, both with their control rows.
+    """
+    rows, told = table.set_index("method"), []
     if "oracle_share" in table and AGAINST in rows.index:
         share = rows.loc[AGAINST, "oracle_share"]
         told.append(f"{label_of(AGAINST)} has {share:.0%} of the oracle's gain in PSNR over the low dose.")
-    for key in WITHOUT_PET:
-        if key in rows.index and AGAINST in rows.index:
-            ahead = rows.loc[AGAINST, "psnr_mean"] - rows.loc[key, "psnr_mean"]
-            told.append(
-                f"{label_of(key)}, a control without the PET, is {abs(ahead):.1f} dB "
-                f"{'worse' if ahead > 0 else 'better'} than {label_of(AGAINST)}."
-            )
+    if truth is None or AGAINST not in rows.index:
+        return told
+    psnr = truth.pivot(index="drf", columns="method", values="psnr_mean")
+    for key in [key for key in WITHOUT_PET if key in psnr]:
+        ahead = psnr[AGAINST] - psnr[key]
+        margins = [f"{margin:+.1f} dB at 1/{drf}" for drf, margin in ahead.iloc[[0, -1]].items()]
+        told.append(
+            f"Against the truth, {label_of(AGAINST)} minus {label_of(key)}, a control that does not look at "
+            f"the PET: {listed(list(dict.fromkeys(margins)))} of the dose.".replace("-", "−")
+        )
     return told
 
 

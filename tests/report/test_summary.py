@@ -6,7 +6,7 @@ import pytest
 
 from csrd.io.tables import read_benchmarks
 from csrd.report.statistics import Power
-from csrd.report.summary import calibration, losses, summary, winners, worse_than_nothing
+from csrd.report.summary import calibration, controlled, losses, summary, winners, worse_than_nothing
 from csrd.report.table import table1, table1_by_dose
 from csrd.report.times import STAGES, clock, times, times_html
 
@@ -42,6 +42,20 @@ def test_bad_news_is_told(table):
     assert losses(table) == ["CSRD w MR loses to TV in PSNR (29.00 against 30.00)."]
     assert worse_than_nothing(table) == ["Worse than the low dose as it is: TV in H_dist."]
     assert losses(table[table["method"] != "csrd"].reset_index(drop=True)) == []
+
+
+def test_control_rows_say_what_the_table_is_worth(rows):
+    low = rows[rows["method"] == "lowdose"]
+    every = pd.concat([rows, low.assign(method="oracle", psnr=32.0)])
+    table = table1(every, [*METHODS, "oracle"], ["sub-07", "sub-08"])
+    assert controlled(table) == ["CSRD w MR has 75% of the oracle's gain in PSNR over the low dose."]
+    painted = pd.concat([rows, low.assign(method="painted", psnr=25.0 + 0.5 * low["drf"])])
+    by_dose = table1_by_dose(painted, [*METHODS, "painted"], ["sub-07", "sub-08"])
+    assert controlled(table, by_dose)[1] == (
+        "Against the truth, CSRD w MR minus Painted, a control that does not look at the PET: +2.0 dB at 1/4 "
+        "and −1.0 dB at 1/10 of the dose."
+    )
+    assert controlled(table1(rows, METHODS, ["sub-07", "sub-08"])) == []
 
 
 def test_the_unseen_dose_has_its_own_sentence(rows, table):

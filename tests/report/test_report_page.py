@@ -1,3 +1,4 @@
+import itertools
 import re
 
 import numpy as np
@@ -136,6 +137,26 @@ def test_the_page_with_everything(tmp_path):
     assert places == sorted(places)
     for part in ("the test has no power", "its standard deviation is too small", "1 min 15 s"):
         assert part in text
+
+
+def test_lesions_and_control_rows_are_on_the_first_screen():
+    about = itertools.product(("sub-07", "sub-08"), (("normal", 1), ("lowdose", 4), ("csrd", 4)))
+    spots = [(subject, drf, method, "spot 1", "hot", "lesion", 0.5) for subject, (method, drf) in about]
+    lesions = pd.DataFrame(spots, columns=["subject", "drf", "method", "spot", "kind", "size", "recovery"])
+    false = lesions[["subject", "drf", "method"]].assign(false_spots=7)
+    truth = [
+        (subject, drf, method, psnr)
+        for subject, drf in itertools.product(("sub-07", "sub-08"), (4, 10))
+        for method, psnr in (("lowdose", 20.0), ("csrd", 30.0), ("painted", 26.0), ("normal", 28.0))
+    ]
+    truth = pd.DataFrame(truth, columns=["subject", "drf", "method", "psnr"])
+    text = page_of(["lowdose", "csrd"], Pictures({}), lesions=lesions, false=false, truth=truth)
+    first = text[: text.index('id="table1"')]
+    assert "contrast of hot lesions" in first and "False spots in an image: 7.0 in the low dose" in first
+    assert "+4.0 dB at 1/4" in first and text.index('id="lesions"') < text.index('id="truth"')
+    assert text.count('<tr class="control">') == 3, (
+        "the normal dose in Table 1; it and painted against the truth"
+    )
 
 
 def test_pictures_that_are_large_are_made_small(tmp_path):

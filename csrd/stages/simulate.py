@@ -48,7 +48,7 @@ def simulate_anatomy(
 
     `tracer` is the table of uptake by region, `facts` are tracer, weight and injected activity; with a `t1w`
     the brain is made from that skull-stripped image. `start_s` is the scan's start after the injection;
-    a `tested` subject has the spots of the test set (`csrd.virtual.spots.tested_spots`).
+    a `tested` subject has the spots of the test set (`csrd.virtual.spots.fixed_spots`).
     Raises InputError for an unusable `tracer` or `t1w`.
     """
     require("virtual", "simulating a subject")

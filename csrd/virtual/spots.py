@@ -53,7 +53,7 @@ def any_spots(rng: np.random.Generator, anatomy: Anatomy) -> list[Spot]:
     return spots
 
 
-def tested_spots(rng: np.random.Generator, anatomy: Anatomy, others: list[Spot]) -> list[Spot]:
+def fixed_spots(rng: np.random.Generator, anatomy: Anatomy, others: list[Spot]) -> list[Spot]:
     """Return the spots of the test set, of every size, clear of `others`."""
     spots: list[Spot] = []
     for size, per_tissue in TEST_SET.items():

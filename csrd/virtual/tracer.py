@@ -12,7 +12,7 @@ from csrd.io.volume import Volume
 from csrd.seeds import generator
 from csrd.virtual.anatomy import Anatomy
 from csrd.virtual.regions import REGIONS
-from csrd.virtual.spots import Spot, any_spots, apply_spot, tested_spots
+from csrd.virtual.spots import Spot, any_spots, apply_spot, fixed_spots
 from csrd.virtual.variation import SIDES_SD, bounded_normal, by_side, parcels, texture
 
 COLUMNS = ["region", "label", "suv", "sd"]
@@ -112,7 +112,7 @@ def activity(
     suv[labels.array == 0] = 0  # nothing is in the air, whose neighbours the smoothing reached
     spots = any_spots(rng, anatomy)
     if tested:
-        spots += tested_spots(generator(seed, "test set", subject), anatomy, spots)
+        spots += fixed_spots(generator(seed, "test set", subject), anatomy, spots)
     for spot in spots:
         apply_spot(suv, labels.affine, spot)
     per_suv = injected_MBq * 1e6 / (weight_kg * 1e3) * 0.5 ** (start_s / tracer.half_life_s)

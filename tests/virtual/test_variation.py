@@ -16,7 +16,7 @@ from csrd.virtual.spots import (
     Spot,
     any_spots,
     apply_spot,
-    tested_spots,
+    fixed_spots,
 )
 from csrd.virtual.variation import PARCEL_MM, PARCELS_SD, by_side, parcels, texture
 
@@ -37,7 +37,7 @@ def test_parcels_are_flat_of_their_size_and_spread():
     factors = parcels(np.random.default_rng(2), CORTEX)
     values, voxels = np.unique(factors, return_counts=True)
     edge = np.cbrt(voxels.sum() * 8 / len(values))
-    assert 0.9 * PARCEL_MM < edge < 1.25 * PARCEL_MM
+    assert 0.8 * PARCEL_MM < edge < 1.1 * PARCEL_MM  # the volume's borders and its middle cut some
     assert factors.mean() == pytest.approx(1, abs=0.02) and factors.std() == pytest.approx(
         PARCELS_SD, rel=0.15
     )
@@ -57,11 +57,11 @@ def test_texture_has_both_scales():
 @pytest.mark.parametrize("subject", ["01", "02", "03"])
 def test_spots_lie_in_tissue_in_their_range_and_apart(anatomy, subject):
     spots = any_spots(generator(1, "s", subject), anatomy)
-    tested = tested_spots(generator(1, "t", subject), anatomy, spots)
+    tested = fixed_spots(generator(1, "t", subject), anatomy, spots)
     assert 4 <= len(spots) <= 8 and not any(spot.size for spot in spots)
-    assert all(
-        RATIO[0] <= s.contrast <= RATIO[1] and RADIUS_MM[0] <= s.radius_mm <= RADIUS_MM[1] for s in spots
-    )
+    ratios, radii = ([getattr(s, name) for s in spots] for name in ("contrast", "radius_mm"))
+    assert RATIO[0] <= min(ratios) + 1e-9 and max(ratios) - 1e-9 <= RATIO[1]
+    assert RADIUS_MM[0] <= min(radii) and max(radii) <= RADIUS_MM[1]
     assert {spot.edge_mm > 0 for spot in spots} == {True, False}
     to_voxels = np.linalg.inv(anatomy.labels.affine)
     every = [*spots, *tested]
@@ -74,7 +74,7 @@ def test_spots_lie_in_tissue_in_their_range_and_apart(anatomy, subject):
 
 
 def test_the_test_set_has_every_size_with_cold_twins(anatomy):
-    spots = tested_spots(generator(1, "t", "01"), anatomy, [])
+    spots = fixed_spots(generator(1, "t", "01"), anatomy, [])
     sizes = [spot.size for spot in spots]
     assert {size: sizes.count(size) for size in SIZES} == {size: 4 * n for size, n in TEST_SET.items()}
     for hot, cold in zip(spots[::2], spots[1::2], strict=True):

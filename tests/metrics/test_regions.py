@@ -128,7 +128,7 @@ def measure_spots(files, folder) -> tuple[pd.DataFrame, pd.DataFrame]:
     images = [files["tv"], files["tv"], files["erased"], files["added"]]
     out = folder / "recovery.csv", folder / "false.csv"
     lesions(images, *(files[name] for name in names), *out, **ABOUT)
-    return pd.read_csv(out[0]).set_index(["method", "drf", "spot"]), pd.read_csv(out[1])
+    return pd.read_csv(out[0]).set_index(["method", "drf", "spot"]).sort_index(), pd.read_csv(out[1])
 
 
 def test_regions_have_the_bias_that_was_made(files, tmp_path):

@@ -28,9 +28,13 @@ def test_a_flat_image_has_the_heads_mean_and_nothing_else():
 
 def test_the_image_comes_from_the_mr_and_the_mean(model):
     pair = head(4, DRF)
-    found = model.apply(pair.low, pair.mr, DRF).array
-    other = pair.low.like(pair.low.array[::-1].copy())  # the ball is symmetric, its core and noise are not
-    assert np.allclose(model.apply(other, pair.mr, DRF).array, found, rtol=0.02, atol=100)
+    model.use(product="mean")  # a sample's noise is seeded by the voxels
+    middle = (slice(8, 14), slice(9, 15), slice(6, 12))
+    other = pair.low.like(pair.low.array.copy())
+    other.array[middle] = other.array[middle][::-1]
+    found, same = (model.apply(low, pair.mr, DRF).array for low in (pair.low, other))
+    assert not np.array_equal(other.array, pair.low.array)
+    assert np.allclose(same, found, rtol=1e-3, atol=1), "where the PET has its uptake does not matter"
     core = pair.mr.array > 400
     ball = (pair.mr.array > 200) & ~core
     assert found[core].mean() > 1.2 * found[ball].mean(), "the MR shows the core, which is hot in training"

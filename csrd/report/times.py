@@ -10,7 +10,7 @@ STAGES = {
     + ("import_images", "hash_inputs"),
     "thin": ("thin",),
     "recon": ("geometric_sensitivity", "subject_sensitivity", "reconstruct"),
-    "align": ("align", "describe_derivatives"),
+    "align": ("align", "describe_derivatives", "name_derivatives"),
     "train": ("fit", "bring_model"),
     "denoise": ("denoise",),
     "evaluate": ("evaluate", "coverage", "match_truth", "regions", "evaluate_truth", "merge_metrics")

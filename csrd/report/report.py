@@ -13,6 +13,7 @@ from csrd.metrics import PROTOCOLS
 from csrd.report.coverage import coverage_html, coverage_table
 from csrd.report.html import fragment, page, picture
 from csrd.report.lesions import lesions_html, sentences, with_lesions
+from csrd.report.numbers import numbers
 from csrd.report.regions import regions_html, regions_table
 from csrd.report.run import versions
 from csrd.report.statistics import AGAINST, compare, power, statistics_html
@@ -57,7 +58,8 @@ class Results:
 
     `coverage` of predicted intervals, `truth` the metrics against the noise-free truth, `regions` the uptake
     by region, `lesions` the recovery of spots and `false` the number of false ones, `jobs` the benchmarks;
-    `missing` are the keys that sidecars of the normal doses lack.
+    `missing` are the keys that sidecars of the normal doses lack, `scans` the addresses of single scans'
+    pages by subject.
     """
 
     metrics: pd.DataFrame
@@ -68,6 +70,7 @@ class Results:
     false: pd.DataFrame | None = None
     jobs: pd.DataFrame | None = None
     missing: Sequence[str] = ()
+    scans: Mapping[str, str] = field(default_factory=dict)
 
 
 def report(
@@ -92,6 +95,7 @@ def report(
         versions=versions(),
         run=run,
         missing=list(results.missing),
+        scans=results.scans,
     )
     return page(settings.report.title, body)
 
@@ -111,6 +115,7 @@ def _tables(results: Results, rows: pd.DataFrame, scope: Scope) -> dict:
         of_lesions = lesions_html(results.lesions, results.false)
         merged, by_dose = (with_lesions(t, results.lesions, results.false) for t in (merged, by_dose))
     return {
+        "numbers": numbers(of_methods[0], results.lesions, results.regions),
         "summary": told,
         "table": html_table(merged, caption(scope), scope.units),
         "lesions": of_lesions,

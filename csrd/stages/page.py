@@ -1,6 +1,7 @@
 """The page of one denoised scan, from images in memory or from files."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +35,15 @@ def page(
     mr: str | Path | None = None,
     labels: str | Path | None = None,
     reference: str | Path | None = None,
-    with_atlas: bool = True,
+    virtual: bool = False,
     viewer: bool = True,
 ) -> None:
     """Write the page of a scan that was denoised before, from its files.
 
     `image` and `std` are what `csrd.denoise` wrote for `low`, with their sidecar, and `mr` the MR given to
-    it. `labels` are regions on the grid of the PET or the MR; else, `with_atlas`, those of the packaged
-    atlas. `reference` is the normal dose, where there is one; the `viewer` needs the volumes in the page.
+    it. `labels` are regions on the grid of the PET or the MR, and those of a `virtual` head have its
+    regions' names; without them the packaged atlas is used. `reference` is the normal dose, where there
+    is one; the `viewer` needs the volumes in the page.
     Raises InputError where an image cannot be used or is on another grid.
     """
     check_page(page)
@@ -53,7 +55,7 @@ def page(
         for name, path in (("std", std), ("reference", reference))
     }
     anatomy = None if mr is None else read_mr(mr)
-    shown: dict[str, Any] = {**optional, "labels": labels, "with_atlas": with_atlas, "viewer": viewer}
+    shown: dict[str, Any] = {**optional, "labels": labels, "virtual": virtual, "viewer": viewer}
     write_text(page, scan_page_of(pet, Volume.load(image, unit), anatomy, facts, **shown))
 
 
@@ -73,7 +75,7 @@ def scan_page_of(
     std: Volume | None = None,
     reference: Volume | None = None,
     labels: str | Path | None = None,
-    with_atlas: bool = True,
+    virtual: bool = False,
     viewer: bool = True,
 ) -> str:
     """Return the page of a denoised scan; the parameters are those of `page`."""
@@ -83,7 +85,9 @@ def scan_page_of(
     regions, without = None, ""
     if labels is not None:
         regions = _given(Path(labels), pet.volume, None if mr is None else mr.volume, to_mr)
-    elif with_atlas:
+        if virtual:
+            regions = replace(regions, names=atlas().regions, source="The regions are the simulation's.")
+    else:
         regions, without = _of_atlas(after if anatomy is None else anatomy, anatomy is not None)
     scan = Scan(
         title=Path(pet.name).name,
@@ -147,8 +151,8 @@ def _of_atlas(anatomy: Volume, is_mr: bool) -> tuple[Regions | None, str]:
     from csrd.align.atlas import atlas_labels
 
     source = (
-        "The regions are the packaged atlas's (ICBM152, Desikan-Killiany), matched to the MR by an affine "
-        "registration: their borders are off by millimetres. Give your own regions by --labels."
+        "The regions are the packaged atlas's (ICBM152, Desikan-Killiany), matched to the MR by a "
+        "deformable registration: their borders are off by millimetres. Give your own regions by --labels."
     )
     return Regions(atlas_labels(anatomy, SEED, threads=1), atlas().regions, source), ""
 

@@ -1,5 +1,6 @@
 """Tables and figures of a report, the record of the run, and the page with all of them."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from csrd.config import load
-from csrd.io.bids import missing_keys
+from csrd.io.bids import missing_keys, subject_of
 from csrd.io.files import checksums, read_json, sha256, write_json, write_text
 from csrd.io.tables import read_benchmarks, read_csv, read_history
 from csrd.io.volume import Volume
@@ -215,11 +216,13 @@ def report(
     lesions: str | Path | None = None,
     false: str | Path | None = None,
     controls: Sequence[str] = (),
+    scans: Paths = (),
 ) -> None:
     """Write the page with all tables and `pictures`; `shown` gives kind and subject of each (`Pictures.of`).
 
     `coverage`, `truth`, `regions`, `lesions` and `false` are merged tables; `sidecars` are those of the
-    normal doses' images; `controls` are the control rows of Table 1.
+    normal doses' images; `controls` are the control rows of Table 1, `scans` the pages of
+    single scans of the `test_subjects`, which the page opens on demand.
     """
     config = load(settings)
     units = units_of(in_suv, config.metrics.vgg)
@@ -239,9 +242,16 @@ def report(
         **{name: read_csv(path) for name, path in merged.items() if path is not None},
         jobs=read_benchmarks(benchmarks),
         missing=list(missing_keys(sidecars)),
+        scans=_addresses(scans, page),
     )
     of_files = pages.Pictures.of(shown, pictures)
     write_text(page, pages.report(results, of_files, config, scope, read_json(run)))
+
+
+def _addresses(scans: Paths, page: str | Path) -> dict[str, str]:
+    """Return the addresses of single scans' pages as links from `page`, by subject."""
+    folder = Path(page).parent
+    return {subject_of(scan): Path(os.path.relpath(scan, folder)).as_posix() for scan in scans}
 
 
 def _normal(reference: str | Path, mask: str | Path) -> tuple[Volume, np.ndarray]:

@@ -39,6 +39,10 @@ def test_table_and_report(results):
     assert all((results / "tables" / f"table1.{kind}").stat().st_size for kind in ("md", "tex", "html"))
     report = (results / "report.html").read_text()
     assert TEST_SUBJECT in report and "data:image/png;base64" in report
+    pages = [path.name for path in (results / "pages").iterdir()]
+    assert pages == [f"{TEST_SUBJECT}_drf-10_csrd.html"] and f'"pages/{pages[0]}"' in report
+    page = (results / "pages" / pages[0]).read_text()
+    assert "After minus normal dose" in page and "putamen" in page and "90 % interval" in page
 
 
 def test_the_truth_is_compared_with(results):

@@ -60,7 +60,7 @@ NONE = "[^a-zA-Z0-9]"  # constrains a wildcard to nothing at all
 def code_of(package, *stages):
     """Return the files of a package and of stages, for cheap rules that run again when one changes."""
     root = Path(csrd.__file__).parent
-    found = [path for path in (root / package).rglob("*") if path.suffix in (".py", ".html", ".css")]
+    found = [path for path in (root / package).rglob("*") if path.suffix in (".py", ".html", ".css", ".js")]
     return sorted(map(str, [*found, *(root / "stages" / f"{stage}.py" for stage in stages)]))
 
 

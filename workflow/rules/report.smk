@@ -397,6 +397,41 @@ rule record_run:
 
 
 TEST = subjects_of("test")
+PAGED = next(iter([*settings.methods_with_std, *settings.fitted_methods]), None)  # the pages' method
+
+
+# One page for each test subject: the first method with a standard deviation, at the lowest dose.
+rule scan_page:
+    input:
+        code=code_of("report", "page"),
+        low=f"{LOW}.nii.gz",
+        image=f"{DENOISED}.nii.gz",
+        sidecar=f"{DENOISED}.json",
+        std=f"{STD}.nii.gz" if PAGED in settings.methods_with_std else [],
+        mr=f"{MR}.nii.gz" if PAGED and method(PAGED).wants_mr else [],
+        reference=f"{REFERENCE}.nii.gz",
+        labels=f"{LABELS}.nii.gz" if SIMULATED else [],
+    output:
+        page="<results>/pages/{subject}_drf-{drf}_{method}.html",
+    log:
+        "<logs>/scan_page/{subject}_drf-{drf}_{method}.log",
+    benchmark:
+        "<benchmarks>/scan_page/{subject}_drf-{drf}_{method}.tsv"
+    wildcard_constraints:
+        subject=among(TEST),
+    threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(10),
+    params:
+        virtual=SIMULATED,
+    message:
+        "{wildcards.subject}: write the page of 1/{wildcards.drf} of the dose by {wildcards.method}"
+    script:
+        "../scripts/scan_page.py"
+
+
+PAGES = expand(rules.scan_page.output.page, subject=TEST, drf=LOWEST, method=[PAGED] if PAGED else [])
 FIGURES = {  # by kind (a field of csrd.report.report.Pictures): subject, None for all, and file
     "comparison": of_subjects(rules.figure.output.figure, TEST),
     "errors": of_subjects(rules.figure_errors.output.figure, TEST),
@@ -423,6 +458,7 @@ rule report:
         false="<results>/metrics/false_spots.csv" if SIMULATED else [],
         sidecars=expand(f"{REFERENCE}.json", subject=COMPARED_SUBJECTS),
         run=rules.record_run.output.run,
+        scans=PAGES,
     output:
         page="<results>/report.html",
     log:

@@ -57,8 +57,8 @@ def _recovered(table: pd.DataFrame, method: str) -> list[Number]:
 
 def _bias(table: pd.DataFrame, method: str) -> list[Number]:
     """Return the bias against the truth of the region that is farthest off."""
-    of_method = (table["method"] == method) & (table["target"] == "truth") & (table["kind"] == "region")
-    biases = table[of_method].set_index("region")["bias"].dropna()
+    rows = table[(table["method"] == method) & (table["target"] == "truth")]
+    biases = rows.set_index("region")["bias"].dropna()
     if biases.empty:
         return []
     worst = str(biases.abs().idxmax())

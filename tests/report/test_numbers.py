@@ -12,13 +12,13 @@ TABLE = pd.DataFrame({"method": ["lowdose", "tv", "csrd"], "psnr_mean": [25.0, 3
 @pytest.fixture
 def regions() -> pd.DataFrame:
     """CSR-D: white matter 5 % too low, the raphe 12 % too low."""
-    columns = ["subject", "drf", "method", "target", "region", "kind", "voxels", "mean", "max"]
+    columns = ["subject", "drf", "method", "target", "region", "voxels", "mean", "max"]
     columns += ["target_mean", "target_max"]
     rows = [
-        ("sub-07", 4, "csrd", "truth", "white_matter", "region", 9, 9.5, 1.0, 10.0, 1.0),
-        ("sub-07", 4, "csrd", "truth", "raphe", "region", 9, 8.8, 1.0, 10.0, 1.0),
-        ("sub-07", 4, "csrd", "normal", "raphe", "region", 9, 1.0, 1.0, 10.0, 1.0),
-        ("sub-07", 4, "tv", "truth", "raphe", "region", 9, 1.0, 1.0, 10.0, 1.0),
+        ("sub-07", 4, "csrd", "truth", "white_matter", 9, 9.5, 1.0, 10.0, 1.0),
+        ("sub-07", 4, "csrd", "truth", "raphe", 9, 8.8, 1.0, 10.0, 1.0),
+        ("sub-07", 4, "csrd", "normal", "raphe", 9, 1.0, 1.0, 10.0, 1.0),
+        ("sub-07", 4, "tv", "truth", "raphe", 9, 1.0, 1.0, 10.0, 1.0),
     ]
     return pd.DataFrame(rows, columns=columns)
 

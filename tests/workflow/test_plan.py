@@ -29,6 +29,7 @@ RULES = {
     "lesions": "tests",
     "table1": "one",
     "record_run": "one",
+    "scan_page": "tests",
     "report": "one",
 }
 
@@ -170,9 +171,10 @@ def test_only_low_doses_and_the_packaged_models(snakemake, study):
         "bring_model": 2,
         "align_alone": 1,
         "denoise_alone_with_std": 3,
+        "scan_page_alone": 2,
         "describe_derivatives": 1,
         "all": 1,
-        "total": 11,
+        "total": 13,
     }
     assert {rule: int(number) for rule, number in jobs.items()} == expected
 

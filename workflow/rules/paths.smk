@@ -170,6 +170,21 @@ def images_of_plain(*suffixes):
     ]
 
 
+def paged_method(names):
+    """Return the method that a scan's page is about: the first with a standard deviation; None without any."""
+    return next(iter([name for name in names if name in settings.methods_with_std] + list(names)), None)
+
+
+def pages_of_alone(pattern):
+    """Return the pages of low doses without a normal dose."""
+    return [
+        pattern.format(subject=name, drf=drf, method=paged_method(methods_for(name)))
+        for name, subject in ALONE.items()
+        for drf in subject.lows
+        if methods_for(name)
+    ]
+
+
 def images_of_alone(*suffixes):
     """Return the files made from low doses without a normal dose."""
     return [

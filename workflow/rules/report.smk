@@ -397,7 +397,7 @@ rule record_run:
 
 
 TEST = subjects_of("test")
-PAGED = next(iter([*settings.methods_with_std, *settings.fitted_methods]), None)  # the pages' method
+PAGED = paged_method(settings.fitted_methods)
 
 
 # One page for each test subject: the first method with a standard deviation, at the lowest dose.
@@ -429,6 +429,27 @@ rule scan_page:
         "{wildcards.subject}: write the page of 1/{wildcards.drf} of the dose by {wildcards.method}"
     script:
         "../scripts/scan_page.py"
+
+
+# A low dose without a normal dose.
+use rule scan_page as scan_page_alone with:
+    input:
+        code=code_of("report", "page"),
+        low=f"{RECONSTRUCTED}.nii.gz",
+        image=f"{DENOISED}.nii.gz",
+        sidecar=f"{DENOISED}.json",
+        std=branch(
+            lambda wildcards: wildcards.method in settings.methods_with_std,
+            then=f"{STD}.nii.gz",
+        ),
+        mr=branch(
+            lambda wildcards: wildcards.subject in ALONE_WITH_MR and method(wildcards.method).wants_mr,
+            then=f"{MR}.nii.gz",
+        ),
+    wildcard_constraints:
+        subject=among(ALONE),
+    params:
+        virtual=False,
 
 
 PAGES = expand(rules.scan_page.output.page, subject=TEST, drf=LOWEST, method=[PAGED] if PAGED else [])

@@ -3,13 +3,19 @@
 from io import BytesIO
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
+from csrd.config import load
+from csrd.report.report import Pictures, Results
+from csrd.report.report import report as report_page
 from csrd.report.scan import scan_page
+from csrd.report.table import Scope
 from tests.report.test_scan_page import scan
 
 WIDTHS = (1280, 768, 380)
+METHODS = ["lowdose", "tv"]
 
 
 @pytest.fixture(scope="module")
@@ -113,3 +119,22 @@ def test_everything_is_reached_by_the_keyboard(opened, file):
         page.keyboard.press("Tab")
         reached.add(page.evaluate("document.activeElement.id || document.activeElement.textContent"))
     assert {"Skip to the images", "Images", "Regions", "viewer-start", "copy"} <= reached
+
+
+def test_the_report_opens_a_scans_viewer_on_a_click(opened, file):
+    """Before it nothing of the scan's page is loaded."""
+    report = file.with_name("report.html")
+    scores = {key: 1.0 for key in ("mae", "psnr", "ssim", "h_dist", "p_dist")}
+    rows = pd.DataFrame([{"subject": "sub-01", "drf": 4, "method": key, **scores} for key in METHODS])
+    scope = Scope(METHODS, ["sub-01"], [4], train_drfs=[4])
+    results = Results(rows, scans={"sub-01": file.name})
+    settings = load({"methods": METHODS, "drfs": [4], "train_drfs": [4]})
+    report.write_text(report_page(results, Pictures({}), settings, scope))
+    page = opened(report, 1280)
+    assert len(page.frames) == 1
+    page.click("text=Open the viewer of sub-01")
+    frame = page.frame_locator("iframe")
+    frame.locator("#viewer[data-state=open]").wait_for(timeout=60_000)
+    assert frame.locator("#viewer-canvas").is_visible() and not frame.locator("h1").is_visible()
+    contents, content = (page.locator(name).bounding_box() for name in ("nav.contents", ".content"))
+    assert contents["x"] + contents["width"] < content["x"], "the contents are a column beside the rest"

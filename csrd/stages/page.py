@@ -11,9 +11,10 @@ from csrd.errors import InputError, MissingExtra
 from csrd.extras import require
 from csrd.io.bids import inherited
 from csrd.io.files import refuse_locked, sha256, write_text
+from csrd.io.frames import read_frames
 from csrd.io.images import Image, read_mr, read_pet
 from csrd.io.tables import read_tsv
-from csrd.io.volume import Volume
+from csrd.io.volume import NOTES_KEY, Volume
 from csrd.methods.base import MODEL_FILE
 from csrd.pretrained import KEYS, packaged
 from csrd.report.scan import Regions, Scan, scan_page
@@ -35,6 +36,7 @@ def page(
     mr: str | Path | None = None,
     labels: str | Path | None = None,
     reference: str | Path | None = None,
+    units: str | None = None,
     virtual: bool = False,
     viewer: bool = True,
 ) -> None:
@@ -43,20 +45,33 @@ def page(
     `image` and `std` are what `csrd.denoise` wrote for `low`, with their sidecar, and `mr` the MR given to
     it. `labels` are regions on the grid of the PET or the MR, and those of a `virtual` head have its
     regions' names; without them the packaged atlas is used. `reference` is the normal dose, where there
-    is one; the `viewer` needs the volumes in the page.
+    is one; the `viewer` needs the volumes in the page. Of a dynamic scan the mean over its frames is shown.
     Raises InputError where an image cannot be used or is on another grid.
     """
     check_page(page)
     facts = inherited(image)
-    pet = read_pet(low, facts.get("Units"))
-    unit = pet.volume.unit
+    pet, remark = _opened(low, units or facts.get("Units"))
+    unit = pet.volume.unit or pet.sidecar.get("Units")
+    after, _ = _opened(image, unit)
+    if remark:  # the deviation of a mean over frames is not known
+        facts, std = facts | {NOTES_KEY: [*facts.get(NOTES_KEY, []), remark]}, None
     optional = {
         name: None if path is None else Volume.load(path, unit)
         for name, path in (("std", std), ("reference", reference))
     }
     anatomy = None if mr is None else read_mr(mr)
     shown: dict[str, Any] = {**optional, "labels": labels, "virtual": virtual, "viewer": viewer}
-    write_text(page, scan_page_of(pet, Volume.load(image, unit), anatomy, facts, **shown))
+    write_text(page, scan_page_of(pet, after.volume, anatomy, facts, **shown))
+
+
+def _opened(path: str | Path, units: str | None) -> tuple[Image, str]:
+    """Return a scan as one image, and a remark where it is the mean over the frames of a dynamic one."""
+    frames = read_frames(path, units)
+    if frames is None:
+        return read_pet(path, units), ""
+    volume = frames.mean(range(frames.count), frames.weights)
+    remark = f"{Path(path).name} is dynamic: this page shows the mean of its {frames.count} frames"
+    return Image(volume, frames.name, frames.sidecar, frames.path), remark
 
 
 def check_page(page: str | Path) -> None:
@@ -79,6 +94,7 @@ def scan_page_of(
     viewer: bool = True,
 ) -> str:
     """Return the page of a denoised scan; the parameters are those of `page`."""
+    unit = pet.volume.unit or after.unit or str(pet.sidecar.get("Units", ""))
     matrix = facts.get("RegistrationMatrix")
     to_mr = None if matrix is None else np.array(matrix)
     anatomy = None if mr is None else resample(mr.volume, pet.volume, to_mr, order=3)
@@ -91,13 +107,13 @@ def scan_page_of(
         regions, without = _of_atlas(after if anatomy is None else anatomy, anatomy is not None)
     scan = Scan(
         title=Path(pet.name).name,
-        before=pet.volume,
-        after=after,
-        std=std,
+        before=replace(pet.volume, unit=unit),
+        after=replace(after, unit=unit),
+        std=std and replace(std, unit=unit),
         mr=anatomy,
         regions=regions,
         no_regions=without,
-        reference=reference,
+        reference=reference and replace(reference, unit=unit),
         facts=facts,
         hashes=_hashes(pet, mr),
         packaged=facts.get("ModelSha256") in {sha256(packaged(key) / MODEL_FILE) for key in KEYS},
@@ -144,17 +160,18 @@ def _of_atlas(anatomy: Volume, is_mr: bool) -> tuple[Regions | None, str]:
             None,
             "There are no regions: the packaged atlas needs an MR. Give your own regions by --labels.",
         )
-    try:
-        require("register", "matching the packaged atlas")
-    except MissingExtra as error:
-        return None, f"There are no regions: {error}. Or give your own by --labels."
     from csrd.align.atlas import atlas_labels
 
+    try:
+        require("register", "matching the packaged atlas")
+        labels = atlas_labels(anatomy, SEED, threads=1)
+    except (InputError, MissingExtra) as error:
+        return None, f"There are no regions of the packaged atlas: {error}. Give your own by --labels."
     source = (
         "The regions are the packaged atlas's (ICBM152, Desikan-Killiany), matched to the MR by a "
         "deformable registration: their borders are off by millimetres. Give your own regions by --labels."
     )
-    return Regions(atlas_labels(anatomy, SEED, threads=1), atlas().regions, source), ""
+    return Regions(labels, atlas().regions, source), ""
 
 
 def _hashes(pet: Image, mr: Image | None) -> dict[str, str]:

@@ -75,6 +75,12 @@ def test_sessions_and_frames_of_a_dataset_are_denoised_and_listed(tmp_path):
     assert (
         "2 PET images were denoised with csrd" in text and "2 images were dynamic" in text and "CC0" in text
     )
+    pages = sorted((out / "csrd_pages").iterdir())
+    assert [page.name for page in pages] == [
+        "sub-01_ses-baseline_desc-csrd_pet.html",
+        "sub-01_ses-intervention_task-eyes_desc-csrd_pet.html",
+    ]
+    assert all("is dynamic: this page shows the mean of its 3 frames" in page.read_text() for page in pages)
     app(root, out, "group", "--cores", 1)
     rows = [row for _, row in read_tsv(out / "csrd_scans.tsv", "none").rows]
     assert [row["session"] for row in rows] == ["baseline", "intervention"]

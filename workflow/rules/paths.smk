@@ -37,6 +37,7 @@ LOW = f"{ALIGNED}/{SCAN.low('{drf}')}"
 DENOISED = f"{ALIGNED}/{SCAN.denoised('{drf}', '{method}')}"
 STD = f"{ALIGNED}/{SCAN.std('{drf}', '{method}')}"
 PLAIN_IMAGE = f"{DERIVATIVES}/{{folder}}/pet/{{scan}}_desc-{{method}}_pet"
+PLAIN_PAGE = f"{DERIVATIVES}/csrd_pages/{{scan}}_desc-{{method}}_pet.html"
 PLAIN_STD = f"{DERIVATIVES}/{{folder}}/pet/{{scan}}_desc-{{method}}Std_pet"
 TRUTH = f"{ACTIVITY}.nii.gz" if SIMULATED else []
 MATCHED_TRUTH = "<results>/metrics/{subject}_truth.nii.gz" if SIMULATED else []  # at the PET's resolution
@@ -167,6 +168,21 @@ def images_of_plain(*suffixes):
         for key in methods_for_plain(name)
         for pattern in (PLAIN_IMAGE, *([PLAIN_STD] if key in STDS_OF_PLAIN else []))
         for suffix in suffixes
+    ]
+
+
+def of_plain(pattern, suffix, wildcards):
+    """Return a file of a scan that is denoised as it is."""
+    folder = PLAIN[wildcards.scan].folder
+    return f"{pattern}{suffix}".format(folder=folder, scan=wildcards.scan, method=wildcards.method)
+
+
+def pages_of_plain():
+    """Return the pages of scans that are denoised as they are."""
+    return [
+        PLAIN_PAGE.format(scan=name, method=paged_method(methods_for_plain(name)))
+        for name in PLAIN
+        if methods_for_plain(name)
     ]
 
 

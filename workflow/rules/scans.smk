@@ -42,6 +42,37 @@ use rule denoise_scan as denoise_scan_with_std with:
         method=among(STDS_OF_PLAIN),
 
 
+# One page for each of these scans.
+rule scan_page_plain:
+    input:
+        code=code_of("report", "page"),
+        low=lambda wildcards: PLAIN[wildcards.scan].pet,
+        image=lambda wildcards: of_plain(PLAIN_IMAGE, ".nii.gz", wildcards),
+        sidecar=lambda wildcards: of_plain(PLAIN_IMAGE, ".json", wildcards),
+        std=lambda wildcards: (
+            of_plain(PLAIN_STD, ".nii.gz", wildcards) if wildcards.method in STDS_OF_PLAIN else []
+        ),
+        mr=lambda wildcards: (PLAIN[wildcards.scan].t1w if method(wildcards.method).wants_mr else None) or [],
+    output:
+        page=PLAIN_PAGE,
+    log:
+        "<logs>/scan_page/{scan}_{method}.log",
+    benchmark:
+        "<benchmarks>/scan_page/{scan}_{method}.tsv"
+    wildcard_constraints:
+        scan=among(PLAIN),
+    threads: 1
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(10),
+    params:
+        units=lookup(dpath="cohort/units", within=config),
+    message:
+        "{wildcards.scan}: write its page"
+    script:
+        "../scripts/scan_page.py"
+
+
 # A paragraph for a paper about what was done with these scans.
 rule describe_methods:
     input:

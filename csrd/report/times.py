@@ -20,7 +20,6 @@ STAGES = {
     "report": ("table1", "table1_truth", "statistics", "record_run", "report", "figure", "figure_errors")
     + ("figure_std", "figure_doses", "figure_training", "figure_reliability", "figure_regions")
     + ("tables_lesions",),
-    "scans": ("denoise_scan", "describe_methods", "list_scans"),
     "noise": ("thin_again", "reconstruct_again", "crop_again", "denoise_again", "noise"),
 }  # the rules of each rule file, by their benchmarks' folders: variants of a rule share one
 INDENT = "\u2003"

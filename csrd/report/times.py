@@ -13,7 +13,7 @@ STAGES = {
     "align": ("align", "describe_derivatives", "name_derivatives"),
     "train": ("fit", "bring_model"),
     "denoise": ("denoise",),
-    "scans": ("denoise_scan", "describe_methods", "list_scans"),
+    "scans": ("denoise_scan", "describe_methods", "list_scans", "scan_page"),
     "evaluate": ("evaluate", "coverage", "match_truth", "regions", "evaluate_truth", "merge_metrics")
     + ("merge_coverage", "merge_truth", "merge_regions", "oracle", "painted", "lesions", "merge_lesions")
     + ("merge_false_spots",),

@@ -9,6 +9,7 @@ from csrd.listmode.events import EventBlock
 from csrd.listmode.formats import open_listmode
 from csrd.listmode.hrrt import HrrtListMode, write_hrrt
 from csrd.listmode.petlink import PetlinkListMode, write_petlink
+from csrd.listmode.siemens import SiemensListMode
 from csrd.listmode.thin import thin
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "ListMode",
     "PetlinkListMode",
     "PetsirdListMode",
+    "SiemensListMode",
     "open_listmode",
     "thin",
     "write_hrrt",

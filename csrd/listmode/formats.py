@@ -5,16 +5,19 @@ from pathlib import Path
 
 from csrd.errors import InputError
 from csrd.extras import require
+from csrd.io.dicom.raw import is_raw
 from csrd.io.files import header_beside, header_path
 from csrd.io.interfile import InterfileHeader, is_file
 from csrd.listmode.base import ListMode
 from csrd.listmode.events import DELAYED, PROMPT, SKIPPED, no_counts
 from csrd.listmode.hrrt import HrrtListMode
 from csrd.listmode.hrrt_packets import count_packets
+from csrd.listmode.packets import PacketListMode
 from csrd.listmode.petlink import PetlinkListMode
-from csrd.listmode.words import whole_words, word_chunks
+from csrd.listmode.siemens import SiemensListMode
+from csrd.listmode.words import CHUNK_WORDS, whole_words
 
-SUPPORTED = "csrd reads HRRT (.l64) and Siemens PETLINK 32-bit (.l) list-mode, and PETSIRD (.petsird)"
+SUPPORTED = "csrd reads HRRT (.l64), Siemens PETLINK 32-bit (.l, or .dcm and .bf) and PETSIRD (.petsird)"
 PETSIRD_SUFFIX, PETSIRD_MAGIC = ".petsird", b"yardl"
 LISTMODE_WORDS = ("listmode", "coincidencelist")  # names of the data's format in headers
 
@@ -22,9 +25,9 @@ LISTMODE_WORDS = ("listmode", "coincidencelist")  # names of the data's format i
 def open_listmode(path: str | Path) -> ListMode:
     """Return a list-mode file, given its path or its header's.
 
-    PETSIRD is detected by its first bytes. Other formats are read from the header, and the first packets must
-    agree with it. Raises InputError for a file or header that is missing, empty, cut within a word, or of
-    another system or kind.
+    PETSIRD and DICOM are detected by their first bytes; of a pair .dcm and .bf either may be given. Other
+    formats are read from the header, and the first packets must agree with it. Raises InputError for a file
+    or header that is missing, empty, cut within a word, or of another system or kind.
     """
     if Path(path).is_dir():
         raise InputError(f"{path} is not a file; give the list-mode file or its header")
@@ -33,12 +36,24 @@ def open_listmode(path: str | Path) -> ListMode:
         from csrd.listmode.petsird import PetsirdListMode
 
         return PetsirdListMode.open(Path(path))
+    if is_raw(Path(path)):
+        return _open_siemens(Path(path))
     data, header_file = _data_and_header(Path(path))
     whole_words(data)
     header = InterfileHeader.read(header_file)
     _check_kind(header_file, header)
     listmode = _format(header_file, header)(data, header)
     _check_content(listmode, header_file)
+    return listmode
+
+
+def _open_siemens(path: Path) -> ListMode:
+    """Return the list-mode of a DICOM file with its data in it or in the .bf beside it."""
+    listmode = SiemensListMode.open(path)
+    _check_kind(listmode.raw.path, listmode.header)
+    if _format(listmode.raw.path, listmode.header) is not PetlinkListMode:
+        raise InputError(f"{listmode.raw.path} holds no PETLINK list-mode; {SUPPORTED}")
+    _check_content(listmode, listmode.raw.path)
     return listmode
 
 
@@ -110,7 +125,8 @@ def _check_content(listmode: ListMode, header_file: Path) -> None:
     HRRT must have half of them in valid packets: random words have a quarter, all of them tags. In PETLINK
     every word is valid, so it is refused where most words form valid HRRT packets, real events among them.
     """
-    words = next(word_chunks(listmode.path, pairs=True))
+    assert isinstance(listmode, PacketListMode)
+    words = next(listmode.words(CHUNK_WORDS, pairs=True))
     counts = no_counts()
     count_packets(words, counts)
     in_packets = 1 - counts[SKIPPED] / words.size

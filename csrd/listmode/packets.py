@@ -45,9 +45,18 @@ class PacketListMode(ListMode):
         return 1.0
 
     @property
+    def word_count(self) -> int:
+        """Return the number of words of the data."""
+        return whole_words(self.path)
+
+    def words(self, chunk: int, pairs: bool | None = None) -> Iterator[np.ndarray]:
+        """Return the data's words in chunks, of which none cuts a packet (see `word_chunks`)."""
+        return word_chunks(self.path, self.packet_words == 2 if pairs is None else pairs, chunk)
+
+    @property
     def bytes(self) -> int:
-        """Return the size of the data file."""
-        return whole_words(self.path) * WORD_BYTES
+        """Return the size of the data."""
+        return self.word_count * WORD_BYTES
 
     @classmethod
     def files_at(cls, path: Path) -> tuple[Path, ...]:
@@ -67,7 +76,7 @@ class PacketListMode(ListMode):
         survey of the file.
         """
         clock, seen = 0, _Seen(self)
-        for words in word_chunks(self.path, self.packet_words == 2, self.packet_words * events):
+        for words in self.words(self.packet_words * events):
             seen.add(words)
             most = -(-words.size // self.packet_words)
             crystals = np.empty((most, 2), dtype=np.uint32)
@@ -90,7 +99,7 @@ class PacketListMode(ListMode):
 
     def notes(self, counts: np.ndarray) -> Iterator[str]:
         """Yield a note on each kind of data that the file lacks, compared with its header."""
-        if counts[SKIPPED] > AGREE * (words := whole_words(self.path)):
+        if counts[SKIPPED] > AGREE * (words := self.word_count):
             part = counts[SKIPPED] / words
             yield f"{self.path} has {part:.0%} of its words in no valid packet: they are left out"
 
@@ -124,8 +133,8 @@ class PacketListMode(ListMode):
 
     def _chunks(self, verb: str) -> Iterator[np.ndarray]:
         """Return the file's words in chunks; a long file shows its progress."""
-        words = whole_words(self.path)
-        chunks = word_chunks(self.path, self.packet_words == 2, self.chunk_words)
+        words = self.word_count
+        chunks = self.words(self.chunk_words)
         if words < SHOW_PROGRESS_WORDS:
             return chunks
         return progress(chunks, f"{verb} {self.path.name}", chunk_count(words, self.chunk_words))

@@ -5,10 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from csrd.errors import InputError
+from csrd.io.dicom.raw import is_half
 from csrd.listmode.base import ListMode
 from csrd.listmode.draw import Keep
 from csrd.listmode.events import DELAYED, PROMPT, tally
 from csrd.listmode.formats import open_listmode
+from csrd.listmode.siemens import SiemensListMode
 
 FACTOR = "dose reduction factor"
 
@@ -45,6 +47,11 @@ def _check_target(listmode: ListMode, target: Path) -> None:
     if target.suffix.lower() == ".hdr":
         raise InputError(
             f"{target} is a header's name; give the data file's, its header is written beside it"
+        )
+    if is_half(target) and not isinstance(listmode, SiemensListMode):
+        raise InputError(
+            f"{target} is half of a Siemens pair, whose DICOM file is made from the source's, but "
+            f"{listmode.path} has none; name a file of the source's format"
         )
     for written in listmode.files_at(target):
         if written.is_dir():

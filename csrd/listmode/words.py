@@ -48,24 +48,28 @@ def chunk_count(words: int, chunk: int) -> int:
     return -(-words // chunk)
 
 
-def word_chunks(path: str | Path, pairs: bool, chunk: int = CHUNK_WORDS) -> Iterator[np.ndarray]:
+def word_chunks(
+    path: str | Path, pairs: bool, chunk: int = CHUNK_WORDS, first_byte: int = 0, words: int | None = None
+) -> Iterator[np.ndarray]:
     """Yield the file's words in order as views (N,) uint32 of one reused buffer, N ≤ chunk + 1.
 
     With `pairs` no packet of two words is cut: a chunk's last word whose bit 31 is clear, which may begin
     a packet, is moved to the next chunk. Only the file's last word may then be without its partner.
+    Of a file that holds more than the words, these are `words` from `first_byte` on.
     """
-    left = whole_words(path)
+    left = whole_words(path) if words is None else words
     buffer = np.empty(chunk + 1, dtype="<u4")  # one more for a moved word
     held = 0
     with opened(path) as stream:
+        stream.seek(first_byte)
         while left:
             count = min(chunk, left)
             _fill(stream, buffer[held : held + count])
             left -= count
-            words = buffer[: held + count]
-            held = int(pairs and left > 0 and words[-1] < OPENING_BIT)
-            yield words[: words.size - held]
-            buffer[0] = words[-1]
+            found = buffer[: held + count]
+            held = int(pairs and left > 0 and found[-1] < OPENING_BIT)
+            yield found[: found.size - held]
+            buffer[0] = found[-1]
 
 
 def opened(path: str | Path) -> BufferedReader:

@@ -7,6 +7,10 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from csrd.io.files import header_path
+from csrd.listmode import mmr_bins
+from csrd.scanner.geometry import mmr
+from csrd.scanner.mmr_norm import BIN_SIZE_MM, PHASES, SHAPES, SINOGRAMS, Norm
+from csrd.scanner.response import line_factors
 
 SOFTWARE = {"syngo MR B20P": (0x1010, ""), "syngo MR E11": (0x1110, "SV10\x04\x03\x02\x01 CSA")}
 RAW_STORAGE = "1.2.840.10008.5.1.4.1.1.66"  # Raw Data Storage
@@ -73,3 +77,44 @@ def norm_pair(
 
 def _even(value: bytes) -> bytes:
     return value + b"\0" * (len(value) % 2)
+
+
+MIDDLE = 32  # a ring
+PERFECT = 1e3 / BIN_SIZE_MM  # of the scanner: with it as calibration, n is g in mm²
+
+
+def perfect_norm() -> Norm:
+    """Return the components by which every line has the factor g of a scanner of perfect crystals, in mm².
+
+    g is no product of a part along the axis and one across it: it is exact between rings that face one
+    another, and elsewhere on the average of the lines through the head.
+    """
+    across = np.zeros((mmr_bins.BINS, PHASES))
+    for view in range(PHASES):
+        lines, bins = facing_lines(view)
+        across[bins, view] = line_factors(mmr(), lines)
+    seen = across > 0
+    mean = across.sum(1) / np.maximum(seen.sum(1), 1)
+    interference = np.divide(across, mean[:, None], out=np.ones_like(across), where=seen)
+    lines, bins = facing_lines(3)
+    lines = lines[abs(bins - mmr_bins.BINS // 2) <= 60].astype(np.int64)
+    facing, axial = line_factors(mmr(), lines).mean(), np.ones(SHAPES["axial"])
+    for number in range(len(axial)):
+        rings = np.argwhere(number == SINOGRAMS)
+        moved = (lines + (MIDDLE - pair) * mmr_bins.COLUMNS for pair in rings)
+        axial[number] = facing / np.mean([line_factors(mmr(), oblique).mean() for oblique in moved])
+    efficiencies, dead = np.ones(SHAPES["efficiencies"]), [np.zeros(SHAPES[key]) for key in list(SHAPES)[4:]]
+    geometric = np.tile(mean, (SHAPES["geometric"][0], 1))
+    return Norm(geometric, interference, efficiencies, axial, *dead, quantification=PERFECT)
+
+
+def facing_lines(view: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the crystals (N, 2) of a view's lines between the middle rings, and their bins (N,)."""
+    plane = int(mmr_bins.RING_PLANE[MIDDLE, MIDDLE])
+    found = []
+    for at in range(mmr_bins.BINS):
+        a, b = mmr_bins.crystals_of((plane * mmr_bins.VIEWS + view) * mmr_bins.BINS + at)
+        if a >= 0 and mmr_bins.coincide(a, b):
+            found.append((a, b, at))
+    lines = np.array(found)
+    return lines[:, :2].astype(np.uint32), lines[:, 2]

@@ -161,6 +161,13 @@ class Command(Section):
         return run
 
 
+class MmrNorm(Section):
+    turn: Literal[0, 1] | None = None
+    """Places by which its crystals are turned against a ring's; null: by its marked gaps, else 1."""
+    axial: Literal["divide", "multiply"] = "divide"
+    """Use of its axial effects: efficiencies are divided by them, as in NIPET, or multiplied, as in STIR."""
+
+
 class Recon(Section):
     engine: Literal["embedded", "command"] = "embedded"
     """The embedded OP-OSEM (embedded), or an outside command (command)."""
@@ -182,6 +189,8 @@ class Recon(Section):
     """Gaussian filter after the last iteration; 0: none."""
     subject_lines: Lines = 10_000_000
     """Number of random lines that sample a subject's attenuated sensitivity."""
+    mmr_norm: MmrNorm = MmrNorm()
+    """The Biograph mMR's own normalisation (docs/mmr.md)."""
 
 
 class Align(Section):

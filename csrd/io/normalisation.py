@@ -1,4 +1,4 @@
-"""Crystal efficiencies of a scanner, in a .npy file."""
+"""Normalisations in files: crystal efficiencies as .npy, the components of the Biograph mMR."""
 
 from pathlib import Path
 from tokenize import TokenError
@@ -7,8 +7,13 @@ from typing import BinaryIO
 import numpy as np
 
 from csrd.errors import InputError
-from csrd.io.files import whole_file
+from csrd.io.dicom.raw import NORM, is_raw, read_raw
+from csrd.io.files import header_beside, whole_file
+from csrd.io.interfile import InterfileHeader, whole_pair
 
+NORM_SUFFIX = ".n"  # of the components with their Interfile header beside, as other tools extract them
+QUANTIFICATION = "scanner quantification factor"
+QUANTIFICATION_UNIT = "bq*s/ecatcounts"
 UNREADABLE = (ValueError, TypeError, SyntaxError, TokenError, KeyError, MemoryError, RecursionError, EOFError)
 
 
@@ -51,6 +56,74 @@ def write_efficiencies(efficiencies: np.ndarray, path: str | Path) -> None:
     """Write crystal efficiencies (C,) as a .npy file."""
     with whole_file(path) as temporary:
         np.save(temporary, efficiencies)
+
+
+def is_norm(path: str | Path | None) -> bool:
+    """Return whether a normalisation is the mMR's own: .dcm and .bf, or .n with its header."""
+    return path is not None and (Path(path).suffix.lower() == NORM_SUFFIX or is_raw(Path(path)))
+
+
+def read_norm(path: str | Path, values: int) -> tuple[np.ndarray, float | None]:
+    """Return the components of an mMR's normalisation, (values,) float32, and its calibration in Bq·s/count.
+
+    `path` is either half of the pair .dcm and .bf, or a .n with its Interfile header beside it. The
+    calibration is None where the header has none in that unit.
+    Raises InputError for files of another kind or size, or values that cannot be a normalisation.
+    """
+    header, data, first, size = _norm_files(Path(path), 4 * values)
+    if size != 4 * values:
+        raise InputError(
+            f"{data} has {size} bytes, but a normalisation of the mMR has {4 * values}; copy it again"
+        )
+    try:
+        with open(data, "rb") as stream:
+            stream.seek(first)
+            found = np.frombuffer(stream.read(4 * values), "<f4").astype(np.float32)
+    except OSError as error:
+        raise InputError(f"cannot read {data}: {error.strerror}; check the path") from None
+    if len(found) != values:
+        raise InputError(f"{data} is cut short; copy it again")
+    return found, _quantification(header, data)
+
+
+def copy_norm(path: str | Path, target: Path, values: int) -> None:
+    """Write an mMR's normalisation as `target`, a .n file, with its Interfile header beside it."""
+    found, _ = read_norm(path, values)
+    header = _norm_files(Path(path), 4 * values)[0]
+    with whole_pair(target) as (data_part, header_part):
+        found.astype("<f4").tofile(data_part)
+        header_part.write_bytes(header.replace({"name of data file": target.name}).encode())
+
+
+def _norm_files(path: Path, size: int) -> tuple[InterfileHeader, Path, int, int]:
+    """Return the header of a normalisation, and file, first byte and size of its data."""
+    if path.suffix.lower() == NORM_SUFFIX:
+        beside = header_beside(path)
+        if beside is None or not path.is_file():
+            raise InputError(f"{path} or its header {path}.hdr does not exist; put both into one folder")
+        return InterfileHeader.read(beside), path, 0, path.stat().st_size
+    raw = read_raw(path)
+    raw.require(NORM)
+    data, first = raw.place(size)
+    return raw.header, data, first, size
+
+
+def _quantification(header: InterfileHeader, path: Path) -> float | None:
+    """Return the calibration in a normalisation's header in Bq·s/count, None without one in this unit."""
+    for key in header:
+        name, _, unit = key.partition("(")
+        if " ".join(name.split()).lower() != QUANTIFICATION or "".join(unit.split()).lower() != (
+            f"{QUANTIFICATION_UNIT})"
+        ):
+            continue
+        try:
+            value = float(header[key])
+        except ValueError:
+            value = 0.0
+        if not 0 < value < float("inf"):
+            raise InputError(f"the header of {path} has {key!r} := {header[key]!r}; give a positive number")
+        return value
+    return None
 
 
 def _header(stream: BinaryIO) -> tuple[tuple[int, ...], np.dtype]:

@@ -19,7 +19,7 @@ from csrd.recon.corrections import randoms_rates
 from csrd.recon.embedded import Events
 from csrd.scanner.geometry import Scanner
 from csrd.scanner.petsird import scanner_of_scan
-from csrd.stages.import_ import efficiencies_of
+from csrd.stages.import_ import efficiencies_of, normalised_scanner
 
 CASTOR = np.dtype([("ms", "<u4"), ("randoms_per_s", "<f4"), ("crystals", "<u4", 2)])
 YRT = np.dtype([("ms", "<u4"), ("crystals", "<u4", 2)])
@@ -56,6 +56,7 @@ def _write_castor(
     for block in events:
         fans += np.bincount(block.crystals[~block.prompt].ravel(), minlength=scanner.crystals)
     timing = named.over(events.survey, listmode)
+    scanner, _ = normalised_scanner(scanner, normalisation, listmode=listmode)
     rates = randoms_rates(fans, scanner, efficiencies_of(normalisation, scanner))
     data = target.with_suffix(".Cdf")
     with whole_file(target) as header_part, whole_file(data) as data_part:

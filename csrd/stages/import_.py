@@ -5,17 +5,21 @@ from pathlib import Path
 
 import numpy as np
 
+from csrd.config.sections import MmrNorm
 from csrd.errors import InputError, naming
 from csrd.io.bids import inherited, save_with_sidecar
 from csrd.io.files import checksums, header_path, whole_file, write_json
-from csrd.io.normalisation import read_efficiencies, write_efficiencies
+from csrd.io.normalisation import copy_norm, is_norm, read_efficiencies, read_norm, write_efficiencies
 from csrd.io.volume import Volume
-from csrd.listmode import InterfileHeader, open_listmode
-from csrd.scanner.geometry import Scanner
+from csrd.listmode import InterfileHeader, ListMode, open_listmode
+from csrd.scanner.geometry import Scanner, mmr
+from csrd.scanner.mmr_norm import VALUES, Norm, normalised
 from csrd.scanner.petsird import scanner_in
 from csrd.units import agreed_unit, pet_unit
 
 SUM_TOLERANCE = 2.0  # noise changes a low dose's sum by a few percent, a forgotten dose factor by 4 or more
+SINGLES = "total uncorrected singles rate"  # of the whole mMR, per s
+SINGLES_LIMIT = 1e9
 MU_LIMIT = 0.5  # 1/cm; bone has 0.17, so larger values are not attenuation at 511 keV in 1/cm
 MU_HEAD = 0.05  # 1/cm; water has 0.096, so a map that stays below it is in 1/mm or empty
 
@@ -47,7 +51,7 @@ def import_corrections(
     """Write the μ-map in 1/cm and the crystal efficiencies of a scan.
 
     `listmode` is the scan where its scanner is not the HRRT. Without a `normalisation` the efficiencies are
-    the scan's own, or all 1.
+    the scan's own, or all 1. The mMR's own normalisation is written as .n with its header beside it.
     Raises InputError for values that cannot be attenuation at 511 keV in 1/cm, and where the efficiencies
     are not one number of at least 0 for each crystal.
     """
@@ -56,7 +60,11 @@ def import_corrections(
     if low < 0 or not MU_HEAD < high < MU_LIMIT:
         raise InputError(f"{mumap} has values from {low:g} to {high:g}; convert it to 1/cm, 0.096 in water")
     _save(volume, mumap_out)
-    write_efficiencies(efficiencies_of(normalisation, scanner_in(listmode)), normalisation_out)
+    if normalisation and is_norm(normalisation):
+        normalised_scanner(scanner_in(listmode), normalisation)
+        copy_norm(normalisation, Path(normalisation_out), VALUES)
+    else:
+        write_efficiencies(efficiencies_of(normalisation, scanner_in(listmode)), normalisation_out)
 
 
 def efficiencies_of(normalisation: str | Path | None, scanner: Scanner) -> np.ndarray:
@@ -64,9 +72,39 @@ def efficiencies_of(normalisation: str | Path | None, scanner: Scanner) -> np.nd
 
     Raises InputError where the file does not suit the scanner.
     """
-    if not normalisation:
+    if not normalisation or is_norm(normalisation):
         return scanner.own_efficiencies
     return read_efficiencies(normalisation, scanner.crystals, scanner.name)
+
+
+def normalised_scanner(
+    scanner: Scanner,
+    normalisation: str | Path | None,
+    settings: MmrNorm | None = None,
+    listmode: ListMode | None = None,
+) -> tuple[Scanner, dict]:
+    """Return the scanner with the mMR's own normalisation, and notes for the sidecar; without one as it is.
+
+    Dead time is corrected for where the header of the `listmode` has the scanner's rate of singles.
+    Raises InputError where the files are no such normalisation, or are of another scanner.
+    """
+    if normalisation is None or not is_norm(normalisation):
+        return scanner, {}
+    if scanner.name != mmr().name:
+        raise InputError(f"{normalisation} is of the {mmr().name}, but the scan of the {scanner.name}")
+    norm = Norm.of(*read_norm(normalisation, VALUES))
+    with naming(normalisation):
+        return normalised(scanner, norm, settings or MmrNorm(), _singles_per_s(listmode))
+
+
+def _singles_per_s(listmode: ListMode | None) -> float | None:
+    """Return the scanner's rate of singles in a header, None without one."""
+    text = "" if listmode is None else listmode.header.get(SINGLES, "")
+    try:
+        rate = float(text)
+    except ValueError:
+        return None
+    return rate if 0 < rate < SINGLES_LIMIT else None
 
 
 def import_t1w(

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from csrd.config.sections import PLACEHOLDERS, Recon
+from csrd.config.sections import PLACEHOLDERS, MmrNorm, Recon
 from csrd.errors import InputError
 from csrd.io.bids import inherited, save_with_sidecar
 from csrd.io.files import header_beside, refuse_locked
@@ -20,18 +20,19 @@ from csrd.recon import sensitivity as library
 from csrd.resample import resample
 from csrd.scanner.petsird import scanner_in, scanner_of_scan
 from csrd.stages.command import run_command_engine
-from csrd.stages.import_ import efficiencies_of
+from csrd.stages.import_ import efficiencies_of, normalised_scanner
 
 SUFFIXES = (".nii.gz", ".nii")
+DEFAULT_NORM = MmrNorm()
 
 
 @dataclass(frozen=True)
 class ScanFiles:
     """The files of one scan; what an engine does not need may be None.
 
-    `normalisation` holds crystal efficiencies (C,) for the embedded engine, or a file in the command's
-    format. `sensitivity` is the subject's, computed from the other files where it is None. With `attenuation`
-    False attenuation in the body is not corrected for.
+    `normalisation` holds crystal efficiencies (C,) for the embedded engine, or is the mMR's own, or a file in
+    the command's format. `sensitivity` is the subject's, computed from the other files where it is None. With
+    `attenuation` False attenuation in the body is not corrected for.
     """
 
     listmode: Path
@@ -70,9 +71,12 @@ def subject_sensitivity(
     subject: str,
     threads: int,
     listmode: str | Path | None = None,
+    mmr_norm: MmrNorm = DEFAULT_NORM,
 ) -> None:
     """Write the sensitivity with the subject in the scanner, in mm³, on the grid of `geometric`."""
     scanner, grid = scanner_in(listmode), Volume.load(geometric)
+    scan = open_listmode(listmode) if listmode else None
+    scanner, _ = normalised_scanner(scanner, normalisation, mmr_norm, scan)
     efficiencies = efficiencies_of(normalisation, scanner)
     arrays = grid, _mumap_on(grid, mumap), efficiencies
     with numba_threads(threads):
@@ -166,7 +170,9 @@ def _embedded(
         raise InputError(
             "the embedded engine corrects for attenuation; give a μ-map (1/cm), or say --no-attenuation"
         )
-    scanner = scanner_of_scan(listmode)
+    scanner, applied = normalised_scanner(
+        scanner_of_scan(listmode), files.normalisation, recon.mmr_norm, listmode
+    )
     efficiencies = efficiencies_of(files.normalisation, scanner)
     mumap = files.mumap if files.attenuation else None
     if files.sensitivity is not None:
@@ -181,7 +187,10 @@ def _embedded(
         sidecar[NOTES_KEY] = [*notes, *sidecar.get(NOTES_KEY, ())]
     if not files.attenuation:
         sidecar["AttenuationCorrection"] = "none: no μ-map, so the middle of the body is too low"
-    if files.normalisation is None and scanner.efficiencies is not None:
+    if applied:
+        sidecar["NormalisationCorrection"] = "components of the mMR's own normalisation"
+        sidecar |= applied
+    elif files.normalisation is None and scanner.efficiencies is not None:
         lines = "" if scanner.measured_factors is None else " and of pairs of modules"
         sidecar["NormalisationCorrection"] = f"efficiencies of crystals{lines} in the list-mode file"
     elif files.normalisation is None:

@@ -1,0 +1,120 @@
+"""A cylinder in the virtual mMR, as perfect crystals and as a norm.bf of random factors would record it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from csrd.config.sections import MmrNorm, Recon
+from csrd.io.volume import Volume, centred_affine
+from csrd.listmode import open_listmode, write_petlink
+from csrd.scanner.geometry import mmr
+from csrd.scanner.mmr_norm import SHAPES, Norm, normalised
+from csrd.scanner.response import line_factors
+from csrd.seeds import generator
+from csrd.stages.recon import ScanFiles, image_of
+from csrd.stages.simulate import write_scan
+from csrd.virtual.acquire import Acquisition
+from tests.siemens_files import norm_pair, pair_of, perfect_norm
+
+SHAPE, VOXEL = (48, 48, 40), 4.0625
+RADIUS, HALF_LENGTH, ACTIVITY = 70.0, 60.0, 30_000.0  # mm, Bq/mL
+SETTINGS = Recon(
+    matrix=SHAPE, voxel_mm=VOXEL, iterations=3, subsets=6, postfilter_fwhm_mm=0, subject_lines=2_000_000
+)
+SCAN = Acquisition(duration_s=2, half_life_s=6586.2, branching=0.97, randoms_fraction=0)
+SPREADS = {"geometric": 0.1, "interference": 0.1, "efficiencies": 0.15, "axial": 0.1}
+
+
+def uniform(value: float, unit: str) -> Volume:
+    shape = tuple(2 * n for n in SHAPE)
+    affine = centred_affine(shape, VOXEL / 2)
+    x, y, z = (np.moveaxis(np.indices(shape), 0, -1) * VOXEL / 2 + affine[:3, 3]).transpose(3, 0, 1, 2)
+    inside = (np.hypot(x, y) < RADIUS) & (abs(z) < HALF_LENGTH)
+    return Volume((inside * value).astype(np.float32), affine, unit)
+
+
+def varied(norm: Norm, gap_marked: bool) -> Norm:
+    """Return a norm with each component multiplied by random factors around 1."""
+    draw = generator(1, "varied")
+    parts = {
+        key: getattr(norm, key) * np.clip(draw.normal(1, spread, SHAPES[key]), 1 - 2 * spread, 1 + 2 * spread)
+        for key, spread in SPREADS.items()
+    }
+    if gap_marked:
+        parts["efficiencies"][:, 8::9] = 0
+    return replace(norm, **parts)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory) -> dict[str, tuple[Volume, dict]]:
+    folder = tmp_path_factory.mktemp("norm")
+    uniform(0.096, "1/cm").save(folder / "mu.nii.gz")
+    perfect = np.ones(mmr().crystals, np.float32)
+    body = uniform(ACTIVITY, "Bq/mL"), uniform(0.096, "1/cm")
+    write_scan(folder / "perfect.l", *body, perfect, mmr(), SCAN, seed=1, subject="norm", threads=1)
+    base = perfect_norm()
+    norm = varied(base, gap_marked=True)
+    recorded(folder / "perfect.l", norm, folder / "varied.l")
+    np.save(folder / "perfect.npy", perfect)
+    files = {
+        "computed": (folder / "perfect.l", folder / "perfect.npy"),
+        "perfect": (folder / "perfect.l", pair(base, folder / "base.dcm")),
+        "varied": (pair_of(folder / "varied.l", folder / "scan.dcm"), pair(norm, folder / "varied-norm.dcm")),
+        "ignored": (folder / "varied.l", folder / "perfect.npy"),
+    }
+    return {
+        name: image_of(
+            ScanFiles(scan, mumap=folder / "mu.nii.gz", normalisation=normalisation),
+            SETTINGS, 1, seed=1, subject="norm", threads=1, log=folder / "unused",
+        )
+        for name, (scan, normalisation) in files.items()
+    }  # fmt: skip
+
+
+def pair(norm: Norm, target: Path) -> Path:
+    return norm_pair(norm.values, target, norm.quantification)
+
+
+def recorded(source: Path, norm: Norm, target: Path) -> None:
+    """Write the events that a scanner of this norm keeps, of those that perfect crystals record."""
+    scanner, _ = normalised(mmr(), norm, MmrNorm())
+    (block,) = open_listmode(source).blocks(1 << 24)
+    kept = scanner.measured_factors(block.crystals) * scanner.efficiencies[block.crystals].prod(1)
+    kept /= line_factors(scanner, block.crystals)
+    here = generator(1, "recorded").random(len(kept)) < kept / kept.max()
+    # As many as the probability itself would keep, so that the image keeps its scale
+    header = {**open_listmode(source).header, "Dead time correction factor": kept.max()}
+    write_petlink(target, [(block.crystals[here], block.prompt[here], block.time_ms[here])], header)
+
+
+def shells(image: Volume) -> np.ndarray:
+    """Return the mean of shells around the axis, 8 mm thick."""
+    at = np.moveaxis(np.indices(SHAPE), 0, -1) - (np.array(SHAPE) - 1) / 2
+    radius, z = np.hypot(at[..., 0], at[..., 1]) * VOXEL, abs(at[..., 2]) * VOXEL
+    long = z < HALF_LENGTH - 15
+    return np.array([image.array[long & (radius // 8 == shell)].mean() for shell in range(7)])
+
+
+def test_the_norms_own_factors_give_the_computed_ones_image(images):
+    computed, perfect = shells(images["computed"][0]), shells(images["perfect"][0])
+    assert computed == pytest.approx(ACTIVITY, rel=0.04)
+    assert perfect == pytest.approx(computed, rel=0.015)
+
+
+def test_random_factors_leave_the_shells_as_they_are(images):
+    image, sidecar = images["varied"]
+    assert shells(image) == pytest.approx(shells(images["computed"][0]), rel=0.025)
+    assert sidecar["NormalisationTurn"].startswith("1, by the gap crystals")
+    assert sidecar["NormalisationCorrection"].startswith("components")
+    assert "none" in sidecar["NormalisationDeadTime"]
+
+
+def test_without_the_norm_they_would_not(images):
+    """The same events taken as those of perfect crystals: the test above can fail."""
+    slices = [
+        np.array([images[key][0].array[20:28, 20:28, z].mean() for z in range(8, 32)]) for key in images
+    ]
+    computed, _, _, ignored = slices
+    assert abs(ignored / ignored.mean() / (computed / computed.mean()) - 1).max() > 0.05

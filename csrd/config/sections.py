@@ -189,6 +189,8 @@ class Recon(Section):
     """Gaussian filter after the last iteration; 0: none."""
     subject_lines: Lines = 10_000_000
     """Number of random lines that sample a subject's attenuated sensitivity."""
+    hardware: str | None = None
+    """A μ-map of what else lies in the mMR, coil and table, in 1/cm and scanner coordinates; null: none."""
     mmr_norm: MmrNorm = MmrNorm()
     """The Biograph mMR's own normalisation (docs/mmr.md)."""
 

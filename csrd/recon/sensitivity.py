@@ -63,12 +63,11 @@ def subject_sensitivity(
 ) -> Volume:
     """Return Σ_i g_i a_i ε_i A_ij, on the grid of `geometric`, in mm³.
 
-    a is the attenuation by `mumap` (1/cm, same grid), ε the product of both crystals' `efficiencies`
+    a is the attenuation by `mumap` (1/cm, on an upright grid), ε the product of both crystals' `efficiencies`
     (C,). `geometric` is multiplied by the smoothed ratio of two sums over the same random lines, in
     which most of the sample's noise cancels. `device` is that of `osem.projector_on`.
     """
     projector = projector_on(device)
-    assert mumap.same_grid(geometric), "the μ-map must be on the sensitivity's grid"
     draw = generator(seed, "sensitivity", subject)
     origin, voxel = geometric.affine[:3, 3], geometric.voxel_mm
     positions = scanner.crystal_positions

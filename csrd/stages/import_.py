@@ -9,6 +9,7 @@ from csrd.config.sections import MmrNorm
 from csrd.errors import InputError, naming
 from csrd.io.bids import inherited, save_with_sidecar
 from csrd.io.files import checksums, header_path, whole_file, write_json
+from csrd.io.mumap import read_mumap, refuse_other_than_head
 from csrd.io.normalisation import copy_norm, is_norm, read_efficiencies, read_norm, write_efficiencies
 from csrd.io.volume import Volume
 from csrd.listmode import InterfileHeader, ListMode, open_listmode
@@ -20,8 +21,6 @@ from csrd.units import agreed_unit, pet_unit
 SUM_TOLERANCE = 2.0  # noise changes a low dose's sum by a few percent, a forgotten dose factor by 4 or more
 SINGLES = "total uncorrected singles rate"  # of the whole mMR, per s
 SINGLES_LIMIT = 1e9
-MU_LIMIT = 0.5  # 1/cm; bone has 0.17, so larger values are not attenuation at 511 keV in 1/cm
-MU_HEAD = 0.05  # 1/cm; water has 0.096, so a map that stays below it is in 1/mm or empty
 
 
 def import_listmode(listmode: str | Path, listmode_out: str | Path, header: str | Path | None = None) -> None:
@@ -48,17 +47,16 @@ def import_corrections(
     normalisation: str | Path | None = None,
     listmode: str | Path | None = None,
 ) -> None:
-    """Write the μ-map in 1/cm and the crystal efficiencies of a scan.
+    """Write the μ-map in 1/cm, in scanner coordinates, and the crystal efficiencies of a scan.
 
     `listmode` is the scan where its scanner is not the HRRT. Without a `normalisation` the efficiencies are
     the scan's own, or all 1. The mMR's own normalisation is written as .n with its header beside it.
     Raises InputError for values that cannot be attenuation at 511 keV in 1/cm, and where the efficiencies
     are not one number of at least 0 for each crystal.
     """
-    volume = Volume.load(mumap, unit="1/cm")
-    low, high = float(volume.array.min()), float(volume.array.max())
-    if low < 0 or not MU_HEAD < high < MU_LIMIT:
-        raise InputError(f"{mumap} has values from {low:g} to {high:g}; convert it to 1/cm, 0.096 in water")
+    header = open_listmode(listmode).header if listmode else None
+    volume = read_mumap(mumap, header)
+    refuse_other_than_head(volume, mumap)
     _save(volume, mumap_out)
     if normalisation and is_norm(normalisation):
         normalised_scanner(scanner_in(listmode), normalisation)

@@ -1,6 +1,6 @@
 """Reconstruction of one scan, by the embedded engine with its sensitivities or by an outside command."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,6 +11,7 @@ from csrd.config.sections import PLACEHOLDERS, MmrNorm, Recon
 from csrd.errors import InputError
 from csrd.io.bids import inherited, save_with_sidecar
 from csrd.io.files import header_beside, refuse_locked
+from csrd.io.mumap import read_mumap
 from csrd.io.volume import NOTES_KEY, Volume
 from csrd.listmode import ListMode, open_listmode
 from csrd.listmode.thin import drf_of
@@ -18,12 +19,14 @@ from csrd.process import numba_threads
 from csrd.recon import embedded
 from csrd.recon import sensitivity as library
 from csrd.resample import resample
+from csrd.scanner.geometry import mmr
 from csrd.scanner.petsird import scanner_in, scanner_of_scan
 from csrd.stages.command import run_command_engine
 from csrd.stages.import_ import efficiencies_of, normalised_scanner
 
 SUFFIXES = (".nii.gz", ".nii")
 DEFAULT_NORM = MmrNorm()
+HARDWARE_MM = np.array([560.0, 560.0, 260.0])  # of a μ-map of coil and table: to the crystals of the mMR
 
 
 @dataclass(frozen=True)
@@ -72,13 +75,18 @@ def subject_sensitivity(
     threads: int,
     listmode: str | Path | None = None,
     mmr_norm: MmrNorm = DEFAULT_NORM,
+    hardware: str | Path | None = None,
 ) -> None:
-    """Write the sensitivity with the subject in the scanner, in mm³, on the grid of `geometric`."""
+    """Write the sensitivity with the subject in the scanner, in mm³, on the grid of `geometric`.
+
+    `hardware` is a μ-map of coil and table in scanner coordinates.
+    """
     scanner, grid = scanner_in(listmode), Volume.load(geometric)
     scan = open_listmode(listmode) if listmode else None
     scanner, _ = normalised_scanner(scanner, normalisation, mmr_norm, scan)
     efficiencies = efficiencies_of(normalisation, scanner)
-    arrays = grid, _mumap_on(grid, mumap), efficiencies
+    header = None if scan is None else scan.header
+    arrays = grid, _mumap_on(grid, mumap, header, hardware), efficiencies
     with numba_threads(threads):
         found = library.subject_sensitivity(scanner, *arrays, lines, seed, subject)
     found.save(sensitivity)
@@ -179,13 +187,16 @@ def _embedded(
         grid = Volume.load(files.sensitivity)
     else:
         grid = _as_saved(library.geometric_sensitivity(scanner, recon.matrix, recon.voxel_mm))
-        of_subject = _mumap_on(grid, mumap), efficiencies, recon.subject_lines, seed, subject
+        attenuating = _mumap_on(grid, mumap, listmode.header, recon.hardware)
+        of_subject = attenuating, efficiencies, recon.subject_lines, seed, subject
         grid = _as_saved(library.subject_sensitivity(scanner, grid, *of_subject))
-    arrays = _mumap_on(grid, mumap), efficiencies, grid, scanner
+    arrays = _mumap_on(grid, mumap, listmode.header, recon.hardware), efficiencies, grid, scanner
     pet, sidecar = embedded.reconstruct(listmode, *arrays, recon, drf, seed, subject)
     if notes := _notes_on(mumap):
         sidecar[NOTES_KEY] = [*notes, *sidecar.get(NOTES_KEY, ())]
-    if not files.attenuation:
+    if files.attenuation and scanner.name == mmr().name:
+        sidecar["AttenuationCorrection"] = _attenuation(recon.hardware)
+    elif not files.attenuation:
         sidecar["AttenuationCorrection"] = "none: no μ-map, so the middle of the body is too low"
     if applied:
         sidecar["NormalisationCorrection"] = "components of the mMR's own normalisation"
@@ -196,6 +207,13 @@ def _embedded(
     elif files.normalisation is None:
         sidecar["NormalisationCorrection"] = "none: all crystals taken as perfect, so the scale is relative"
     return pet, sidecar
+
+
+def _attenuation(hardware: str | None) -> str:
+    """Return what the attenuation of an mMR's scan was corrected for."""
+    if hardware is None:
+        return "μ-map of the body; not of coil and table, without which the image is some 10 % too low"
+    return f"μ-maps of the body, and of coil and table ({Path(hardware).name})"
 
 
 def given_path(file: str | Path | None) -> Path | None:
@@ -214,18 +232,39 @@ def _dose(drf: float | None, listmode: ListMode) -> float:
     return int(drf) if drf.is_integer() else drf
 
 
-def _mumap_on(grid: Volume, path: str | Path | None) -> Volume:
-    """Return the μ-map in 1/cm on a grid; without one 0 everywhere."""
-    if path:
-        return resample(Volume.load(path, unit="1/cm"), grid)
-    return grid.like(np.zeros(grid.shape, np.float32), "1/cm")
+def _mumap_on(
+    grid: Volume,
+    path: str | Path | None,
+    header: Mapping[str, str] | None = None,
+    hardware: str | Path | None = None,
+) -> Volume:
+    """Return the μ-map in 1/cm on a grid; without one 0 everywhere.
+
+    With `hardware`, a map of coil and table in scanner coordinates, the grid is extended to the crystals.
+    """
+    body = resample(read_mumap(path, header), grid) if path else None
+    if body is None or hardware is None:
+        return body or grid.like(np.zeros(grid.shape, np.float32), "1/cm")
+    wide = _widened(grid)
+    found = resample(body, wide).array + resample(read_mumap(hardware), wide).array
+    return wide.like(found.astype(np.float32), "1/cm")
+
+
+def _widened(grid: Volume) -> Volume:
+    """Return a grid of the same voxels that is `HARDWARE_MM` wide, or as wide as before, at its centre."""
+    voxels = np.maximum(grid.shape, 2 * np.ceil(HARDWARE_MM / 2 / grid.voxel_mm).astype(int))
+    voxels += (voxels - grid.shape) % 2  # so that the voxels stay where they are
+    affine = grid.affine.copy()
+    affine[:3, 3] -= affine[:3, :3] @ ((voxels - grid.shape) // 2)
+    return Volume(np.zeros(voxels, np.float32), affine, "1/cm")
 
 
 def _notes_on(path: Path | None) -> list[str]:
     """Return the assumptions about an image and about the image it was made from."""
     if path is None:
         return []
-    return [*inherited(path).get(NOTES_KEY, ()), *Volume.grid_of(path).notes]
+    grid = [] if path.is_dir() else Volume.grid_of(path).notes
+    return [*inherited(path).get(NOTES_KEY, ()), *grid]
 
 
 def _as_saved(volume: Volume) -> Volume:

@@ -55,6 +55,8 @@ rule subject_sensitivity:
     params:
         seed=lookup(dpath="seed", within=config),
         lines=lookup(dpath="recon/subject_lines", within=config),
+        mmr_norm=lookup(dpath="recon/mmr_norm", within=config),
+        hardware=lookup(dpath="recon/hardware", within=config),
     message:
         "{wildcards.subject}: sensitivity with the subject in the scanner"
     script:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from csrd.cohort.rows import SUFFIXES, subjects_of
+from csrd.cohort.rows import PAIR, SUFFIXES, subjects_of
 from csrd.cohort.sheet import EXAMPLE
 from csrd.cohort.subject import Subject
 from csrd.config import Config
@@ -20,6 +20,8 @@ from csrd.units import megabecquerel
 
 LEAST_MBQ = 0.1
 """A smaller RadionuclideTotalDose is in MBq by mistake."""
+# Of a Siemens pair the .dcm; normalisation, sinogram and physiology are pairs too
+LISTMODE = (*(f"*{suffix}" for suffix in SUFFIXES if suffix not in PAIR), "*listmode.dcm")
 
 
 def read_bids(root: Path, config: Config) -> tuple[Subject, ...]:
@@ -65,14 +67,15 @@ def _rows(root: Path, participant: Row, has_splits: bool) -> Iterator[tuple[Row,
     name = participant["participant_id"]
     source, label = root / "sourcedata" / name, name.removeprefix("sub-")
     pets = images_in(root / name, "pet", "pet", sub=label)
-    listmode = [path for suffix in SUFFIXES for path in _files(source, f"*{suffix}")]
+    listmode = [path for pattern in LISTMODE for path in _files(source, pattern)]
+    norms = _files(source, "*normalisation.npy") or _files(source, "*norm.dcm")
     places = list(dict.fromkeys(map(_place, [*pets, *listmode]))) or [(None, None)]
     for place in sorted(places, key=lambda place: tuple(text or "" for text in place)):
         found: dict[str, list[Path]] = {
             "t1w": _nearest(images_in(root / name, "T1w", "anat", sub=label), place),
             "listmode": [path for path in listmode if _place(path) == place],
             "mumap": _nearest(_files(source, "*mumap.nii*"), place),
-            "normalisation": _nearest(_files(source, "*normalisation.npy"), place),
+            "normalisation": _nearest(norms, place),
         }
         for path in pets:
             if _place(path) == place:

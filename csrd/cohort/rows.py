@@ -21,7 +21,8 @@ LABELS = ("session", "run")
 COLUMNS = ("participant_id", *LABELS, "split", "tracer", *FILES, *NUMBERS)
 LOW_DOSE = re.compile(r"pet_drf(\d+)")
 PETSIRD = ".petsird"
-SUFFIXES = (".l64", ".l", PETSIRD)
+PAIR = (".dcm", ".bf")  # of a Siemens scan, each half beside the other
+SUFFIXES = (".l64", ".l", PETSIRD, *PAIR)
 NOT_AVAILABLE = "n/a"
 
 
@@ -130,6 +131,12 @@ def _wrong_listmode(row: Row, listmode: str, folder: Path, embedded: bool) -> It
     if listmode.endswith(PETSIRD):
         if cell(row, "header"):
             yield f"header is {cell(row, 'header')}, but PETSIRD carries its own; write n/a"
+    elif Path(listmode).suffix in PAIR:
+        dicom = (folder / listmode).with_suffix(".dcm")
+        if cell(row, "header"):
+            yield f"header is {cell(row, 'header')}, but {dicom.name} holds it; write n/a"
+        if not dicom.exists():
+            yield f"listmode is {listmode}, but {dicom} does not exist; put both halves into one folder"
     elif not cell(row, "header") and header_beside(folder / listmode) is None:
         yield f"header is n/a, and {folder / listmode}.hdr does not exist; name the header"
 
@@ -192,6 +199,8 @@ def _unreadable(row: Row, folder: Path) -> Iterator[str]:
     grids = {}
     for column, path in _files(row).items():
         if column not in ("listmode", "header", "normalisation") and (folder / path).exists():
+            if column == "mumap" and (folder / path).is_dir():  # DICOM, which the import reads
+                continue
             try:
                 grids[column] = Volume.grid_of(folder / path, frames=column == "pet" and _is_plain(row))
             except InputError as error:
@@ -270,6 +279,14 @@ def _files(row: Row) -> dict[str, str]:
     return {column: path for column in FILES if (path := cell(row, column))} | _images(row)
 
 
+def other_half(path: Path) -> Path | None:
+    """Return the other half of a pair .dcm and .bf, where there is one."""
+    if path.suffix not in PAIR:
+        return None
+    other = path.with_suffix(PAIR[path.suffix == PAIR[0]])
+    return other if other.is_file() else None
+
+
 def _is_positive(text: str) -> bool:
     try:
         return 0 < float(text) < float("inf")
@@ -280,7 +297,9 @@ def _is_positive(text: str) -> bool:
 def _subject(row: Row, folder: Path, config: Config) -> Subject:
     """Return the subject of a row without mistakes."""
     files = {column: folder / path if (path := cell(row, column)) else None for column in FILES}
-    if files["listmode"] and files["listmode"].suffix != PETSIRD:
+    if files["listmode"] and files["listmode"].suffix in PAIR:
+        files["header"] = other_half(files["listmode"])
+    elif files["listmode"] and files["listmode"].suffix != PETSIRD:
         files["header"] = files["header"] or header_beside(files["listmode"])
     lows = {drf: folder / path for drf, path in low_doses(row).items()}
     paths: dict[str, Any] = dict(files)

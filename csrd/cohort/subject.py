@@ -70,8 +70,15 @@ class Subject:
 
     @property
     def suffix(self) -> str:
-        """Return the suffix of the subject's list-mode file."""
-        return "l64" if self.listmode is None else self.listmode.suffix.lstrip(".")
+        """Return the suffix of the subject's list-mode file, as it is imported."""
+        suffix = "l64" if self.listmode is None else self.listmode.suffix.lstrip(".")
+        return "l" if suffix in ("dcm", "bf") else suffix
+
+    @property
+    def normalisation_suffix(self) -> str:
+        """Return the suffix of the subject's normalisation, as it is imported: the mMR's own has another."""
+        own = self.normalisation is not None and self.normalisation.suffix in (".dcm", ".bf", ".n")
+        return "n" if own else "npy"
 
     def known(self, raw: str | None) -> dict[str, object]:
         """Return entries of the sidecar of a scan that is denoised as it is; `raw` is its dataset."""

@@ -170,17 +170,18 @@ def normalised(
     measured, computed = _sampled(scanner, norm.factors(scale, multiply), efficiencies)
     if not (measured > 0 and np.isfinite(measured)):
         raise InputError("the normalisation gives no line a positive efficiency; check the file")
+    counted = measured / computed
     if norm.quantification:
-        counted = measured / computed
         notes["NormalisationCalibration"] = f"scanner quantification factor {norm.quantification:g}"
         if not PLAUSIBLE[0] < counted < PLAUSIBLE[1]:
             notes["NormalisationCalibration"] += (
                 f", by which {counted:.2g} of the photon pairs at two crystals are counted: not plausible"
             )
+        efficiencies = efficiencies * np.float32(np.sqrt(counted))
     else:
-        scale = computed / measured
         notes["NormalisationCalibration"] = "none: the header has no factor, so the scale is relative"
-    factors = norm.factors(scale, multiply)
+    # The factors have the mean of the computed ones, and the crystals' efficiencies the rest of the scale
+    factors = norm.factors(scale / counted, multiply)
     return replace(scanner, efficiencies=efficiencies, measured_factors=factors), notes
 
 

@@ -8,11 +8,13 @@ import numpy as np
 from csrd.config.sections import MmrNorm
 from csrd.errors import InputError, naming
 from csrd.io.bids import inherited, save_with_sidecar
+from csrd.io.dicom.raw import is_raw
 from csrd.io.files import checksums, header_path, whole_file, write_json
 from csrd.io.mumap import read_mumap, refuse_other_than_head
 from csrd.io.normalisation import copy_norm, is_norm, read_efficiencies, read_norm, write_efficiencies
 from csrd.io.volume import Volume
-from csrd.listmode import InterfileHeader, ListMode, open_listmode
+from csrd.listmode import InterfileHeader, ListMode, SiemensListMode, open_listmode
+from csrd.listmode.words import CHUNK_WORDS
 from csrd.scanner.geometry import Scanner, mmr
 from csrd.scanner.mmr_norm import VALUES, Norm, normalised
 from csrd.scanner.petsird import scanner_in
@@ -26,17 +28,39 @@ SINGLES_LIMIT = 1e9
 def import_listmode(listmode: str | Path, listmode_out: str | Path, header: str | Path | None = None) -> None:
     """Make `listmode_out` a link to the list-mode file, and copy its header beside it, where it has one.
 
+    A Siemens pair .dcm and .bf becomes a .l and its .l.hdr; `header` is then the other half.
     Raises InputError where they are not list-mode data.
     """
     target = Path(listmode_out)
-    if header:
-        content = InterfileHeader.read(header).encode()
-        with whole_file(header_path(target)) as temporary:
-            temporary.write_bytes(content)
+    if is_raw(Path(listmode)):
+        _import_pair(Path(listmode), target)
+    else:
+        if header:
+            content = InterfileHeader.read(header).encode()
+            with whole_file(header_path(target)) as temporary:
+                temporary.write_bytes(content)
+        _link(Path(listmode), target)
+    open_listmode(target)
+
+
+def _import_pair(listmode: Path, target: Path) -> None:
+    """Write a Siemens pair as a .l, a link where the data are in the .bf, and its header."""
+    pair = open_listmode(listmode)
+    assert isinstance(pair, SiemensListMode)
+    if pair.path == pair.raw.path:
+        with whole_file(target) as temporary, open(temporary, "wb") as stream:
+            for words in pair.words(CHUNK_WORDS):
+                stream.write(words.data)
+    else:
+        _link(pair.path, target)
+    with whole_file(header_path(target)) as temporary:
+        temporary.write_bytes(pair.header.replace({"name of data file": target.name}).encode())
+
+
+def _link(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     target.unlink(missing_ok=True)
-    target.symlink_to(Path(listmode).absolute())
-    open_listmode(target)
+    target.symlink_to(source.absolute())
 
 
 def import_corrections(

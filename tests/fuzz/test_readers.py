@@ -22,9 +22,11 @@ from csrd.listmode.timing import Timing
 from csrd.scanner.geometry import mmr
 from csrd.scanner.petsird import scanner_of_scan
 from csrd.seeds import generator
+from csrd.stages.import_ import normalised_scanner
 from tests import petsird_files
 from tests.fuzz.damage import bounded, damaged, damages, header_damages
 from tests.ground.test_dicom import write_pet
+from tests.siemens_files import PERFECT, SOFTWARE, norm_pair, pair_of, perfect_norm
 
 TIMING = {
     "hrrt": {"image duration": 0.2, "isotope halflife": 1224.0, "branching factor": 0.99},
@@ -138,6 +140,53 @@ def test_petsird(folder, petsird_scan, data, where):
             and Timing.of(listmode).over(listmode.survey(), listmode).effective_s > 0
         )
         assert drf_of(listmode) >= 1
+
+
+@pytest.fixture(scope="module")
+def pairs(folder, scans) -> dict[str, tuple[bytes, bytes]]:
+    """Return the .dcm and the .bf of sound raw data: a list-mode pair, one all in its .dcm, a norm."""
+    found = {}
+    for name, software in zip(("pair", "inside"), SOFTWARE, strict=True):
+        path = pair_of(folder / "sound.l", folder / f"{name}.dcm", software, inside=name == "inside")
+        read_listmode(path, folder / "warm.dcm")
+        found[name] = path.read_bytes(), b"" if name == "inside" else path.with_suffix(".bf").read_bytes()
+    path = norm_pair(perfect_norm().values, folder / "norm.dcm", PERFECT)
+    read_normalisation(path)
+    return found | {"norm": (path.read_bytes(), path.with_suffix(".bf").read_bytes())}
+
+
+@pytest.mark.parametrize("name", ["pair", "inside"])
+@given(dicom=damages, data=damages, where=st.sampled_from(["dicom", "data", "both"]))
+def test_siemens_pair(folder, pairs, name, dicom, data, where):
+    path, (sound_dicom, sound_data) = folder / "damaged.dcm", pairs[name]
+    path.write_bytes(damaged(sound_dicom, dicom) if where != "data" else sound_dicom)
+    path.with_suffix(".bf").unlink(missing_ok=True)
+    if name == "pair":
+        # Damage in place: any other size is refused
+        changed = damaged(sound_data, data if where != "dicom" else [])[: len(sound_data)]
+        path.with_suffix(".bf").write_bytes(changed.ljust(len(sound_data), b"\0"))
+    with bounded():
+        info, crystals = read_listmode(path, folder / "thin.dcm")
+        assert len(crystals) <= info["prompts"] + info["delayeds"] <= info["bytes"] // 4
+        assert crystals.max(initial=0) < 28_672
+        assert open_listmode(folder / "thin.dcm").info()["time_tags"] == info["time_tags"]
+
+
+def read_normalisation(path: Path) -> None:
+    """Read the mMR's own normalisation in every way there is."""
+    scanner, notes = normalised_scanner(mmr(), path)
+    assert scanner.efficiencies.shape == (28_672,) and scanner.efficiencies.min() >= 0 and notes
+    assert np.isfinite(scanner.measured_factors(np.array([[0, 14_336]], np.uint32))).all()
+
+
+@given(dicom=damages, data=damages, where=st.sampled_from(["dicom", "data", "both"]))
+def test_siemens_norm(folder, pairs, dicom, data, where):
+    path, (sound_dicom, sound_data) = folder / "damaged-norm.dcm", pairs["norm"]
+    path.write_bytes(damaged(sound_dicom, dicom) if where != "data" else sound_dicom)
+    changed = damaged(sound_data, data if where != "dicom" else [])[: len(sound_data)]
+    path.with_suffix(".bf").write_bytes(changed.ljust(len(sound_data), b"\0"))
+    with bounded():
+        read_normalisation(path)
 
 
 INTERFILE = b"""!INTERFILE :=

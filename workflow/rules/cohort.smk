@@ -168,6 +168,8 @@ else:
             "<logs>/import_corrections/{subject}.log",
         benchmark:
             "<benchmarks>/import_corrections/{subject}.tsv"
+        wildcard_constraints:
+            subject=among([name for name in subjects if name not in OWN_NORM]),
         threads: 1
         resources:
             mem_mb=growing(2000),
@@ -176,6 +178,19 @@ else:
             "{wildcards.subject}: import μ-map and normalisation"
         script:
             "../scripts/import_corrections.py"
+
+    # The mMR's own normalisation, in the form that STIR reads too.
+    use rule import_corrections as import_norm with:
+        output:
+            mumap=f"{MUMAP}.nii.gz",
+            normalisation=f"{NORMALISATION}.n",
+            header=f"{NORMALISATION}.n.hdr",
+        log:
+            "<logs>/import_norm/{subject}.log",
+        benchmark:
+            "<benchmarks>/import_norm/{subject}.tsv"
+        wildcard_constraints:
+            subject=among(OWN_NORM),
 
 
 # Checksums of a subject's files for the record of the run: the user's own, or the simulation's.

@@ -55,6 +55,7 @@ LOWEST = max(settings.drfs)
 COMPARED_METHODS = list(settings.compared_methods)
 COMPARED = "csrd" in COMPARED_METHODS and len(COMPARED_METHODS) > 1
 WITH_HEADER = "l64|l"  # suffixes of list-mode that has an Interfile header beside it
+OWN_NORM = [name for name, subject in subjects.items() if subject.normalisation_suffix == "n"]
 NONE = "[^a-zA-Z0-9]"  # constrains a wildcard to nothing at all
 
 
@@ -73,7 +74,9 @@ def files_of(column):
 def own_files(wildcards):
     """Return every file of the user's for the subject."""
     subject = subjects[wildcards.subject]
-    scan = subject.listmode, subject.header, subject.t1w, subject.mumap, subject.normalisation, subject.pet
+    norm = subject.normalisation
+    corrections = subject.mumap, norm, norm and other_half(norm)
+    scan = subject.listmode, subject.header, subject.t1w, *corrections, subject.pet
     return [path for path in (*scan, *subject.lows.values()) if path]
 
 
@@ -131,6 +134,11 @@ def listmode_with_scanner(wildcards):
     """Return the subject's list-mode file, which names the scanner; none for the HRRT."""
     suffix = subjects[wildcards.subject].suffix
     return [] if suffix == "l64" else f"{LISTMODE}.{suffix}"
+
+
+def normalisation_of(wildcards):
+    """Return the subject's normalisation as imported: crystal efficiencies, or the mMR's own components."""
+    return f"{NORMALISATION}.{subjects[wildcards.subject].normalisation_suffix}"
 
 
 def geometric_sensitivity_of(wildcards):

@@ -41,7 +41,7 @@ rule subject_sensitivity:
         geometric=geometric_sensitivity_of,
         listmode=listmode_with_scanner,
         mumap=f"{MUMAP}.nii.gz",
-        normalisation=f"{NORMALISATION}.npy",
+        normalisation=normalisation_of,
     output:
         sensitivity=f"{SENSITIVITY}.nii.gz",
     log:
@@ -68,7 +68,7 @@ rule reconstruct:
         listmode=listmode_of,
         header=header_of,
         mumap=f"{MUMAP}.nii.gz" if EMBEDDED else files_of("mumap"),
-        normalisation=(f"{NORMALISATION}.npy" if EMBEDDED else files_of("normalisation")),
+        normalisation=normalisation_of if EMBEDDED else files_of("normalisation"),
         sensitivity=rules.subject_sensitivity.output.sensitivity if EMBEDDED else [],
     output:
         pet=f"{RECONSTRUCTED}.nii.gz",

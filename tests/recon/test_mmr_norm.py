@@ -9,22 +9,21 @@ import pytest
 from csrd.config.sections import MmrNorm, Recon
 from csrd.io.volume import Volume, centred_affine
 from csrd.listmode import open_listmode, write_petlink
+from csrd.recon.sensitivity import geometric_sensitivity
 from csrd.scanner.geometry import mmr
 from csrd.scanner.mmr_norm import SHAPES, Norm, normalised
 from csrd.scanner.response import line_factors
 from csrd.seeds import generator
-from csrd.stages.recon import ScanFiles, image_of
+from csrd.stages.recon import ScanFiles, image_of, subject_sensitivity
 from csrd.stages.simulate import write_scan
 from csrd.virtual.acquire import Acquisition
 from tests.siemens_files import norm_pair, pair_of, perfect_norm
 
 SHAPE, VOXEL = (48, 48, 40), 4.0625
 RADIUS, HALF_LENGTH, ACTIVITY = 70.0, 60.0, 30_000.0  # mm, Bq/mL
-SETTINGS = Recon(
-    matrix=SHAPE, voxel_mm=VOXEL, iterations=3, subsets=6, postfilter_fwhm_mm=0, subject_lines=2_000_000
-)
-SCAN = Acquisition(duration_s=2, half_life_s=6586.2, branching=0.97, randoms_fraction=0)
-SPREADS = {"geometric": 0.1, "interference": 0.1, "efficiencies": 0.15, "axial": 0.1}
+SETTINGS = Recon(matrix=SHAPE, voxel_mm=VOXEL, iterations=2, subsets=6, postfilter_fwhm_mm=6)
+SCAN = Acquisition(duration_s=4, half_life_s=6586.2, branching=0.97, randoms_fraction=0)
+SPREADS = {"geometric": 0.08, "interference": 0.08, "efficiencies": 0.1, "axial": 0.08}
 
 
 def uniform(value: float, unit: str) -> Volume:
@@ -39,7 +38,8 @@ def varied(norm: Norm, gap_marked: bool) -> Norm:
     """Return a norm with each component multiplied by random factors around 1."""
     draw = generator(1, "varied")
     parts = {
-        key: getattr(norm, key) * np.clip(draw.normal(1, spread, SHAPES[key]), 1 - 2 * spread, 1 + 2 * spread)
+        key: getattr(norm, key)
+        * np.clip(draw.normal(1, spread, SHAPES[key]), 1 - 1.5 * spread, 1 + 1.5 * spread)
         for key, spread in SPREADS.items()
     }
     if gap_marked:
@@ -64,13 +64,17 @@ def images(tmp_path_factory) -> dict[str, tuple[Volume, dict]]:
         "varied": (pair_of(folder / "varied.l", folder / "scan.dcm"), pair(norm, folder / "varied-norm.dcm")),
         "ignored": (folder / "varied.l", folder / "perfect.npy"),
     }
-    return {
-        name: image_of(
-            ScanFiles(scan, mumap=folder / "mu.nii.gz", normalisation=normalisation),
-            SETTINGS, 1, seed=1, subject="norm", threads=1, log=folder / "unused",
-        )
-        for name, (scan, normalisation) in files.items()
-    }  # fmt: skip
+    geometric_sensitivity(mmr(), SHAPE, VOXEL).save(folder / "geometric.nii.gz")
+    images = {}
+    for name, (scan, normalisation) in files.items():
+        sensitivity = folder / f"{normalisation.stem}.nii.gz"
+        if not sensitivity.exists():
+            corrections = folder / "mu.nii.gz", normalisation, sensitivity
+            how = {"lines": 2_000_000, "seed": 1, "subject": "norm", "threads": 1, "listmode": scan}
+            subject_sensitivity(folder / "geometric.nii.gz", *corrections, **how)
+        found = ScanFiles(scan, None, folder / "mu.nii.gz", normalisation, sensitivity)
+        images[name] = image_of(found, SETTINGS, 1, 1, "norm", 1, folder / "unused")
+    return images
 
 
 def pair(norm: Norm, target: Path) -> Path:
@@ -90,11 +94,11 @@ def recorded(source: Path, norm: Norm, target: Path) -> None:
 
 
 def shells(image: Volume) -> np.ndarray:
-    """Return the mean of shells around the axis, 8 mm thick."""
+    """Return the mean of shells around the axis, 12 mm thick."""
     at = np.moveaxis(np.indices(SHAPE), 0, -1) - (np.array(SHAPE) - 1) / 2
     radius, z = np.hypot(at[..., 0], at[..., 1]) * VOXEL, abs(at[..., 2]) * VOXEL
     long = z < HALF_LENGTH - 15
-    return np.array([image.array[long & (radius // 8 == shell)].mean() for shell in range(7)])
+    return np.array([image.array[long & (radius // 12 == shell)].mean() for shell in range(5)])
 
 
 def test_the_norms_own_factors_give_the_computed_ones_image(images):

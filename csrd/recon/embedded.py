@@ -14,7 +14,8 @@ from csrd.listmode.base import Survey
 from csrd.listmode.thin import FACTOR, drf_of
 from csrd.listmode.timing import Timing
 from csrd.recon.corrections import attenuation_factors, randoms_rates
-from csrd.recon.osem import osem
+from csrd.recon.osem import osem, osem_of
+from csrd.recon.packed import Pass, is_long, packed, prompts_in_parts
 from csrd.scanner.geometry import Scanner
 from csrd.scanner.response import detection_factors
 from csrd.seeds import generator
@@ -45,6 +46,9 @@ def reconstruct(
     Raises InputError where the file has no prompts or its header contradicts `drf`.
     """
     check_header(listmode, drf)
+    draw = generator(seed, "osem", subject, drf)
+    if is_long(listmode) and scatter is None:
+        return _long(listmode, mumap, efficiencies, sensitivity, scanner, recon, drf, draw)
     events = Events(listmode)
     prompts, fans = _sorted(events, scanner)
     timing = Timing.of(listmode).over(events.survey, listmode)
@@ -73,13 +77,48 @@ def reconstruct(
         recon.psf,
         recon.subsets,
         recon.iterations,
-        generator(seed, "osem", subject, drf),
+        draw,
         recon.device,
     )
     if recon.postfilter_fwhm_mm:
         image = gaussian_filter(image, recon.postfilter_fwhm_mm * SIGMA_PER_FWHM / sensitivity.voxel_mm)
     randoms = fans.sum() / 2
     return sensitivity.like(image, "Bq/mL"), _sidecar(recon, timing, drf, len(prompts), randoms, scatter)
+
+
+def _long(
+    listmode: ListMode,
+    mumap: Volume,
+    efficiencies: np.ndarray,
+    sensitivity: Volume,
+    scanner: Scanner,
+    recon: Recon,
+    drf: float,
+    draw: np.random.Generator,
+) -> tuple[Volume, dict]:
+    """Return what `reconstruct` does for a long scan, whose events are read in two passes and packed."""
+    counted, fans = Pass(listmode, "count"), np.zeros(scanner.crystals)
+    for block in counted:
+        fans += np.bincount(block.crystals[~block.prompt].ravel(), minlength=scanner.crystals)
+    timing = Timing.of(listmode).over(counted.survey, listmode)
+    rates, exposure = randoms_rates(fans, scanner, efficiencies), timing.effective_s * ML_PER_MM3 / drf
+
+    def additive(crystals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        factors = detection(crystals, mumap, efficiencies, scanner)
+        crystals, factors = crystals[factors > 0], factors[factors > 0]
+        expected = rates[crystals[:, 0]] * rates[crystals[:, 1]]
+        return crystals, (expected / (exposure * factors)).astype(np.float32)
+
+    parts = prompts_in_parts(Pass(listmode, "prepare"), scanner)
+    events = packed(parts, additive, recon.subsets, draw)
+    if not events.count:
+        raise InputError(f"{listmode.path} has no prompts on living lines; check scan and efficiencies")
+    share = sensitivity.like(sensitivity.array * exposure)
+    image = osem_of(events, share, scanner, recon.psf, recon.iterations, recon.device)
+    if recon.postfilter_fwhm_mm:
+        image = gaussian_filter(image, recon.postfilter_fwhm_mm * SIGMA_PER_FWHM / sensitivity.voxel_mm)
+    sidecar = _sidecar(recon, timing, drf, events.count, fans.sum() / 2, None)
+    return sensitivity.like(image, "Bq/mL"), sidecar
 
 
 def detection(crystals: np.ndarray, mumap: Volume, efficiencies: np.ndarray, scanner: Scanner) -> np.ndarray:

@@ -6,7 +6,8 @@ with A Joseph's projector, H the blur, S the sensitivity in counts per unit of x
 scatter expected on the event's line, divided by the line's own factor (normalisation, attenuation, time).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,52 @@ if TYPE_CHECKING:
     from csrd.config.sections import Psf
 
 EDGE_OF_VIEW = 1e-3  # of the largest sensitivity; voxels below it stay 0
+Part = tuple[np.ndarray, np.ndarray]  # events' crystals (N, 2) uint32, and c of their lines (N,) float32
+
+
+@dataclass(frozen=True)
+class Events:
+    """Events in memory, of which each subset has some: their crystals, c of their lines, indices by subset."""
+
+    crystals: np.ndarray
+    additive: np.ndarray
+    groups: Sequence[np.ndarray]
+
+    @property
+    def count(self) -> int:
+        """Return the number of events."""
+        return len(self.crystals)
+
+    @property
+    def subsets(self) -> int:
+        """Return the number of subsets."""
+        return len(self.groups)
+
+    def of(self, subset: int) -> Iterator[Part]:
+        """Yield the events of a subset, in parts."""
+        group = self.groups[subset]
+        yield self.crystals[group], self.additive[group]
+
+
+@dataclass(frozen=True)
+class PackedEvents:
+    """The same of a long scan: the events of each subset in parts, 12 bytes an event and no index."""
+
+    parts: Sequence[Sequence[Part]]
+
+    @property
+    def count(self) -> int:
+        """Return the number of events."""
+        return sum(len(additive) for parts in self.parts for _, additive in parts)
+
+    @property
+    def subsets(self) -> int:
+        """Return the number of subsets."""
+        return len(self.parts)
+
+    def of(self, subset: int) -> Iterator[Part]:
+        """Yield the events of a subset, in parts."""
+        yield from self.parts[subset]
 
 
 def osem(
@@ -42,7 +89,20 @@ def osem(
     `additive` is c (N,) float32 in the unit of x times mm. `draw` divides the events into
     subsets; `device` is that of `projector_on`. About 40 bytes of memory an event.
     """
-    voxel = sensitivity.voxel_mm
+    events = Events(crystals, additive, subsets_of(len(crystals), subsets, draw))
+    return osem_of(events, sensitivity, scanner, psf, iterations, device)
+
+
+def osem_of(
+    events: Events | PackedEvents,
+    sensitivity: Volume,
+    scanner: Scanner,
+    psf: "Psf | None",
+    iterations: int,
+    device: str = "cpu",
+) -> np.ndarray:
+    """Return the image of events that are divided into subsets; the other arguments as in `osem`."""
+    voxel, subsets = sensitivity.voxel_mm, events.subsets
 
     def blurred(image: np.ndarray) -> np.ndarray:
         return (
@@ -51,31 +111,27 @@ def osem(
 
     share = blurred(sensitivity.array / subsets)
     seen = share > EDGE_OF_VIEW * share.max()
-    image = np.where(seen, len(crystals) / subsets / share[seen].sum(), 0).astype(np.float32)
-    groups = subsets_of(len(crystals), subsets, draw)
+    image = np.where(seen, events.count / subsets / share[seen].sum(), 0).astype(np.float32)
     if projector_on(device) is projector:
-        update, result = _cpu_update(crystals, additive, groups, scanner, sensitivity, share, seen, blurred)
+        update, result = _cpu_update(events, scanner, sensitivity, share, seen, blurred)
     else:
         from csrd.recon.osem_cuda import cuda_update
 
-        update, result = cuda_update(crystals, additive, groups, scanner, sensitivity, share, seen, psf)
+        update, result = cuda_update(events, scanner, sensitivity, share, seen, psf)
     for number in progress(list(range(subsets)) * iterations, "OSEM"):
         image = update(image, number)
     return result(image)
 
 
 def _cpu_update(
-    crystals, additive, groups, scanner: Scanner, grid: Volume, share, seen, blurred
+    events: Events | PackedEvents, scanner: Scanner, grid: Volume, share, seen, blurred
 ) -> tuple[Callable, Callable]:
     """Return the function (image, subset) to the next image, and the one to the finished image."""
     images, positions = projector.private_images(grid.shape), scanner.crystal_positions
     origin, voxel = grid.affine[:3, 3], grid.voxel_mm
 
     def update(image: np.ndarray, number: int) -> np.ndarray:
-        events = groups[number]
-        found = projector.em_back(
-            blurred(image), crystals[events], positions, additive[events], origin, voxel, images
-        )
+        found = projector.em_back_parts(blurred(image), events.of(number), positions, origin, voxel, images)
         return image * np.divide(blurred(found), share, out=np.zeros_like(image), where=seen)
 
     return update, lambda image: image

@@ -21,12 +21,11 @@ from csrd.scanner.projector_cuda import em_back_on_device
 
 if TYPE_CHECKING:
     from csrd.config.sections import Psf
+    from csrd.recon.osem import Events, PackedEvents
 
 
 def cuda_update(
-    crystals: np.ndarray,
-    additive: np.ndarray,
-    groups: list[np.ndarray],
+    events: "Events | PackedEvents",
     scanner: Scanner,
     grid: Volume,
     share: np.ndarray,
@@ -35,12 +34,15 @@ def cuda_update(
 ) -> tuple[Callable, Callable]:
     """Return the function (image, subset) to the next image, and the one to the finished image.
 
-    Arguments as in `osem`; `share` (X, Y, Z) is the blurred sensitivity of a subset, `seen` where it counts.
+    Arguments as in `osem_of`; `share` (X, Y, Z) is the blurred sensitivity of a subset, `seen` where it counts.
     The first image may be an array; those that come back are tensors on the device. 12 bytes of the device's
     memory an event.
     """
     device = torch.device("cpu" if config.ENABLE_CUDASIM else "cuda")
-    events = [(cuda.to_device(crystals[group]), cuda.to_device(additive[group])) for group in groups]
+    on_device = [
+        [(cuda.to_device(crystals), cuda.to_device(additive)) for crystals, additive in events.of(subset)]
+        for subset in range(events.subsets)
+    ]
     positions = cuda.to_device(scanner.crystal_positions)
     origin, voxel, shape = grid.affine[:3, 3], grid.voxel_mm, grid.shape
     blurred = Blur(shape, voxel, psf, device)
@@ -53,16 +55,10 @@ def cuda_update(
         image = torch.as_tensor(image, device=device)
         target = torch.zeros(math.prod(n + 2 for n in shape), device=device)
         flat = nn.functional.pad(blurred(image), (1,) * 6).flatten()
-        em_back_on_device(
-            _shared(flat),
-            events[number][0],
-            positions,
-            events[number][1],
-            origin,
-            voxel,
-            shape,
-            _shared(target),
-        )
+        for crystals, additive in on_device[number]:
+            em_back_on_device(
+                _shared(flat), crystals, positions, additive, origin, voxel, shape, _shared(target)
+            )
         found = target.reshape([n + 2 for n in shape])[1:-1, 1:-1, 1:-1]
         return image * blurred(found) * weight
 

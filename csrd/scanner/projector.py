@@ -181,9 +181,16 @@ def em_back(image, crystals, positions, additive, origin, voxel_size, images) ->
     `image` is x (X, Y, Z), `crystals` (N, 2) the events' crystals, `positions` (C, 3) mm, `additive` c
     (N,) in the unit of A x, `images` the scratch of `private_images`.
     """
+    return em_back_parts(image, [(crystals, additive)], positions, origin, voxel_size, images)
+
+
+def em_back_parts(image, events, positions, origin, voxel_size, images) -> np.ndarray:
+    """Return what `em_back` returns, of events in parts: `events` yields (crystals, additive) of each."""
     images[:] = 0
     origin, voxel_size = np.asarray(origin, np.float64), np.asarray(voxel_size, np.float64)
-    _em_back(padded(image), crystals, positions, additive, origin, voxel_size, image.shape, images)
+    flat = padded(image)
+    for crystals, additive in events:
+        _em_back(flat, crystals, positions, additive, origin, voxel_size, image.shape, images)
     return unpadded_sum(images, image.shape)
 
 

@@ -29,7 +29,7 @@ Part = tuple[np.ndarray, np.ndarray]  # events' crystals (N, 2) uint32, and c of
 
 @dataclass(frozen=True)
 class Events:
-    """Events in memory, of which each subset has some: their crystals, c of their lines, indices by subset."""
+    """Events in memory: their crystals (N, 2), c of their lines (N,), and their indices by subset."""
 
     crystals: np.ndarray
     additive: np.ndarray

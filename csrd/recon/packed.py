@@ -18,7 +18,7 @@ PART_EVENTS = 1 << 22  # sorted at a time
 
 
 class Pass:
-    """One pass over a list-mode file, which a long file shows: iterate over its blocks, then read its survey."""
+    """One pass over a list-mode file, with its progress: iterate over its blocks, then read its survey."""
 
     survey: Survey
 
@@ -43,7 +43,7 @@ def is_long(listmode: ListMode) -> bool:
 
 
 def prompts_in_parts(blocks: Pass, scanner: Scanner) -> Iterator[np.ndarray]:
-    """Yield the crystals of a file's prompts (N, 2), `PART_EVENTS` at a time, neighbours first in each part."""
+    """Yield the crystals of a file's prompts (N, 2), `PART_EVENTS` at a time, each part neighbours first."""
     held: list[np.ndarray] = []
     for block in blocks:
         held.append(block.crystals[block.prompt])

@@ -35,8 +35,8 @@ def cuda_update(
     """Return the function (image, subset) to the next image, and the one to the finished image.
 
     Arguments as in `osem_of`; `share` (X, Y, Z) is the blurred sensitivity of a subset, `seen` where it
-    counts. The first image may be an array; those that come back are tensors on the device. 12 bytes of the device's
-    memory an event.
+    counts. The first image may be an array; those that come back are tensors on the device. 12 bytes of
+    the device's memory an event.
     """
     device = torch.device("cpu" if config.ENABLE_CUDASIM else "cuda")
     on_device = [

@@ -4,6 +4,9 @@ CORES ?= all
 CONFIG ?= config/config.yaml
 SEEDS ?= 2024 2025 2026
 STUDY ?= [lowdose, tv, unet, restormer, csrd, csrdnomr, mronly]
+DATASET ?= ds003382
+DATA ?= data
+OPENNEURO = openneuro-py==2026.9.1
 COMMANDS ?= docs/commands.md
 BIN := .venv/bin
 CODE := csrd tests benchmarks workflow
@@ -14,7 +17,7 @@ INSTALL_VENV = { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y
 SLURM = snakemake-executor-plugin-slurm snakemake-executor-plugin-slurm-jobstep
 INSTALL_SLURM = $(BIN)/pip install --quiet --no-deps --constraint constraints.txt $(SLURM)
 
-.PHONY: table1 quick noise study pretrained slurm test test-cluster test-all docs commands lint audit format constraints clean
+.PHONY: table1 quick noise openneuro study pretrained slurm test test-cluster test-all docs commands lint audit format constraints clean
 
 table1: .venv/installed
 	@test -f "$(CONFIG)" || { echo "$(CONFIG) does not exist; name a configuration: make table1 CONFIG=mine.yaml"; exit 1; }
@@ -27,6 +30,20 @@ quick: .venv/installed
 # Bias and deviation by region over several thinnings of one virtual test subject, after (or without) a table1.
 noise: .venv/installed
 	$(BIN)/snakemake --cores $(CORES) --configfile $(CONFIG) noise
+
+# Measured scans of a public dataset, from raw data to Table 1: make openneuro DATASET=ds003382 SUBJECTS="02 05 06"
+# It downloads gigabytes a subject, and goes on where it was interrupted; DRY_RUN=1 only says how many.
+openneuro: .venv/installed .venv/openneuro/bin/openneuro-py
+	PATH="$(CURDIR)/.venv/openneuro/bin:$$PATH" $(BIN)/csrd openneuro $(DATASET) $(SUBJECTS:%=--subject %) \
+		--folder $(DATA)/$(DATASET) $(if $(DRY_RUN),--dry-run)
+	$(if $(DRY_RUN),,$(BIN)/snakemake --cores $(CORES) \
+		--configfile config/openneuro.yaml $(DATA)/$(DATASET)/cohort.yaml $(MEASURED))
+
+# Its HTTP library replaces one that other packages use, hence an environment of its own.
+.venv/openneuro/bin/openneuro-py: | .venv/bin/pip
+	$(PYTHON) -m venv .venv/openneuro
+	.venv/openneuro/bin/pip install --quiet $(OPENNEURO)
+	@touch $@
 
 # The same cohort anew for each seed: other heads, other counts, other weights. Fails where a check of the pooled runs does.
 study: .venv/installed
@@ -45,7 +62,7 @@ pretrained: .venv/installed
 slurm: .venv/installed
 	$(INSTALL_SLURM)
 
-test: .venv/installed-dev
+test: .venv/installed-dev .venv/openneuro/bin/openneuro-py
 	$(BIN)/python -m pytest --durations=25
 
 # The SLURM profile on a SLURM of one node, which it starts (Debian, root), or the reason why it was not tested.
@@ -54,7 +71,7 @@ test-cluster: .venv/installed-dev
 	$(BIN)/python -m pytest -q -m long -rps tests/cluster
 
 # Everything, the long tests too: interruptions, the cluster.
-test-all: .venv/installed-dev
+test-all: .venv/installed-dev .venv/openneuro/bin/openneuro-py
 	$(BIN)/python -m pytest -m ""
 
 # The pages of docs/ as a site. Its search needs a server, the rest of it none.

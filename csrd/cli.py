@@ -466,6 +466,30 @@ def study(
 
 
 @app.command()
+def openneuro(
+    dataset: Annotated[str, typer.Argument(help="The dataset on OpenNeuro, e.g. ds003382.")],
+    folder: Annotated[Path, typer.Option(help="The folder for the dataset's files.")],
+    subject: Annotated[
+        list[str] | None, typer.Option(help="A subject's label; may be repeated.", show_default="all")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print names and sizes of the files, and fetch nothing.")
+    ] = False,
+    server: Annotated[
+        str | None, typer.Option(help="Address of the list of files.", show_default="OpenNeuro's")
+    ] = None,
+) -> None:
+    """Fetch what measured scans of the mMR on OpenNeuro need, and write their sheet and configuration."""
+    from csrd.stages.openneuro import SERVER, openneuro
+
+    print(
+        json.dumps(
+            openneuro(dataset, subject or [], folder, dry_run=dry_run, server=server or SERVER), indent=2
+        )
+    )
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON schema of the configuration, with which editors check a file of settings."""
     from csrd.config import schema

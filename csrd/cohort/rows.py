@@ -15,7 +15,7 @@ from csrd.io.files import header_beside
 from csrd.io.tables import Row
 from csrd.units import pet_unit
 
-FILES = ("listmode", "header", "t1w", "mumap", "normalisation", "pet")
+FILES = ("listmode", "header", "t1w", "mumap", "normalisation", "pet", "vendor")
 NUMBERS = ("weight_kg", "injected_MBq")
 LABELS = ("session", "run")
 COLUMNS = ("participant_id", *LABELS, "split", "tracer", *FILES, *NUMBERS)

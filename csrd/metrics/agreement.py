@@ -86,7 +86,8 @@ def cubes_of(ours: np.ndarray, theirs: np.ndarray, affine: np.ndarray) -> list[C
         centre = affine[:3, :3] @ (low + (step - 1) / 2) + affine[:3, 3]
         volume = inside.sum() * voxel_mm.prod() / 1000
         means = float(ours[part][inside].mean()), float(theirs[part][inside].mean())
-        found.append(Cube(tuple(map(float, centre)), float(volume), *means))
+        x, y, z = map(float, centre)
+        found.append(Cube((x, y, z), float(volume), *means))
     return found
 
 

@@ -20,6 +20,7 @@ from csrd.report.statistics import AGAINST, compare, power, statistics_html
 from csrd.report.summary import controlled, summary
 from csrd.report.table import Scope, caption, table_by_dose, whole_table, without_controls
 from csrd.report.times import times, times_html
+from csrd.report.vendor import vendor_html
 from csrd.report.writers import html_table, paper_table
 
 
@@ -35,6 +36,7 @@ class Pictures:
     training: str | Path | None = None
     reliability: str | Path | None = None
     agreement: str | Path | None = None
+    vendor: str | Path | None = None
 
     @classmethod
     def of(cls, shown: Iterable[tuple[str, str | None]], files: Iterable[str | Path]) -> Self:
@@ -69,6 +71,8 @@ class Results:
     lesions: pd.DataFrame | None = None
     false: pd.DataFrame | None = None
     jobs: pd.DataFrame | None = None
+    vendor: pd.DataFrame | None = None
+    corrections: Sequence[str] = ()
     missing: Sequence[str] = ()
     scans: Mapping[str, str] = field(default_factory=dict)
 
@@ -96,6 +100,7 @@ def report(
         run=run,
         missing=list(results.missing),
         scans=results.scans,
+        corrections=list(results.corrections),
     )
     return page(settings.report.title, body)
 
@@ -124,6 +129,7 @@ def _tables(results: Results, rows: pd.DataFrame, scope: Scope) -> dict:
         "truth": _where(results.truth, lambda truth: _against_truth(truth, scope)),
         "coverage": _where(results.coverage, lambda found: coverage_html(coverage_table(found))),
         "regions": _where(results.regions, lambda found: regions_html(regions_table(found))),
+        "vendor": _where(results.vendor, vendor_html),
         "times": _where(results.jobs, lambda jobs: times_html(times(jobs))),
     }
 

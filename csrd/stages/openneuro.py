@@ -87,10 +87,8 @@ def openneuro(
     mumaps = {one.subject: choose_mumap(one, folder) for one in found}
     fetch(dataset, list(mumaps.values()), folder)
     write_sheet(found, mumaps, folder, splits or split_of([one.subject for one in found]))
-    write_text(
-        folder / CONFIG,
-        f"# of csrd openneuro {dataset}\ncohort: {{sheet: {json.dumps(str(folder / SHEET))}}}\n",
-    )
+    cohort = json.dumps({"sheet": str(folder / SHEET)})  # which is YAML too
+    write_text(folder / CONFIG, f"# of csrd openneuro {dataset}\ncohort: {cohort}\n")
     return summary | {"sheet": str(folder / SHEET), "config": str(folder / CONFIG)}
 
 

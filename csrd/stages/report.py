@@ -18,6 +18,7 @@ from csrd.report.noise import noise_figure, noise_page
 from csrd.report.regions import bland_altman
 from csrd.report.run import record_of
 from csrd.report.table import Scope, units_of
+from csrd.report.vendor import corrections, vendor_figure
 from csrd.report.writers import coverage_tables, lesions_tables, regions_tables, statistics_tables, tables
 from csrd.stages import regions as measured
 
@@ -147,6 +148,11 @@ def regions(regions: str | Path, *, table: str | Path, figure: str | Path) -> No
     bland_altman(figure, rows)
 
 
+def vendor(vendor: str | Path, *, figure: str | Path) -> None:
+    """Draw the agreement of the normal doses with the vendor's images."""
+    vendor_figure(figure, read_csv(vendor))
+
+
 def noise(
     images: Paths,
     truth: str | Path,
@@ -217,6 +223,7 @@ def report(
     false: str | Path | None = None,
     controls: Sequence[str] = (),
     scans: Paths = (),
+    vendor: str | Path | None = None,
 ) -> None:
     """Write the page with all tables and `pictures`; `shown` gives kind and subject of each (`Pictures.of`).
 
@@ -237,12 +244,14 @@ def report(
         controls=controls,
     )
     merged = {"coverage": coverage, "truth": truth, "regions": regions, "lesions": lesions, "false": false}
+    merged["vendor"] = vendor
     results = pages.Results(
         read_csv(metrics),
         **{name: read_csv(path) for name, path in merged.items() if path is not None},
         jobs=read_benchmarks(benchmarks),
         missing=list(missing_keys(sidecars)),
         scans=_addresses(scans, page),
+        corrections=[] if config.cohort.virtual else corrections(map(read_json, sidecars)),
     )
     of_files = pages.Pictures.of(shown, pictures)
     write_text(page, pages.report(results, of_files, config, scope, read_json(run)))

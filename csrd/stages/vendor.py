@@ -1,6 +1,5 @@
 """The normal dose of a measured scan beside the vendor's reconstruction of it."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +39,8 @@ def compare_vendor(
     rows = [
         {
             "subject": subject,
+            "drf": 1,
+            "method": "normal",
             "x_mm": cube.centre[0],
             "y_mm": cube.centre[1],
             "z_mm": cube.centre[2],
@@ -66,16 +67,3 @@ def vendor_image(path: str | Path, listmode: str | Path | None = None) -> Volume
     affine = volume.affine.copy()
     affine[2, 3] -= bed_mm(open_listmode(listmode).header) if listmode else 0.0
     return Volume((volume.array * np.float32(factor)).astype(np.float32), affine, "Bq/mL").canonical()
-
-
-def faults_of(rows: Sequence[dict]) -> dict[str, list[str]]:
-    """Return the faults of each subject in the rows of `compare_vendor`."""
-    from csrd.metrics.agreement import Agreement
-
-    found = {}
-    for row in rows:
-        names = [] if row["exchanged"] == "none" else str(row["exchanged"]).split(", ")
-        turned = tuple(AXES.index(name) for name in names)
-        agreement = Agreement(turned, row["ratio"], row["background"], row["spread"])
-        found[row["subject"]] = agreement.faults
-    return found

@@ -315,3 +315,44 @@ if SIMULATED:
             "<benchmarks>/merge_false_spots.tsv"
         message:
             "Merge the numbers of false spots"
+
+
+# Measured scans: the normal dose beside the vendor's image of it.
+if WITH_VENDOR:
+
+    rule compare_vendor:
+        input:
+            pet=f"{reconstructed(1)}.nii.gz",
+            vendor=files_of("vendor"),
+            listmode=listmode_with_scanner,
+            code=code_of("metrics", "vendor"),
+        output:
+            table="<results>/metrics/{subject}_vendor.csv",
+        log:
+            "<logs>/compare_vendor/{subject}.log",
+        benchmark:
+            "<benchmarks>/compare_vendor/{subject}.tsv"
+        wildcard_constraints:
+            subject=among(WITH_VENDOR),
+        threads: 1
+        resources:
+            mem_mb=growing(2000),
+            runtime=growing(10),
+        message:
+            "{wildcards.subject}: compare the normal dose with the vendor's image"
+        script:
+            "../scripts/compare_vendor.py"
+
+    use rule merge_metrics as merge_vendor with:
+        input:
+            tables=expand("<results>/metrics/{subject}_vendor.csv", subject=WITH_VENDOR),
+        output:
+            table="<results>/metrics/vendor.csv",
+        log:
+            "<logs>/merge_vendor.log",
+        benchmark:
+            "<benchmarks>/merge_vendor.tsv"
+        params:
+            row=["subject", "drf", "method", "x_mm", "y_mm", "z_mm"],
+        message:
+            "Merge the comparisons with the vendor's images"

@@ -55,6 +55,7 @@ LOWEST = max(settings.drfs)
 COMPARED_METHODS = list(settings.compared_methods)
 COMPARED = "csrd" in COMPARED_METHODS and len(COMPARED_METHODS) > 1
 WITH_HEADER = "l64|l"  # suffixes of list-mode that has an Interfile header beside it
+WITH_VENDOR = [name for name, subject in subjects.items() if subject.vendor]
 OWN_NORM = [name for name, subject in subjects.items() if subject.normalisation_suffix == "n"]
 NONE = "[^a-zA-Z0-9]"  # constrains a wildcard to nothing at all
 
@@ -76,7 +77,7 @@ def own_files(wildcards):
     subject = subjects[wildcards.subject]
     norm = subject.normalisation
     corrections = subject.mumap, norm, norm and other_half(norm)
-    scan = subject.listmode, subject.header, subject.t1w, *corrections, subject.pet
+    scan = subject.listmode, subject.header, subject.t1w, *corrections, subject.pet, subject.vendor
     return [path for path in (*scan, *subject.lows.values()) if path]
 
 

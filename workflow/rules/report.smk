@@ -146,6 +146,33 @@ if SIMULATED:
             "../scripts/figure_regions.py"
 
 
+if WITH_VENDOR:
+
+    rule figure_vendor:
+        input:
+            code=code_of("report"),
+            vendor="<results>/metrics/vendor.csv",
+        output:
+            figure=report(
+                "<results>/figures/vendor.png",
+                caption="../report/vendor.rst",
+                category="Curves",
+                labels={"figure": "agreement with the vendor's images"},
+            ),
+        log:
+            "<logs>/figure_vendor.log",
+        benchmark:
+            "<benchmarks>/figure_vendor.tsv"
+        threads: 1
+        resources:
+            mem_mb=growing(1000),
+            runtime=growing(5),
+        message:
+            "Draw the agreement with the vendor's images"
+        script:
+            "../scripts/figure_vendor.py"
+
+
 rule statistics:
     input:
         code=code_of("report"),
@@ -464,6 +491,7 @@ FIGURES = {  # by kind (a field of csrd.report.report.Pictures): subject, None f
     "training": [(None, rules.figure_training.output.figure)] if LEARNED_HERE else [],
     "reliability": [(None, rules.figure_reliability.output.figure)] if settings.methods_with_std else [],
     "agreement": [(None, rules.figure_regions.output.figure)] if SIMULATED else [],
+    "vendor": [(None, "<results>/figures/vendor.png")] if WITH_VENDOR else [],
 }
 
 
@@ -477,6 +505,7 @@ rule report:
         regions="<results>/metrics/regions.csv" if SIMULATED else [],
         lesions="<results>/metrics/lesions.csv" if SIMULATED else [],
         false="<results>/metrics/false_spots.csv" if SIMULATED else [],
+        vendor="<results>/metrics/vendor.csv" if WITH_VENDOR else [],
         sidecars=expand(f"{REFERENCE}.json", subject=COMPARED_SUBJECTS),
         run=rules.record_run.output.run,
         scans=PAGES,

@@ -35,7 +35,7 @@ noise: .venv/installed
 # It downloads gigabytes a subject, and goes on where it was interrupted; DRY_RUN=1 only says how many.
 openneuro: .venv/installed .venv/openneuro/bin/openneuro-py
 	PATH="$(CURDIR)/.venv/openneuro/bin:$$PATH" $(BIN)/csrd openneuro $(DATASET) $(SUBJECTS:%=--subject %) \
-		--folder $(DATA)/$(DATASET) $(if $(DRY_RUN),--dry-run)
+		--folder $(DATA)/$(DATASET) $(if $(DRY_RUN),--dry-run) $(if $(SERVER),--server $(SERVER))
 	$(if $(DRY_RUN),,$(BIN)/snakemake --cores $(CORES) \
 		--configfile config/openneuro.yaml $(DATA)/$(DATASET)/cohort.yaml $(MEASURED))
 

@@ -1,29 +1,25 @@
 """A cylinder in the virtual mMR, as perfect crystals and as a norm.bf of random factors would record it."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from csrd.config.sections import MmrNorm, Recon
+from csrd.config.sections import Recon
 from csrd.io.volume import Volume, centred_affine
-from csrd.listmode import open_listmode, write_petlink
 from csrd.recon.sensitivity import geometric_sensitivity
 from csrd.scanner.geometry import mmr
-from csrd.scanner.mmr_norm import SHAPES, Norm, normalised
-from csrd.scanner.response import line_factors
-from csrd.seeds import generator
+from csrd.scanner.mmr_norm import Norm
 from csrd.stages.recon import ScanFiles, image_of, subject_sensitivity
 from csrd.stages.simulate import write_scan
 from csrd.virtual.acquire import Acquisition
+from tests.miniature import recorded, varied
 from tests.siemens_files import norm_pair, pair_of, perfect_norm
 
 SHAPE, VOXEL = (48, 48, 40), 4.0625
 RADIUS, HALF_LENGTH, ACTIVITY = 70.0, 60.0, 30_000.0  # mm, Bq/mL
 SETTINGS = Recon(matrix=SHAPE, voxel_mm=VOXEL, iterations=2, subsets=6, postfilter_fwhm_mm=6)
 SCAN = Acquisition(duration_s=4, half_life_s=6586.2, branching=0.97, randoms_fraction=0)
-SPREADS = {"geometric": 0.08, "interference": 0.08, "efficiencies": 0.1, "axial": 0.08}
 
 
 def uniform(value: float, unit: str) -> Volume:
@@ -32,19 +28,6 @@ def uniform(value: float, unit: str) -> Volume:
     x, y, z = (np.moveaxis(np.indices(shape), 0, -1) * VOXEL / 2 + affine[:3, 3]).transpose(3, 0, 1, 2)
     inside = (np.hypot(x, y) < RADIUS) & (abs(z) < HALF_LENGTH)
     return Volume((inside * value).astype(np.float32), affine, unit)
-
-
-def varied(norm: Norm, gap_marked: bool) -> Norm:
-    """Return a norm with each component multiplied by random factors around 1."""
-    draw = generator(1, "varied")
-    parts = {
-        key: getattr(norm, key)
-        * np.clip(draw.normal(1, spread, SHAPES[key]), 1 - 1.5 * spread, 1 + 1.5 * spread)
-        for key, spread in SPREADS.items()
-    }
-    if gap_marked:
-        parts["efficiencies"][:, 8::9] = 0
-    return replace(norm, **parts)
 
 
 @pytest.fixture(scope="module")
@@ -79,18 +62,6 @@ def images(tmp_path_factory) -> dict[str, tuple[Volume, dict]]:
 
 def pair(norm: Norm, target: Path) -> Path:
     return norm_pair(norm.values, target, norm.quantification)
-
-
-def recorded(source: Path, norm: Norm, target: Path) -> None:
-    """Write the events that a scanner of this norm keeps, of those that perfect crystals record."""
-    scanner, _ = normalised(mmr(), norm, MmrNorm())
-    (block,) = open_listmode(source).blocks(1 << 24)
-    kept = scanner.measured_factors(block.crystals) * scanner.efficiencies[block.crystals].prod(1)
-    kept /= line_factors(scanner, block.crystals)
-    here = generator(1, "recorded").random(len(kept)) < kept / kept.max()
-    # As many as the probability itself would keep, so that the image keeps its scale
-    header = {**open_listmode(source).header, "Dead time correction factor": kept.max()}
-    write_petlink(target, [(block.crystals[here], block.prompt[here], block.time_ms[here])], header)
 
 
 def shells(image: Volume) -> np.ndarray:

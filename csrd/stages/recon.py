@@ -1,6 +1,6 @@
 """Reconstruction of one scan, by the embedded engine with its sensitivities or by an outside command."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,7 +13,7 @@ from csrd.io.bids import inherited, save_with_sidecar
 from csrd.io.files import header_beside, refuse_locked
 from csrd.io.mumap import read_mumap
 from csrd.io.volume import NOTES_KEY, Volume
-from csrd.listmode import ListMode, open_listmode
+from csrd.listmode import ListMode, SiemensListMode, open_listmode
 from csrd.listmode.thin import drf_of
 from csrd.process import numba_threads
 from csrd.recon import embedded
@@ -85,8 +85,8 @@ def subject_sensitivity(
     scan = open_listmode(listmode) if listmode else None
     scanner, _ = normalised_scanner(scanner, normalisation, mmr_norm, scan)
     efficiencies = efficiencies_of(normalisation, scanner)
-    header = None if scan is None else scan.header
-    arrays = grid, _mumap_on(grid, mumap, header, hardware), efficiencies
+    body = read_mumap(mumap, None if scan is None else scan.header)
+    arrays = grid, _mumap_on(grid, body, hardware), efficiencies
     with numba_threads(threads):
         found = library.subject_sensitivity(scanner, *arrays, lines, seed, subject)
     found.save(sensitivity)
@@ -144,6 +144,11 @@ def image_of(
     if recon.engine == "embedded":
         return embedded_image(files, recon, drf, seed, subject, threads)
     listmode = open_listmode(files.listmode)
+    if isinstance(listmode, SiemensListMode):
+        raise InputError(
+            f"{files.listmode} is half of a Siemens pair, which no command reads; write it as .l first: "
+            f"csrd thin {files.listmode} scan.l --drf 1"
+        )
     drf = _dose(drf, listmode)
     inputs = {name: path for name, path in asdict(files).items() if name in PLACEHOLDERS}
     inputs |= {"listmode": listmode.path, "header": files.header or _header(files.listmode, listmode.path)}
@@ -182,17 +187,17 @@ def _embedded(
         scanner_of_scan(listmode), files.normalisation, recon.mmr_norm, listmode
     )
     efficiencies = efficiencies_of(files.normalisation, scanner)
-    mumap = files.mumap if files.attenuation else None
+    body = read_mumap(files.mumap, listmode.header) if files.mumap and files.attenuation else None
     if files.sensitivity is not None:
         grid = Volume.load(files.sensitivity)
     else:
         grid = _as_saved(library.geometric_sensitivity(scanner, recon.matrix, recon.voxel_mm))
-        attenuating = _mumap_on(grid, mumap, listmode.header, recon.hardware)
+        attenuating = _mumap_on(grid, body, recon.hardware)
         of_subject = attenuating, efficiencies, recon.subject_lines, seed, subject
         grid = _as_saved(library.subject_sensitivity(scanner, grid, *of_subject))
-    arrays = _mumap_on(grid, mumap, listmode.header, recon.hardware), efficiencies, grid, scanner
+    arrays = _mumap_on(grid, body, recon.hardware), efficiencies, grid, scanner
     pet, sidecar = embedded.reconstruct(listmode, *arrays, recon, drf, seed, subject)
-    if notes := _notes_on(mumap):
+    if body is not None and (notes := [*_noted_before(files.mumap), *body.notes]):
         sidecar[NOTES_KEY] = [*notes, *sidecar.get(NOTES_KEY, ())]
     if files.attenuation and scanner.name == mmr().name:
         sidecar["AttenuationCorrection"] = _attenuation(recon.hardware)
@@ -232,19 +237,15 @@ def _dose(drf: float | None, listmode: ListMode) -> float:
     return int(drf) if drf.is_integer() else drf
 
 
-def _mumap_on(
-    grid: Volume,
-    path: str | Path | None,
-    header: Mapping[str, str] | None = None,
-    hardware: str | Path | None = None,
-) -> Volume:
+def _mumap_on(grid: Volume, body: Volume | None, hardware: str | Path | None = None) -> Volume:
     """Return the μ-map in 1/cm on a grid; without one 0 everywhere.
 
     With `hardware`, a map of coil and table in scanner coordinates, the grid is extended to the crystals.
     """
-    body = resample(read_mumap(path, header), grid) if path else None
-    if body is None or hardware is None:
-        return body or grid.like(np.zeros(grid.shape, np.float32), "1/cm")
+    if body is None:
+        return grid.like(np.zeros(grid.shape, np.float32), "1/cm")
+    if hardware is None:
+        return resample(body, grid)
     wide = _widened(grid)
     found = resample(body, wide).array + resample(read_mumap(hardware), wide).array
     return wide.like(found.astype(np.float32), "1/cm")
@@ -259,12 +260,9 @@ def _widened(grid: Volume) -> Volume:
     return Volume(np.zeros(voxels, np.float32), affine, "1/cm")
 
 
-def _notes_on(path: Path | None) -> list[str]:
-    """Return the assumptions about an image and about the image it was made from."""
-    if path is None:
-        return []
-    grid = [] if path.is_dir() else Volume.grid_of(path).notes
-    return [*inherited(path).get(NOTES_KEY, ()), *grid]
+def _noted_before(path: Path | None) -> Sequence[str]:
+    """Return the assumptions about what an image was made from, in its sidecar."""
+    return inherited(path).get(NOTES_KEY, ()) if path else ()
 
 
 def _as_saved(volume: Volume) -> Volume:

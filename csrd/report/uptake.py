@@ -10,8 +10,8 @@ from csrd.io.volume import Volume
 LEAST_VOXELS = 5
 FLOOR, CORRELATED_MM3, QUANTILE = 0.25, 6400.0, 1.9
 COVERAGE = (
-    "On simulated scans the 90 % intervals held the true mean in 90 % of the regions, but in 69 % of those of "
-    "4 to 7 mL, as the caudate; where the regions' borders are wrong, they hold less."
+    "On simulated scans the 90 % intervals held the true mean in 90 % of the regions, but in 69 % of those "
+    "of 4 to 7 mL, as the caudate; where the regions' borders are wrong, they hold less."
 )
 
 

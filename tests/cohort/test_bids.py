@@ -124,3 +124,22 @@ def test_what_is_no_dataset(tmp_path):
 )
 def test_activity_is_that_of_the_image_or_unknown(differs, activity):
     assert activity_at_reference(SIDECAR | differs) == (activity and pytest.approx(activity))
+
+
+def test_sessions_of_a_subject_are_scans_of_their_own(dataset):
+    """A second session with images, and a third with one image, which is denoised as it is."""
+    for session, names in (("2", ("trc-DASB_pet", "trc-DASB_rec-acstatDrf4_pet")), ("3", ("trc-DASB_pet",))):
+        for name in names:
+            source = dataset / f"sub-A/ses-1/pet/sub-A_ses-1_{name}.nii.gz"
+            target = dataset / f"sub-A/ses-{session}/pet/sub-A_ses-{session}_{name}.nii.gz"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(source.read_bytes())
+            target.with_name(target.name.replace(".nii.gz", ".json")).write_text(json.dumps(SIDECAR))
+    table = dataset / "participants.tsv"
+    table.write_text("participant_id\tweight\nsub-A\t65\nsub-B\t70\n")
+    one, two, three, listmode = subjects(config(dataset, models="packaged"))
+    assert [scan.id for scan in (one, two, three)] == ["sub-A_ses-1", "sub-A_ses-2", "sub-A_ses-3"]
+    assert (one.split, two.split, three.split) == ("test", "test", "")
+    assert two.t1w == one.t1w, "that of another session, where its own has none"
+    assert three.is_plain and not two.is_plain and listmode.id == "sub-B"
+    assert "ses-2" in str(two.lows[4]) and "ses-1" in str(one.lows[4])

@@ -2,6 +2,7 @@
 
 import json
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -228,3 +229,31 @@ def test_suv_needs_weight_and_activity_or_images_in_it(write_sheet, study):
             IN_BQ,
         )
     )
+
+
+def test_a_participants_sessions_and_runs_are_scans_in_one_split(write_sheet, study):
+    for name in ("c.l64", "c.l64.hdr"):
+        (study / name).write_bytes((study / name.replace("c", "b", 1)).read_bytes())
+    again = {"session": "2", "run": "1", "listmode": "c.l64"}
+    first, second, other = read_sheet(write_sheet({"session": "1"}, again, TEST), EMBEDDED)
+    assert (first.id, second.id, other.id) == ("sub-A1_ses-1", "sub-A1_ses-2_run-1", "sub-B2")
+    assert second.participant == "sub-A1" and second.folder == "sub-A1/ses-2" and second.run == "1"
+    with pytest.raises(InputError, match=r"the scans of sub-A1 are in several splits \(test, train\)"):
+        read_sheet(write_sheet({"session": "1"}, again | {"split": "test"}, TEST), EMBEDDED)
+    with pytest.raises(InputError, match="participant_id sub-A1_ses-1 is in 2 lines; keep one"):
+        read_sheet(write_sheet({"session": "1"}, {"session": "1", "listmode": "c.l64"}, TEST), EMBEDDED)
+    with pytest.raises(InputError, match="session is 'a b'; write letters or digits"):
+        read_sheet(write_sheet({"session": "a b"}, TEST), EMBEDDED)
+
+
+def test_one_image_without_split_is_denoised_as_it_is(write_sheet, study):
+    nib.save(nib.Nifti1Image(np.ones((8, 8, 8, 3), np.float32), np.eye(4)), study / "dynamic.nii.gz")
+    fitted = load({**FOUR, "cohort": {"units": "Bq/mL", "models": "packaged"}})
+    plain = {"participant_id": "sub-P", "listmode": "n/a", "pet": "dynamic.nii.gz", "split": "n/a"}
+    (found,) = read_sheet(write_sheet(plain), fitted)
+    assert found.is_plain and not found.is_compared and found.t1w is not None
+    with pytest.raises(InputError, match=r"pet: .* has shape \(8, 8, 8, 3\); give one 3D frame"):
+        read_sheet(write_sheet(plain | {"split": "test"}), fitted)
+    with_mr = load({**FOUR, "methods": ["csrd"], "cohort": {"models": "packaged"}})
+    with pytest.raises(InputError, match="t1w is n/a, and no method in use .* add csrdnomr"):
+        read_sheet(write_sheet(plain | {"t1w": "n/a"}), with_mr)

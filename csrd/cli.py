@@ -329,7 +329,7 @@ def bids(
 
     A participant's T1w image is used where there is one. The same command goes on with an interrupted run.
     """
-    from csrd.stages.bids_app import METHODS, TABLE, Choices, planned, sentences, settings_of
+    from csrd.stages.bids_app import METHODS, TABLE, Choices, outdated, planned, sentences, settings_of
     from csrd.stages.bids_app import run as run_workflow
 
     named = {"participant": participant_label, "session": session_label, "task": task}
@@ -337,9 +337,12 @@ def bids(
     select = {name: tuple(label for text in texts or [] for label in text.split())
               for name, texts in named.items()}  # fmt: skip
     settings = settings_of(dataset, out, Choices(select, filter_file, no_mr, model, std, units))
+    again: list[str] = []
     if level is Level.participant:
-        print("\n".join(sentences(planned(settings))), flush=True)
-    run_workflow(settings, level.value, cores, profile, dry_run)
+        scans = planned(settings)
+        print("\n".join(sentences(scans)), flush=True)
+        again = outdated(settings, scans)
+    run_workflow(settings, level.value, cores, profile, dry_run, again)
     if not dry_run:
         made = {Level.participant: METHODS, Level.group: TABLE}[level]
         print(f"done: {out} ({made})")

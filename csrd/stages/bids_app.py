@@ -14,9 +14,10 @@ from csrd.cohort.subject import Subject
 from csrd.config import load
 from csrd.errors import CsrdError, InputError
 from csrd.extras import require
+from csrd.io.bids import sidecar_path
 from csrd.io.files import read_json, refuse_locked, write_text
 from csrd.methods.base import MODEL_FILE
-from csrd.pretrained import KEYS, PACKAGED
+from csrd.pretrained import KEYS, PACKAGED, locate
 
 WORK = ".csrd"
 """The folder of logs, models and the record of each selection, in the derivatives; BIDS ignores it."""
@@ -80,6 +81,20 @@ def planned(settings: dict[str, Any]) -> tuple[Subject, ...]:
     return found
 
 
+def outdated(settings: dict[str, Any], scans: Iterable[Subject]) -> list[str]:
+    """Return the denoised images of scans that are of another model than that of the run."""
+    out, models = Path(settings["derivatives_dir"]), locate(settings["cohort"]["models"], settings["methods"])
+    hashes = {key: read_json(folder / MODEL_FILE).get("weights_sha256") for key, folder in models.items()}
+    found = []
+    for scan in scans:
+        for key, wanted in hashes.items():
+            image = out / scan.folder / "pet" / f"{scan.id}_desc-{key}_pet.nii.gz"
+            sidecar = sidecar_path(image)
+            if image.exists() and sidecar.exists() and read_json(sidecar).get("WeightsSha256") != wanted:
+                found.append(str(image))
+    return found
+
+
 def sentences(scans: Iterable[Subject]) -> list[str]:
     """Return what will be denoised, a line for each scan, and how it was chosen."""
     found = []
@@ -96,9 +111,10 @@ def run(
     cores: int,
     profile: Path | None = None,
     dry: bool = False,
+    again: Sequence[str] = (),
     more: Sequence[str] = (),
 ) -> None:
-    """Run the workflow for a level: "participant" or "group".
+    """Run the workflow for a level, "participant" or "group"; images `again` are made again.
 
     Raises RunFailed where it ends with an error; the same command goes on where it was.
     """
@@ -116,6 +132,7 @@ def run(
                "--configfile", str(file), "--cores", str(cores)]  # fmt: skip
     command += ["--workflow-profile", str(profile.resolve())] if profile else []
     command += ["--dry-run"] if dry else []
+    command += ["--forcerun", *again] if again else []
     done = subprocess.run([*command, *more, *targets])
     if done.returncode:
         raise RunFailed(f"the workflow did not finish (its logs: {folder / 'logs'}); run the command again")

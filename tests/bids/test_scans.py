@@ -12,7 +12,9 @@ from csrd.cohort.scans import filters_in, read_scans
 from csrd.config.sections import Cohort
 from csrd.errors import InputError
 from csrd.io.bids import inherited
-from csrd.stages.bids_app import Choices, planned, sentences, settings_of
+from csrd.io.files import read_json
+from csrd.pretrained import packaged
+from csrd.stages.bids_app import Choices, outdated, planned, sentences, settings_of
 from tests.bids.layouts import LAYOUTS, build
 
 EXPECTED = {
@@ -209,6 +211,16 @@ def test_a_model_that_needs_an_mr_is_not_used_without(dataset, tmp_path):
     (dataset / "sub-1/ses-a/anat/sub-1_ses-a_T1w.nii").unlink()
     with pytest.raises(InputError, match="without a T1w image, which csrd needs"):
         planned(settings_of(dataset, tmp_path / "out", choices))
+
+
+def test_an_image_of_another_model_is_made_again(dataset, tmp_path):
+    settings = settings_of(dataset, tmp_path / "out", Choices({"session": ("b",)}, no_mr=True))
+    found = planned(settings)
+    assert outdated(settings, found) == []
+    wanted = read_json(packaged("csrdnomr") / "model.json")["weights_sha256"]
+    images = [touch(tmp_path / f"out/sub-1/ses-b/pet/sub-1_ses-b_run-{run}_desc-csrdnomr_pet.nii.gz",
+                    WeightsSha256=weights) for run, weights in (("01", wanted), ("02", "other"))]  # fmt: skip
+    assert outdated(settings, found) == [str(images[1])]
 
 
 def test_runs_of_different_selections_do_not_share_a_folder(dataset, tmp_path):

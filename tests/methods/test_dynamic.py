@@ -124,6 +124,22 @@ def test_frames_unlike_the_training_are_named_in_one_sentence(frames, tmp_path, 
     assert note in caplog.text
 
 
+def test_a_frame_of_noise_alone_is_left_as_it_is(frames, tmp_path, caplog):
+    """The model follows so much noise: what it makes of this frame has many times its mean."""
+    normal, array = frames
+    low = normal_and_low(normal.affine)[1].array
+    noise = 40 * (low - normal.array) + 0.2 * normal.array
+    inside = normal.array > 2e3
+    spoilt = csrd.denoise(normal.like(noise)).image.array
+    assert spoilt[inside].mean() > 2 * abs(noise[inside].mean()), "or this needs no test"
+    array = np.stack([array[..., 3], noise, array[..., 3], array[..., 3]], -1).astype(np.float32)
+    predict([write(tmp_path, normal, array)], [tmp_path / "out.nii.gz"])
+    second = list(read_frames(tmp_path / "out.nii.gz"))[1].volume
+    np.testing.assert_array_equal(second.array, array[..., 1])
+    assert read_json(tmp_path / "out.json")["FramesTooNoisy"] == [2]
+    assert "frame 2 of 4 with too much noise to be denoised" in caplog.text
+
+
 def test_a_scan_without_any_counts_leaves_no_file(frames, tmp_path):
     normal, array = frames
     scan = write(tmp_path, normal, np.zeros_like(array))

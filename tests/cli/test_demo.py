@@ -67,12 +67,12 @@ def test_psnr_by_hand(scan):
 
 @pytest.mark.long
 def test_the_demonstration(tmp_path):
-    start = time.monotonic()
+    start = time.process_time()
     done = CliRunner().invoke(app, ["demo", str(tmp_path / "demo"), "--no-open"])
-    seconds = time.monotonic() - start
+    seconds = time.process_time() - start  # of two cores, which a busy machine does not change
     assert done.exit_code == 0, done.output
     before, after = map(float, re.findall(r"([\d.]+) dB", done.output))
-    assert after > before + 5 and seconds < LONGEST_S
+    assert after > before + 5 and seconds < 2 * LONGEST_S
     page = (tmp_path / "demo" / "page.html").read_text()
     assert "Nothing unusual was noticed" in page and "putamen" in page and len(page) < 5e6
     clean = Volume.load(tmp_path / "demo" / "clean.nii.gz")

@@ -82,11 +82,12 @@ def openneuro(
     }
     if dry_run:
         return summary | {"bytes_by_file": {name: sizes[name] for name in names}}
+    splits = splits or split_of([one.subject for one in found])  # before gigabytes are fetched
     print(f"{len(names)} files, {summary['gigabytes']:g} GB, into {folder}", file=sys.stderr)
     fetch(dataset, [name for name in names if name not in largest], folder)
     mumaps = {one.subject: choose_mumap(one, folder) for one in found}
     fetch(dataset, list(mumaps.values()), folder)
-    write_sheet(found, mumaps, folder, splits or split_of([one.subject for one in found]))
+    write_sheet(found, mumaps, folder, splits)
     cohort = json.dumps({"sheet": str(folder / SHEET)})  # which is YAML too
     write_text(folder / CONFIG, f"# of csrd openneuro {dataset}\ncohort: {cohort}\n")
     return summary | {"sheet": str(folder / SHEET), "config": str(folder / CONFIG)}

@@ -147,6 +147,9 @@ def test_mistakes_are_one_sentence(source, tmp_path):
         ):
             with pytest.raises(InputError, match=sentence):
                 openneuro(*arguments, tmp_path, dry_run=True, server=server.api)
+        with pytest.raises(InputError, match="give 3 or more"):
+            openneuro("ds003382", ["02", "05"], tmp_path, server=server.api)
+        assert not server.requests, "before anything is fetched"
         sizes = listing("ds003382", server.api)
     with pytest.raises(InputError, match="cannot be reached"):
         listing("ds003382", server.api)
@@ -155,8 +158,6 @@ def test_mistakes_are_one_sentence(source, tmp_path):
         if sentence:
             with pytest.raises(InputError, match=sentence):
                 wanted(left, "sub-05")
-    with pytest.raises(InputError, match="give 3 or more"):
-        split_of(["sub-02", "sub-05"])
     assert (
         list(split_of([f"sub-{n}" for n in range(10)]).values())
         == ["train"] * 4 + ["validation"] + ["test"] * 5

@@ -163,6 +163,12 @@ def methods_for(name):
     return settings.fitted_methods if subjects[name].t1w else settings.methods_without_mr
 
 
+def model_of_plain(wildcards):
+    """Return a method's card where it lies: a copy, new in each run, would let all scans be denoised again."""
+    folder = models[wildcards.method] if models else f"{settings.results_dir}/models/{wildcards.method}"
+    return f"{folder}/model.json"
+
+
 def methods_for_plain(name):
     """Return the methods for a scan that is denoised as it is: no second one that only leaves out its MR."""
     suited = methods_for(name)

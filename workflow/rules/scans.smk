@@ -1,7 +1,7 @@
 # Scans that are denoised as they are, whatever their dose: each on its own grid, in its own unit.
 rule denoise_scan:
     input:
-        model=ancient("<results>/models/{method}/model.json"),  # of its run; csrd bids compares the models
+        model=model_of_plain,
         lows=lambda wildcards: [PLAIN[wildcards.scan].pet],
         sidecars=lambda wildcards: bids.sidecars_of(PLAIN[wildcards.scan].pet),
         mr=lambda wildcards: (PLAIN[wildcards.scan].t1w if method(wildcards.method).wants_mr else None) or [],

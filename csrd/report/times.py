@@ -19,7 +19,7 @@ STAGES = {
     + ("merge_false_spots",),
     "report": ("table1", "table1_truth", "statistics", "record_run", "report", "figure", "figure_errors")
     + ("figure_std", "figure_doses", "figure_training", "figure_reliability", "figure_regions")
-    + ("tables_lesions", "scan_page"),
+    + ("tables_lesions", "scan_page", "figure_vendor"),
     "noise": ("thin_again", "reconstruct_again", "crop_again", "denoise_again", "noise"),
 }  # the rules of each rule file, by their benchmarks' folders: variants of a rule share one
 INDENT = "\u2003"

@@ -16,7 +16,7 @@ STAGES = {
     "scans": ("denoise_scan", "describe_methods", "list_scans", "scan_page"),
     "evaluate": ("evaluate", "coverage", "match_truth", "regions", "evaluate_truth", "merge_metrics")
     + ("merge_coverage", "merge_truth", "merge_regions", "oracle", "painted", "lesions", "merge_lesions")
-    + ("merge_false_spots",),
+    + ("merge_false_spots", "compare_vendor", "merge_vendor"),
     "report": ("table1", "table1_truth", "statistics", "record_run", "report", "figure", "figure_errors")
     + ("figure_std", "figure_doses", "figure_training", "figure_reliability", "figure_regions")
     + ("tables_lesions", "scan_page", "figure_vendor"),

@@ -38,7 +38,7 @@ SCANNERS = {"HRRT": (hrrt, ".l64"), "mMR": (mmr, ".l")}
 PROMPTS = 1e7  # of the normal dose
 INJECTED_MBQ, WEIGHT_KG, START_S = 370.0, 70.0, 2700.0
 RANDOMS_FRACTION = 0.25
-RECON = Recon(psf=Psf(), subsets=16, iterations=2, postfilter_fwhm_mm=0)
+RECON = Recon(psf=Psf(), subsets=16, iterations=2, postfilter_fwhm_mm=0, scatter="none")
 SENSITIVITY_LINES = 10_000_000
 SHIFT_DIRECTION = np.array([2.0, 1.0, 2.0]) / 3  # of an MR beside its place
 KBQ = 1e-3  # images are kept in kBq/mL, where half precision has no overflow

@@ -32,6 +32,8 @@ class Scanner:
     max_ring_difference: int  # of the crystals of a line
     layer_mm: float  # depth of one layer
     mu_per_mm: float = LSO_MU_PER_MM
+    energy_window_keV: tuple[float, float] = (400.0, 650.0)
+    energy_fwhm: float = 0.15  # of a crystal, relative, at 511 keV
     efficiencies: np.ndarray | None = None  # (C,) float32 where the scan's own file has them
     measured_factors: Callable[[np.ndarray], np.ndarray] | None = (
         None  # of lines (N, 2), in place of computed
@@ -174,6 +176,8 @@ def mmr() -> Scanner:
         ring_pitch_mm=4.0625,
         max_ring_difference=mmr_bins.MAX_RING_DIFFERENCE,
         layer_mm=20.0,
+        energy_window_keV=(430.0, 610.0),
+        energy_fwhm=0.145,
     )
 
 

@@ -51,6 +51,8 @@ def petsird_scanner(grid: "Grid") -> Scanner:
 
 def _scanner(grid: "Grid", measured_factors=None) -> Scanner:
     return Scanner(
+        energy_window_keV=grid.energy_window_keV or Scanner.energy_window_keV,
+        energy_fwhm=grid.energy_fwhm or Scanner.energy_fwhm,
         name=grid.name,
         head_normals=grid.head_normals,
         head_pairs=grid.head_pairs,

@@ -82,15 +82,16 @@ def simulate_scan(
     seed: int,
     subject: str,
     threads: int = 1,
+    scatter: bool = False,
 ) -> dict[str, int]:
     """Write the list-mode of a scan by the virtual HRRT, and its crystal efficiencies; return the counts.
 
-    `activity` is in Bq/mL at the scan's start, `mumap` in 1/cm. The files are the same for any number of
-    threads.
+    `activity` is in Bq/mL at the scan's start, `mumap` in 1/cm. Photons that scatter in the body are followed
+    with `scatter` only. The files are the same for any number of threads.
     """
     isotope, scanner = read_tracer(tracer), hrrt()
     efficiencies = crystal_efficiencies(scanner, seed, subject)
-    acquisition = Acquisition(duration_s, isotope.half_life_s, isotope.branching, randoms_fraction)
+    acquisition = Acquisition(duration_s, isotope.half_life_s, isotope.branching, randoms_fraction, scatter)
     images = Volume.load(activity), Volume.load(mumap)
     counts = write_scan(listmode, *images, efficiencies, scanner, acquisition, seed, subject, threads)
     write_efficiencies(efficiencies, normalisation)
@@ -109,20 +110,22 @@ def write_scan(
     threads: int = 1,
     header: Mapping[str, str] | None = None,
     write: Writer | None = None,
+    kinds: list[np.ndarray] | None = None,
 ) -> dict[str, int]:
     """Write the list-mode of a virtual scan (see `csrd.virtual.acquire.acquire`); return the counts.
 
     The format is the scanner's, unless a function `write` is given; `header` adds or replaces keys of the
-    file's header.
+    file's header. `kinds` takes the events' kinds, segment by segment.
     """
-    counts: Counter[str] = Counter(trues=0, random_prompts=0, delayeds=0)
-    segments = acquire(activity, mumap, efficiencies, scanner, acquisition, seed, subject, threads, counts)
+    counts: Counter[str] = Counter(trues=0, scattered=0, random_prompts=0, delayeds=0)
+    how = acquisition, seed, subject, threads, counts, kinds
+    segments = acquire(activity, mumap, efficiencies, scanner, *how)
     if write is not None:
         write(path, segments)
     else:
         listmode, write_format = WRITERS[scanner.name]
         write_format(path, segments, _header(acquisition, listmode.timing_keys) | dict(header or {}))
-    return {**counts, "prompts": counts["trues"] + counts["random_prompts"]}
+    return {**counts, "prompts": counts["trues"] + counts["scattered"] + counts["random_prompts"]}
 
 
 def _header(acquisition: Acquisition, keys: TimingKeys) -> dict[str, str]:

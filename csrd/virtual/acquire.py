@@ -1,7 +1,7 @@
 """Virtual acquisition of an activity image: from decays to events in time order.
 
-Each decay is followed (see `decays`). Accidental coincidences are added as prompts and, independently,
-as delayeds. Scatter is not simulated.
+Each decay is followed (see `decays`, and `scatter` for photons that scatter in the body). Accidental
+coincidences are added as prompts and, independently, as delayeds.
 """
 
 import math
@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numba
 import numpy as np
 
 from csrd.io.volume import Volume
@@ -17,15 +18,18 @@ from csrd.progress import progress
 from csrd.scanner.geometry import Scanner
 from csrd.seeds import generator, seed_sequence
 from csrd.virtual.decays import Decays
+from csrd.virtual.scatter import ScatteredPairs
 
 EFFICIENCY_MEAN = 0.45  # gaps, light and energy window: makes the centre's sensitivity about 6 %
 SEGMENT_EVENTS = 1.5e7  # events held in memory at a time
-PILOT_DECAYS = 2e6  # followed to estimate the rate of trues, which sets that of randoms
+PILOT_DECAYS = 5e5  # followed to estimate the rate of trues and scattered pairs, which sets that of randoms
+TRUE, SCATTERED, RANDOM, DELAYED = range(4)  # kinds of events
+KIND_BITS = 2
 
 
 @dataclass(frozen=True)
 class Acquisition:
-    """How the virtual scanner is run: duration in s, isotope, randoms as a fraction of the prompts.
+    """How the virtual scanner is run: duration in s, isotope, randoms as a fraction of the prompts, scatter.
 
     The duration is rounded up to whole milliseconds, since the clock of list-mode counts no others.
     """
@@ -34,6 +38,7 @@ class Acquisition:
     half_life_s: float
     branching: float
     randoms_fraction: float
+    scatter: bool = False
 
     def __post_init__(self) -> None:
         milliseconds = math.ceil(round(1000 * self.duration_s, 6))  # 2007.0000000000002 is 2007
@@ -71,18 +76,21 @@ def acquire(
     subject: str,
     threads: int,
     counts: Counter[str],
+    kinds: list[np.ndarray] | None = None,
 ) -> Iterator[Segment]:
     """Yield the events of a scan in time order, the same for any number of threads.
 
     `activity` is in Bq/mL at the scan's start, `mumap` in 1/cm, both in scanner coordinates. `counts` takes
-    the numbers of trues, random_prompts and delayeds.
+    the numbers of trues, scattered, random_prompts and delayeds; `kinds` the events' kinds (N,) uint8 of
+    each segment, which no file holds.
     """
     decays = Decays.of(activity, mumap, efficiencies, scanner)
-    trues_rate = _pilot_trues(decays, acquisition, seed, subject)
+    scattering = ScatteredPairs(decays) if acquisition.scatter else None
+    rate = _pilot_rate(decays, scattering, acquisition, seed, subject)
     randoms = acquisition.randoms_fraction / (1 - acquisition.randoms_fraction)
-    randoms *= trues_rate * _lived(acquisition.decay_per_s, 0, acquisition.duration_s)
+    randoms *= rate * _lived(acquisition.decay_per_s, 0, acquisition.duration_s)
     singles = _singles(activity, efficiencies, scanner)
-    events = trues_rate * _lived(acquisition.decay_per_s, 0, acquisition.duration_s) + 2 * randoms
+    events = rate * _lived(acquisition.decay_per_s, 0, acquisition.duration_s) + 2 * randoms
     edges = _segment_edges(acquisition, events)
     spans = list(zip(edges[:-1], edges[1:], strict=True))
     for number, (begin, end) in enumerate(progress(spans, f"{subject} acquisition")):
@@ -90,15 +98,22 @@ def acquire(
         fraction = _lived(2 * acquisition.decay_per_s, begin, end) / _lived(
             2 * acquisition.decay_per_s, 0, acquisition.duration_s
         )
-        trues = decays.follow(
-            acquisition.branching * _lived(acquisition.decay_per_s, begin, end),
-            seed_sequence(seed, "decays", subject, number),
-            threads,
-        )
+        seconds = acquisition.branching * _lived(acquisition.decay_per_s, begin, end)
+        trues = decays.follow(seconds, seed_sequence(seed, "decays", subject, number), threads)
+        scattered = np.empty((0, 2), np.uint32)
+        if scattering is not None:
+            stream = seed_sequence(seed, "scattered", subject, number)
+            scattered, _ = scattering.follow(seconds, stream, threads)
         prompts = _random_pairs(rng, rng.poisson(randoms * fraction), singles, scanner)
         delayeds = _random_pairs(rng, rng.poisson(randoms * fraction), singles, scanner)
-        counts.update(trues=len(trues), random_prompts=len(prompts), delayeds=len(delayeds))
-        yield _in_time_order(rng, trues, prompts, delayeds, acquisition.decay_per_s, begin, end)
+        events_of = trues, scattered, prompts, delayeds
+        names = "trues", "scattered", "random_prompts", "delayeds"
+        counts.update(dict(zip(names, map(len, events_of), strict=True)))
+        packed = _in_time_order(rng, events_of, acquisition.decay_per_s, begin, end, scanner.crystals)
+        crystals, kind, times = _unpacked(packed, round(1000 * begin), scanner.crystals)
+        if kinds is not None:
+            kinds.append(kind)
+        yield crystals, kind != DELAYED, times
 
 
 def _lived(decay_per_s: float, begin_s: float, end_s: float) -> float:
@@ -116,11 +131,17 @@ def _segment_edges(acquisition: Acquisition, events: float) -> np.ndarray:
     return edges
 
 
-def _pilot_trues(decays: Decays, acquisition: Acquisition, seed: int, subject: str) -> float:
-    """Return the expected trues per second at the scan's start, from following a few decays."""
+def _pilot_rate(
+    decays: Decays, scattering: ScatteredPairs | None, acquisition: Acquisition, seed: int, subject: str
+) -> float:
+    """Return the expected trues and scattered pairs per second at the scan's start, from a few decays."""
     seconds = PILOT_DECAYS / decays.decays_per_s
-    found = decays.follow(seconds, seed_sequence(seed, "pilot", subject), threads=1)
-    return len(found) / seconds * acquisition.branching
+    found = len(decays.follow(seconds, seed_sequence(seed, "pilot", subject), threads=1))
+    if scattering is not None:
+        found += len(
+            scattering.follow(seconds, seed_sequence(seed, "pilot scattered", subject), threads=1)[0]
+        )
+    return found / seconds * acquisition.branching
 
 
 def _singles(activity: Volume, efficiencies: np.ndarray, scanner: Scanner) -> np.ndarray:
@@ -128,21 +149,36 @@ def _singles(activity: Volume, efficiencies: np.ndarray, scanner: Scanner) -> np
 
     Sums the activity in cubes of 40 mm; attenuation, the same for all to first order, is left out.
     """
-    centres = np.argwhere(activity.array > 0) @ activity.affine[:3, :3].T + activity.affine[:3, 3]
-    weights = activity.array[activity.array > 0]
-    cubes, member = np.unique(np.floor(centres / 40), axis=0, return_inverse=True)
-    totals = np.bincount(member.ravel(), weights)
-    sums = np.stack([np.bincount(member.ravel(), weights * centres[:, i]) for i in range(3)], 1)
+    inside = np.argwhere(activity.array > 0)
+    centres = inside @ activity.affine[:3, :3].T + activity.affine[:3, 3]
+    weights = activity.array[tuple(inside.T)]
+    cubes = np.floor(centres / 40).astype(np.int64)
+    cubes -= cubes.min(axis=0)
+    _, member = np.unique(np.ravel_multi_index(tuple(cubes.T), cubes.max(axis=0) + 1), return_inverse=True)
+    totals = np.bincount(member, weights)
+    sums = np.stack([np.bincount(member, weights * centres[:, i]) for i in range(3)], 1)
     points = sums / totals[:, None]
     normals = scanner.head_normals.repeat(scanner.crystals_per_head, axis=0)
-    rates = np.zeros(scanner.crystals)
-    for point, total in zip(points, totals, strict=True):
-        line = scanner.crystal_positions - point
-        square = (line**2).sum(1)
-        cosine = np.maximum((line * normals).sum(1) / np.sqrt(square), 0.05)
-        survive = np.exp(-scanner.mu_per_mm * scanner.layer_mm / cosine)
-        rates += total * cosine / square * survive**scanner.crystal_layers * (1 - survive)
-    return rates * efficiencies
+    loss = scanner.mu_per_mm * scanner.layer_mm
+    crystals = scanner.crystal_positions, normals, scanner.crystal_layers
+    return _single_rates(points, totals, *crystals, loss) * efficiencies
+
+
+@numba.njit(cache=True)
+def _single_rates(points, totals, positions, normals, layers, loss):
+    """Return the rates (C,) of crystals that lose e^(−`loss`) of the photons in a layer at right angles."""
+    rates = np.zeros(len(positions))
+    for crystal in range(len(positions)):
+        for point in range(len(points)):
+            square = along = 0.0
+            for axis in range(3):
+                way = positions[crystal, axis] - points[point, axis]
+                square += way * way
+                along += way * normals[crystal, axis]
+            cosine = max(along / math.sqrt(square), 0.05)
+            survive = math.exp(-loss / cosine)
+            rates[crystal] += totals[point] * cosine / square * survive ** layers[crystal] * (1 - survive)
+    return rates
 
 
 def _random_pairs(
@@ -169,22 +205,58 @@ def _random_pairs(
 
 
 def _in_time_order(
-    draw: np.random.Generator,
-    trues: np.ndarray,
-    prompts: np.ndarray,
-    delayeds: np.ndarray,
+    rng: np.random.Generator,
+    events: tuple[np.ndarray, ...],
     decay_per_s: float,
     begin: float,
     end: float,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return crystals, prompt and time in ms of all events, ordered by time.
+    crystals: int,
+) -> np.ndarray:
+    """Return all events in time order, (N,) uint64: milliseconds from `begin`, crystals, kind.
 
-    Trues decay with the isotope, randoms twice as fast (both photons' rates fall).
+    `events` are the crystals (N, 2) of each kind. Trues and scattered pairs decay with the isotope, randoms
+    twice as fast (both photons' rates fall).
     """
-    rates = np.repeat([1.0, 2.0, 2.0], [len(trues), len(prompts), len(delayeds)]) * decay_per_s
-    times = -np.log1p(draw.random(len(rates)) * np.expm1(-rates * (end - begin))) / rates
-    milliseconds = np.minimum((begin + times) * 1000, round(end * 1000) - 1).astype(np.uint32)
-    order = np.argsort(milliseconds, kind="stable")
-    crystals = np.concatenate([trues, prompts, delayeds])[order]
-    prompt = np.arange(len(rates)) < len(trues) + len(prompts)
-    return crystals, prompt[order], milliseconds[order]
+    bits = (crystals - 1).bit_length()
+    duration = round(1000 * end) - round(1000 * begin)
+    assert duration.bit_length() + 2 * bits + KIND_BITS <= 64, f"{crystals} crystals over {duration} ms"
+    packed = np.empty(sum(map(len, events)), np.uint64)
+    first = 0
+    for kind, pairs in enumerate(events):
+        rate = decay_per_s * (1 if kind in (TRUE, SCATTERED) else 2)
+        part = packed[first : first + len(pairs)]
+        first += len(pairs)
+        _pack(part, pairs, kind, bits, rng.random(len(pairs)), 1e-3 * rate, duration)
+    packed.sort()
+    return packed
+
+
+@numba.njit(cache=True)
+def _pack(packed, pairs, kind, bits, draws, rate, duration):
+    """Write events of one kind at random times, which a decay of `rate` per millisecond makes rarer."""
+    whole = math.expm1(-rate * duration)
+    for i in range(len(pairs)):
+        time = np.uint64(min(-math.log1p(draws[i] * whole) / rate, duration - 1))
+        of_both = np.uint64(pairs[i, 0]) << np.uint64(bits) | np.uint64(pairs[i, 1])
+        packed[i] = (time << np.uint64(2 * bits) | of_both) << np.uint64(KIND_BITS) | np.uint64(kind)
+
+
+def _unpacked(packed: np.ndarray, begin_ms: int, crystals: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return crystals (N, 2) uint32, kinds (N,) uint8 and times (N,) uint32 in ms of packed events."""
+    bits = (crystals - 1).bit_length()
+    pairs = np.empty((len(packed), 2), np.uint32)
+    kinds, times = np.empty(len(packed), np.uint8), np.empty(len(packed), np.uint32)
+    _unpack(packed, begin_ms, bits, pairs, kinds, times)
+    return pairs, kinds, times
+
+
+@numba.njit(cache=True)
+def _unpack(packed, begin_ms, bits, pairs, kinds, times):
+    """Write what packed events hold into arrays."""
+    crystal = (np.uint64(1) << np.uint64(bits)) - np.uint64(1)
+    for i in range(len(packed)):
+        rest = packed[i] >> np.uint64(KIND_BITS)
+        kinds[i] = packed[i] & np.uint64((1 << KIND_BITS) - 1)
+        pairs[i, 1] = rest & crystal
+        pairs[i, 0] = rest >> np.uint64(bits) & crystal
+        times[i] = begin_ms + (rest >> np.uint64(2 * bits))

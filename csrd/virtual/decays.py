@@ -6,8 +6,9 @@ interaction, blur, crystal efficiency, attenuation in the body.
 
 import math
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
+from itertools import pairwise
 
 import numba
 import numpy as np
@@ -15,6 +16,7 @@ from scipy.special import ndtri
 
 from csrd.io.volume import Volume
 from csrd.scanner.geometry import Scanner
+from csrd.virtual.directions import Choice, Directions, _aimed
 
 POSITRON_SIGMA_MM = 0.5  # C-11: mean range in water about 1.1 mm, sharply peaked
 DETECTOR_SIGMA_MM = 0.7  # scatter between crystals and non-collinearity, at each end
@@ -24,77 +26,89 @@ SURVIVAL_STEP_MM = 4.0  # of the attenuation's sampled integral, unbiased at any
 
 @dataclass(frozen=True)
 class Decays:
-    """Positions and rates of decays, attenuation and scanner, as plain arrays."""
+    """Where decays happen and what their photons meet, as plain arrays."""
 
-    centres: np.ndarray  # (V, 3) mm, voxels with activity
-    decays: np.ndarray  # (V,) expected per second inside the cone of `axial_cosine`
+    centres: np.ndarray  # (V, 3) mm, voxels with activity, those of a cell of `directions` together
+    decays: np.ndarray  # (V,) expected per second, times `best` squared
     voxel: np.ndarray  # (3,) mm
-    axial_cosine: float  # steepest direction that both ends can detect
     mu: np.ndarray  # (X, Y, Z) per mm, coarse
     mu_origin: np.ndarray  # mm, the corner of its voxel [0, 0, 0]
     mu_voxel: np.ndarray
     efficiencies: np.ndarray  # relative to the best crystal
     best: float
     scanner: Scanner
+    directions: Directions
 
     @classmethod
     def of(cls, activity: Volume, mumap: Volume, efficiencies: np.ndarray, scanner: Scanner) -> "Decays":
         inside = np.argwhere(activity.array > 0)
         assert len(inside), "an activity image without activity"
         centres = inside @ activity.affine[:3, :3].T + activity.affine[:3, 3]
-        reach = np.hypot(centres[:, 0], centres[:, 1]).max() + activity.voxel_mm.max() + 5
-        axial = scanner.rings * scanner.ring_pitch_mm + 8 * DETECTOR_SIGMA_MM
-        chord = 2 * math.sqrt(max(scanner.face_radius_mm**2 - reach**2, 1.0))
-        cosine = axial / math.hypot(axial, chord)
-        millilitres = abs(np.linalg.det(activity.affine[:3, :3])) / 1000
+        mu = _coarse_mu(mumap)
+        length = scanner.rings * scanner.ring_pitch_mm
+        directions = Directions.of(centres, activity.voxel_mm, mu, scanner.face_radius_mm, length)
+        order = np.argsort(directions.cells, kind="stable")
+        directions = replace(directions, cells=directions.cells[order])
         best = float(efficiencies.max())
-        decays = activity.array[tuple(inside.T)] * (millilitres * cosine * best**2)
-        mu, corner, voxel = _coarse_mu(mumap)
+        decays = activity.array[tuple(inside[order].T)].astype(np.float64)
+        decays *= abs(np.linalg.det(activity.affine[:3, :3])) / 1000 * best**2
         return cls(
-            centres.astype(np.float32),
-            decays.astype(np.float64),
+            centres[order].astype(np.float32),
+            decays,
             activity.voxel_mm,
-            cosine,
-            mu,
-            corner,
-            voxel,
+            *mu,
             (efficiencies / best).astype(np.float32),
             best,
             scanner,
+            directions,
         )
+
+    @cached_property
+    def choice(self) -> Choice:
+        """Return the directions in which pairs may be recorded."""
+        return Choice.of(self.directions.pairs())
+
+    @cached_property
+    def parts(self) -> list[slice]:
+        """Return PARTS groups of neighbouring voxels, in which about equally many decays are followed."""
+        followed = np.cumsum(self.decays * self.choice.fraction[self.directions.cells])
+        edges = np.searchsorted(followed, np.linspace(0, followed[-1], PARTS + 1)[1:-1])
+        return [slice(*edge) for edge in pairwise((0, *edges, len(followed)))]
 
     @property
     def decays_per_s(self) -> float:
-        return float(self.decays.sum())
+        """Return the decays that `follow` takes a second."""
+        return float(self.decays @ self.choice.fraction[self.directions.cells])
 
     def follow(self, seconds: float, seeds: np.random.SeedSequence, threads: int) -> np.ndarray:
         """Return the detected pairs of `seconds` of decays, (N, 2) uint32, lower head first."""
+        expected = self.decays * self.choice.fraction[self.directions.cells] * seconds
+        thickness = -np.log(np.maximum(self.choice.bounds, 1e-9))
         with ThreadPoolExecutor(threads) as pool:
             parts = pool.map(
-                lambda part, seed: self._follow_part(part, seed, seconds),
+                lambda part, seed: self._follow_part(part, seed, expected, thickness),
                 range(PARTS),
                 seeds.spawn(PARTS),
             )
             return np.concatenate(list(parts))
 
-    def _follow_part(self, part: int, seed: np.random.SeedSequence, seconds: float) -> np.ndarray:
-        scanner = self.scanner
-        allowed = np.zeros((scanner.heads, scanner.heads), np.bool_)
-        allowed[tuple(scanner.head_pairs.T)] = allowed[tuple(scanner.head_pairs.T[::-1])] = True
+    def _follow_part(
+        self, part: int, seed: np.random.SeedSequence, expected: np.ndarray, thickness: np.ndarray
+    ) -> np.ndarray:
+        scanner, some = self.scanner, self.parts[part]
         pairs = _follow(
             seed.generate_state(4, np.uint64),
             _normal_quantiles(),
-            self.centres[part::PARTS],
-            np.random.default_rng(seed).poisson(self.decays[part::PARTS] * seconds),
+            self.centres[some],
+            np.random.default_rng(seed).poisson(expected[some]),
             self.voxel,
-            self.axial_cosine,
-            self.mu,
-            self.mu_origin,
-            self.mu_voxel,
+            self.directions.cells[some],
+            (self.choice.entries, self.choice.first, thickness),
+            (self.mu, self.mu_origin, 1 / self.mu_voxel),
             self.efficiencies,
             scanner.head_normals,
             scanner.head_tangents,
-            allowed,
+            coincident_heads(scanner),
             (scanner.layers, scanner.rings, scanner.columns),
             (scanner.face_radius_mm, scanner.pitch_mm, scanner.ring_pitch_mm),
             (scanner.layer_mm, scanner.mu_per_mm),
@@ -102,8 +116,15 @@ class Decays:
         return pairs[scanner.in_reach(pairs)]
 
 
+def coincident_heads(scanner: Scanner) -> np.ndarray:
+    """Return which heads coincide with which, (H, H) bool."""
+    allowed = np.zeros((scanner.heads, scanner.heads), np.bool_)
+    allowed[tuple(scanner.head_pairs.T)] = allowed[tuple(scanner.head_pairs.T[::-1])] = True
+    return allowed
+
+
 @cache
-def _normal_quantiles(number: int = 8192) -> np.ndarray:
+def _normal_quantiles(number: int = 2048) -> np.ndarray:
     """Return equally likely values of the standard normal distribution, with unit variance."""
     quantiles = ndtri((np.arange(number) + 0.5) / number)
     return quantiles / quantiles.std()
@@ -141,26 +162,22 @@ def _normal(state, quantiles):
 
 @numba.njit(cache=True, nogil=True)
 def _follow(
-    state, quantiles, centres, decays, voxel, steepest, mu, mu_origin, mu_voxel, efficiencies,
+    state, quantiles, centres, decays, voxel, cells, choice, body, efficiencies,
     normals, tangents, allowed, counts, lengths, depth
 ):  # fmt: skip
     """Return the crystal pairs (N, 2) uint32 that `decays` (V,) decays in these voxels make."""
-    layers, rings, columns = counts
-    face, half_length = lengths[0], rings * lengths[2] / 2
-    per_head = layers * rings * columns
+    entries, first_of, thickness = choice
+    per_head = counts[0] * counts[1] * counts[2]
     pairs = np.empty((4096, 2), np.uint32)
     found = 0
     for source in range(len(centres)):
+        start, number = first_of[cells[source]], first_of[cells[source] + 1] - first_of[cells[source]]
         for _ in range(decays[source]):
+            bin_ = entries[start + int(_uniform(state) * number)]
+            ux, uy, uz = _aimed(bin_, _uniform(state), _uniform(state))
             x = centres[source, 0] + (_uniform(state) - 0.5) * voxel[0]
             y = centres[source, 1] + (_uniform(state) - 0.5) * voxel[1]
             z = centres[source, 2] + (_uniform(state) - 0.5) * voxel[2]
-            uz = (2 * _uniform(state) - 1) * steepest
-            angle = 2 * math.pi * _uniform(state)
-            across = math.sqrt(1 - uz * uz)
-            ux, uy = across * math.cos(angle), across * math.sin(angle)
-            if not _within_length(x, y, z, ux, uy, uz, face, half_length):
-                continue
             x += _normal(state, quantiles) * POSITRON_SIGMA_MM
             y += _normal(state, quantiles) * POSITRON_SIGMA_MM
             z += _normal(state, quantiles) * POSITRON_SIGMA_MM
@@ -174,25 +191,13 @@ def _follow(
                 continue
             if _uniform(state) >= efficiencies[first] * efficiencies[second]:
                 continue
-            if not _survives(state, x, y, z, ux, uy, uz, mu, mu_origin, mu_voxel):
-                continue
-            if found == len(pairs):
-                larger = np.empty((2 * found, 2), np.uint32)
-                larger[:found] = pairs
-                pairs = larger
-            pairs[found, 0], pairs[found, 1] = min(first, second), max(first, second)
-            found += 1
+            copies = _surviving(state, x, y, z, ux, uy, uz, 2, body, thickness[cells[source], bin_])
+            for _ in range(copies):
+                if found == len(pairs):
+                    pairs = np.concatenate((pairs, np.empty_like(pairs)))
+                pairs[found, 0], pairs[found, 1] = min(first, second), max(first, second)
+                found += 1
     return pairs[:found].copy()
-
-
-@numba.njit(cache=True)
-def _within_length(x, y, z, ux, uy, uz, face, half_length):
-    """Return whether both photons are still within the scanner's length where they first can be stopped."""
-    square = ux * ux + uy * uy
-    middle = -(x * ux + y * uy) / square
-    half = math.sqrt(max(middle * middle - (x * x + y * y - face * face) / square, 0.0))
-    margin = half_length + 5.0
-    return abs(z + (middle + half) * uz) < margin and abs(z + (middle - half) * uz) < margin
 
 
 @numba.njit(cache=True)
@@ -230,22 +235,29 @@ def _crystal(state, quantiles, x, y, z, ux, uy, uz, normals, tangents, counts, l
 
 
 @numba.njit(cache=True)
-def _survives(state, x, y, z, ux, uy, uz, mu, origin, voxel):
-    """Return whether both photons leave the body: one draw against the whole line, both ways."""
-    left = -math.log(1 - _uniform(state)) / SURVIVAL_STEP_MM
-    x, y, z = (x - origin[0]) / voxel[0], (y - origin[1]) / voxel[1], (z - origin[2]) / voxel[2]
-    dx = SURVIVAL_STEP_MM * ux / voxel[0]
-    dy = SURVIVAL_STEP_MM * uy / voxel[1]
-    dz = SURVIVAL_STEP_MM * uz / voxel[2]
+def _surviving(state, x, y, z, ux, uy, uz, ways, body, thickness):
+    """Return how many pairs leave the body for one drawn with the bound e^(−`thickness`): 0, 1, rarely 2.
+
+    One draw against the whole line, in the given direction only (`ways` 1) or also in the other (2). Where
+    the bound is too low, the mean number is the ratio nevertheless.
+    """
+    mu, origin, per_mm = body
+    draw = 1 - _uniform(state)
+    most = (thickness - math.log(draw)) / SURVIVAL_STEP_MM
+    path = 0.0
+    x, y, z = (x - origin[0]) * per_mm[0], (y - origin[1]) * per_mm[1], (z - origin[2]) * per_mm[2]
+    dx = SURVIVAL_STEP_MM * ux * per_mm[0]
+    dy = SURVIVAL_STEP_MM * uy * per_mm[1]
+    dz = SURVIVAL_STEP_MM * uz * per_mm[2]
     # A random first step makes the sampled integral unbiased
     start = _uniform(state)
-    for way in range(2):
+    for way in range(ways):
         if way == 1:
             dx, dy, dz, start = -dx, -dy, -dz, 1 - start
         i, j, k = x + start * dx, y + start * dy, z + start * dz
         while 0 <= i < mu.shape[0] and 0 <= j < mu.shape[1] and 0 <= k < mu.shape[2]:
-            left -= mu[int(i), int(j), int(k)]
-            if left < 0:
-                return False
+            path += mu[int(i), int(j), int(k)]
+            if path > most:
+                return 0
             i, j, k = i + dx, j + dy, k + dz
-    return True
+    return 2 if path * SURVIVAL_STEP_MM < thickness - math.log1p(draw) else 1

@@ -46,6 +46,17 @@ def test_crystals_stand_where_their_boxes_are(scanner, shape, middle_mm):
         np.testing.assert_allclose(ours.crystal_positions[crystal] + deep * normal, centre, atol=0.6)
 
 
+def test_the_window_of_energy_is_the_files():
+    scanner = cylinder(windows=2)
+    scanner.energy_resolution_at_511 = [0.12]
+    ours = petsird_scanner(Grid.of(scanner, Path("a.petsird"), []))
+    assert ours.energy_window_keV == (430.0, 650.0) and ours.energy_fwhm == pytest.approx(0.12)
+    scanner.event_energy_bin_edges[0].edges = np.array([0, 1, 2], np.float32)
+    scanner.energy_resolution_at_511 = []
+    ours = petsird_scanner(Grid.of(scanner, Path("a.petsird"), []))
+    assert ours.energy_window_keV == (400.0, 650.0) and ours.energy_fwhm == 0.15, "usual ones"
+
+
 def test_places_in_a_gap_detect_nothing():
     scanner = cylinder(along_axis=2, spacing=10 * 8.0)
     grid = grid_of(scanner)

@@ -20,6 +20,7 @@ SAME_MM, SAME_COSINE = 0.5, 0.9999  # tolerances of one plane and one row
 OFF_PLACE = 0.25  # of the pitch: largest distance of a crystal from its place in the grid
 MAX_PLACES = 1 << 24
 NO_CRYSTAL = -1
+ANNIHILATION_KEV = 511.0
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class ModulePairs:
 class Grid:
     """The crystals of a scanner of flat heads; see `scanner.geometry.Scanner` for the first names.
 
+    `energy_window_keV` and `energy_fwhm` (at 511 keV, relative) are None where the file has no usable ones.
     `crystal_of_bin` (bins,) is the crystal of each detection bin. `efficiencies` (C,) float32 are the file's,
     0 at places without a crystal. `module_pairs` is None where the file has none, or equal ones.
     """
@@ -71,6 +73,8 @@ class Grid:
     pitch_mm: float
     ring_pitch_mm: float
     layer_mm: float
+    energy_window_keV: tuple[float, float] | None
+    energy_fwhm: float | None
     crystal_of_bin: np.ndarray
     efficiencies: np.ndarray
     module_pairs: ModulePairs | None
@@ -149,6 +153,8 @@ def _grid(scanner: petsird.ScannerInformation, tables: list[np.ndarray]) -> Grid
         pitch_mm=pitch,
         ring_pitch_mm=ring_pitch,
         layer_mm=float(sizes[0]),
+        energy_window_keV=_energy_window(scanner),
+        energy_fwhm=_energy_fwhm(scanner),
         crystal_of_bin=crystal.ravel().repeat(share.shape[1]),
         efficiencies=efficiencies,
         module_pairs=_module_pairs(tables, group, crystal, share),
@@ -279,6 +285,18 @@ def _efficiencies(
     total = by_window.sum(axis=1)
     share = np.divide(by_window, total[:, None], out=np.zeros_like(by_window), where=total[:, None] > 0)
     return total.astype(np.float32), share.astype(np.float32)
+
+
+def _energy_window(scanner: petsird.ScannerInformation) -> tuple[float, float] | None:
+    """Return the lowest and the highest energy of all windows in keV, if 511 keV lies between."""
+    edges = np.array(scanner.event_energy_bin_edges[0].edges, np.float64)
+    return (float(edges[0]), float(edges[-1])) if edges[0] < ANNIHILATION_KEV < edges[-1] else None
+
+
+def _energy_fwhm(scanner: petsird.ScannerInformation) -> float | None:
+    """Return the energy resolution, a fraction of 511 keV."""
+    said = scanner.energy_resolution_at_511
+    return float(said[0]) if said and 0 < said[0] < 1 else None
 
 
 def _groups(scanner: petsird.ScannerInformation, modules: int) -> np.ndarray:

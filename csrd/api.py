@@ -193,6 +193,7 @@ def reconstruct(
     *,
     mumap: str | Path | None = None,
     normalisation: str | Path | None = None,
+    scatter: str | Path | None = None,
     drf: float | None = None,
     recon: "Recon | None" = None,
     seed: int = SEED,
@@ -206,9 +207,11 @@ def reconstruct(
     listmode : str or Path
         HRRT, Siemens PETLINK or PETSIRD (extra ``petsird``), or its header.
     mumap : str or Path, optional
-        μ-map in 1/cm, in scanner coordinates; without one attenuation is not corrected for.
+        μ-map in 1/cm, in scanner coordinates; without one neither attenuation nor scatter is corrected for.
     normalisation : str or Path, optional
         Crystal efficiencies (C,), .npy; else the list-mode file's own, else all 1.
+    scatter : str or Path, optional
+        The normal dose's scatter, as ``csrd scatter`` wrote it; else it is estimated from these events.
     drf : float, optional
         Dose reduction factor of the events; else the header's.
     recon : csrd.config.sections.Recon, optional
@@ -238,6 +241,7 @@ def reconstruct(
         mumap=given_path(mumap),
         normalisation=given_path(normalisation),
         attenuation=mumap is not None,
+        scatter=given_path(scatter),
     )
     name, cores = subject or subject_of(listmode), threads or os.cpu_count() or 1
     return Reconstructed(*embedded_image(files, recon or Recon(), drf, seed, name, cores))

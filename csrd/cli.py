@@ -115,6 +115,9 @@ def recon(
     attenuation: Annotated[
         bool, typer.Option(help="Correct for the body's attenuation; this needs a μ-map.")
     ] = True,
+    scatter: Annotated[
+        Path | None, typer.Option(help="The normal dose's scatter, .npy, as csrd scatter wrote it.")
+    ] = None,
     drf: Annotated[
         float | None, typer.Option(min=1, help="The dose reduction factor; else the header's.")
     ] = None,
@@ -133,12 +136,40 @@ def recon(
         mumap=mumap,
         normalisation=normalisation,
         attenuation=attenuation,
+        scatter=scatter,
         drf=drf,
         seed=seed,
         subject=_subject(subject, listmode),
         threads=threads,
         log=f"{target}.log",
     )
+
+
+@app.command()
+def scatter(
+    listmode: Annotated[Path, typer.Argument(help="A list-mode file of the normal dose.")],
+    target: Annotated[Path, typer.Argument(help="The scatter's table, .npy, for csrd recon --scatter.")],
+    mumap: Annotated[Path, typer.Option(help="μ-map in 1/cm, in scanner coordinates.")],
+    normalisation: Annotated[Path | None, typer.Option(help="Crystal efficiencies, .npy.")] = None,
+    config: Configuration = None,
+    seed: Seed = SEED,
+    subject: SubjectName = None,
+    threads: Threads = CORES,
+) -> None:
+    """Estimate the scatter of a scan once, for the reconstruction of all its doses."""
+    from csrd.stages.recon import estimate_scatter
+
+    found = estimate_scatter(
+        listmode,
+        target,
+        recon=_configuration(config).recon,
+        mumap=mumap,
+        normalisation=normalisation,
+        seed=seed,
+        subject=_subject(subject, listmode),
+        threads=threads,
+    )
+    print(json.dumps(found, indent=2))
 
 
 @app.command()

@@ -32,6 +32,7 @@ KINDS = {
     "mr_to_pet": ("truth", "mrToPet"),
     "scanner": ("", "scanner"),
     "sensitivity": ("", "sensitivity"),
+    "scatter": ("", "scatter"),
     "pet": ("", "pet"),
 }
 """Subfolder and suffix of each kind of file in raw/, thinned/, recon/ and noise/."""

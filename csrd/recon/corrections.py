@@ -1,6 +1,7 @@
 """Attenuation factors and randoms rates."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
@@ -10,6 +11,32 @@ from csrd.scanner.geometry import Scanner
 from csrd.scanner.projector import forward
 
 RANDOMS_SMOOTHING_CRYSTALS = 2.0
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Every n-th prompt of a scan, neighbours first, and what is known of their lines without an image.
+
+    `factors` is g · a · ε in mm²; a true activity of 1 Bq/mL along 1 mm of a line means `exposure` times its
+    factor counts.
+    """
+
+    crystals: np.ndarray  # (N, 2)
+    randoms: np.ndarray  # (N,) expected on the event's line
+    factors: np.ndarray  # (N,)
+    exposure: float
+    total_randoms: float  # of the scan
+    every: int  # n
+
+    @property
+    def emitted(self) -> float:
+        """Return the scan's number of true and scattered coincidences."""
+        return max(self.every * len(self.crystals) - self.total_randoms, 0.0)
+
+    def additive(self, scatter: np.ndarray | None) -> np.ndarray:
+        """Return c of OP-OSEM, (N,) float32 in Bq/mL · mm, with scatter expected on the events' lines."""
+        expected = self.randoms if scatter is None else self.randoms + scatter
+        return (expected / (self.exposure * self.factors)).astype(np.float32)
 
 
 def attenuation_factors(

@@ -13,9 +13,10 @@ from csrd.listmode import EventBlock, ListMode
 from csrd.listmode.base import Survey
 from csrd.listmode.thin import FACTOR, drf_of
 from csrd.listmode.timing import Timing
-from csrd.recon.corrections import attenuation_factors, randoms_rates
+from csrd.recon.corrections import Prompts, attenuation_factors, randoms_rates
 from csrd.recon.osem import osem, osem_of
 from csrd.recon.packed import Pass, is_long, packed, prompts_in_parts
+from csrd.recon.scatter import EVENTS, estimate, expected
 from csrd.scanner.geometry import Scanner
 from csrd.scanner.response import detection_factors
 from csrd.seeds import generator
@@ -23,6 +24,7 @@ from csrd.units import SIGMA_PER_FWHM
 
 ML_PER_MM3 = 1e-3
 EVENTS_AT_A_TIME = 1_000_000
+SCATTER_METHOD = "single-scatter simulation, multiple scatter by known fractions"
 
 
 def reconstruct(
@@ -36,19 +38,31 @@ def reconstruct(
     seed: int,
     subject: str,
     scatter: np.ndarray | None = None,
+    scatter_table: np.ndarray | None = None,
 ) -> tuple[Volume, dict]:
     """Return the image in Bq/mL at the scan's start, scaled to the normal dose, and its sidecar.
 
     `mumap` (1/cm) and `sensitivity` (mm³, see `recon.sensitivity`) lie on the same grid, which becomes
     the image's; `efficiencies` is (C,). `drf` says by how much the events were thinned: the expected
     trues carry 1/drf, the randoms come from the delayeds, which were thinned alike. `scatter`, if
-    known, is the expected number of scattered events on each prompt's line, in the file's order.
+    known, is the expected number of scattered events on each prompt's line, in the file's order;
+    `scatter_table` what `estimated_scatter` returns, of the normal dose. Without either, `recon.scatter`
+    says whether it is estimated from these events.
     Raises InputError where the file has no prompts or its header contradicts `drf`.
     """
     check_header(listmode, drf)
     draw = generator(seed, "osem", subject, drf)
+    method = "none" if scatter is None else "given"
+    if scatter is None and (scatter_table is not None or (recon.estimates_scatter and mumap.array.any())):
+        method = f"{SCATTER_METHOD}, from {'this dose' if scatter_table is None else 'the normal dose'}"
+        if scatter_table is None:
+            arrays = mumap, efficiencies, sensitivity, scanner
+            scatter_table, _ = estimated_scatter(listmode, *arrays, recon, drf, seed, subject)
     if is_long(listmode) and scatter is None:
-        return _long(listmode, mumap, efficiencies, sensitivity, scanner, recon, drf, draw)
+        pet, sidecar = _long(
+            listmode, mumap, efficiencies, sensitivity, scanner, recon, drf, draw, scatter_table
+        )
+        return pet, sidecar | {"ScatterCorrectionMethod": method}
     events = Events(listmode)
     prompts, fans = _sorted(events, scanner)
     timing = Timing.of(listmode).over(events.survey, listmode)
@@ -59,16 +73,19 @@ def reconstruct(
     rates = randoms_rates(fans, scanner, efficiencies)
     # Counts per (Bq/mL · mm) of line integral, but for g, a and ε
     exposure = timing.effective_s * ML_PER_MM3 / drf
-    expected = rates[prompts[:, 0]] * rates[prompts[:, 1]]
+    accidental = rates[prompts[:, 0]] * rates[prompts[:, 1]]
     if scatter is not None:
-        assert scatter.shape == expected.shape, f"scatter of {scatter.shape} for {len(expected)} prompts"
-        expected += scatter[order]
+        assert scatter.shape == accidental.shape, f"scatter of {scatter.shape} for {len(prompts)} prompts"
+        accidental += scatter[order]
+    elif scatter_table is not None:
+        scattered = expected(scatter_table, prompts, efficiencies, scanner, recon.device)
+        accidental += scattered / np.float32(drf)
     factors = detection(prompts, mumap, efficiencies, scanner)
     if not (seen := factors > 0).all():  # lines of dead crystals
         if not seen.any():
             raise InputError(f"{listmode.path} has prompts on dead lines only; check the efficiencies")
-        prompts, expected, factors = prompts[seen], expected[seen], factors[seen]
-    additive = expected / (exposure * factors)
+        prompts, accidental, factors = prompts[seen], accidental[seen], factors[seen]
+    additive = accidental / (exposure * factors)
     image = osem(
         prompts,
         additive.astype(np.float32),
@@ -83,7 +100,7 @@ def reconstruct(
     if recon.postfilter_fwhm_mm:
         image = gaussian_filter(image, recon.postfilter_fwhm_mm * SIGMA_PER_FWHM / sensitivity.voxel_mm)
     randoms = fans.sum() / 2
-    return sensitivity.like(image, "Bq/mL"), _sidecar(recon, timing, drf, len(prompts), randoms, scatter)
+    return sensitivity.like(image, "Bq/mL"), _sidecar(recon, timing, drf, len(prompts), randoms, method)
 
 
 def _long(
@@ -95,6 +112,7 @@ def _long(
     recon: Recon,
     drf: float,
     draw: np.random.Generator,
+    scatter_table: np.ndarray | None,
 ) -> tuple[Volume, dict]:
     """Return what `reconstruct` does for a long scan, whose events are read in two passes and packed."""
     counted, fans = Pass(listmode, "count"), np.zeros(scanner.crystals)
@@ -106,8 +124,11 @@ def _long(
     def additive(crystals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         factors = detection(crystals, mumap, efficiencies, scanner)
         crystals, factors = crystals[factors > 0], factors[factors > 0]
-        expected = rates[crystals[:, 0]] * rates[crystals[:, 1]]
-        return crystals, (expected / (exposure * factors)).astype(np.float32)
+        accidental = rates[crystals[:, 0]] * rates[crystals[:, 1]]
+        if scatter_table is not None:
+            scattered = expected(scatter_table, crystals, efficiencies, scanner, recon.device)
+            accidental += scattered / np.float32(drf)
+        return crystals, (accidental / (exposure * factors)).astype(np.float32)
 
     parts = prompts_in_parts(Pass(listmode, "prepare"), scanner)
     events = packed(parts, additive, recon.subsets, draw)
@@ -117,8 +138,54 @@ def _long(
     image = osem_of(events, share, scanner, recon.psf, recon.iterations, recon.device)
     if recon.postfilter_fwhm_mm:
         image = gaussian_filter(image, recon.postfilter_fwhm_mm * SIGMA_PER_FWHM / sensitivity.voxel_mm)
-    sidecar = _sidecar(recon, timing, drf, events.count, fans.sum() / 2, None)
+    sidecar = _sidecar(recon, timing, drf, events.count, fans.sum() / 2, "none")
     return sensitivity.like(image, "Bq/mL"), sidecar
+
+
+def estimated_scatter(
+    listmode: ListMode,
+    mumap: Volume,
+    efficiencies: np.ndarray,
+    sensitivity: Volume,
+    scanner: Scanner,
+    recon: Recon,
+    drf: float,
+    seed: int,
+    subject: str,
+) -> tuple[np.ndarray, float]:
+    """Return the scatter of a scan as a table for `reconstruct`, of the normal dose, and its fraction.
+
+    Arguments as in `reconstruct`; see `recon.scatter`.
+    """
+    check_header(listmode, drf)
+    prompts = some_prompts(listmode, mumap, efficiencies, scanner, drf)
+    return estimate(prompts, mumap, efficiencies, sensitivity, scanner, drf, seed, subject, recon.device)
+
+
+def some_prompts(
+    listmode: ListMode, mumap: Volume, efficiencies: np.ndarray, scanner: Scanner, drf: float
+) -> Prompts:
+    """Return every n-th prompt of a file, at most `EVENTS`, and at least half as many where it has more."""
+    counted, fans = Pass(listmode, "sample"), np.zeros(scanner.crystals)
+    held, every, seen = [np.empty((0, 2), np.uint32)], 1, 0
+    for block in counted:
+        fans += np.bincount(block.crystals[~block.prompt].ravel(), minlength=scanner.crystals)
+        prompts = block.crystals[block.prompt]
+        held.append(prompts[-seen % every :: every])
+        seen += len(prompts)
+        while sum(map(len, held)) > EVENTS:
+            held, every = [np.concatenate(held)[::2]], 2 * every
+    timing = Timing.of(listmode).over(counted.survey, listmode)
+    crystals = np.concatenate(held)
+    if not len(crystals):
+        raise InputError(f"{listmode.path} has no prompts; check that it is an emission scan")
+    crystals = crystals[scanner.neighbours_first(crystals)]
+    factors = detection(crystals, mumap, efficiencies, scanner)
+    crystals, factors = crystals[factors > 0], factors[factors > 0]
+    rates = randoms_rates(fans, scanner, efficiencies)
+    randoms = rates[crystals[:, 0]] * rates[crystals[:, 1]]
+    exposure = timing.effective_s * ML_PER_MM3 / drf
+    return Prompts(crystals, randoms, factors, exposure, fans.sum() / 2, every)
 
 
 def detection(crystals: np.ndarray, mumap: Volume, efficiencies: np.ndarray, scanner: Scanner) -> np.ndarray:
@@ -164,9 +231,7 @@ def check_header(listmode: ListMode, drf: float) -> None:
         )
 
 
-def _sidecar(
-    recon: Recon, timing: Timing, drf: float, prompts: int, delayeds: float, scatter: np.ndarray | None
-) -> dict:
+def _sidecar(recon: Recon, timing: Timing, drf: float, prompts: int, delayeds: float, scatter: str) -> dict:
     """Return the image's sidecar, with the keys of BIDS PET where there are any."""
     return {
         "Units": "Bq/mL",
@@ -179,7 +244,7 @@ def _sidecar(
         "PointSpreadModel": recon.psf.model_dump() if recon.psf else "none",
         "AttenuationCorrection": "μ-map",
         "RandomsCorrectionMethod": "smoothed crystal rates from delayeds",
-        "ScatterCorrectionMethod": "none" if scatter is None else "given",
+        "ScatterCorrectionMethod": scatter,
         "ImageDecayCorrected": True,
         "ImageDecayCorrectionTime": 0,
         "FrameTimesStart": [0],

@@ -12,14 +12,16 @@ from csrd.errors import InputError
 from csrd.io.bids import inherited, save_with_sidecar
 from csrd.io.files import header_beside, refuse_locked
 from csrd.io.mumap import read_mumap
+from csrd.io.scatter import read_scatter, write_scatter
 from csrd.io.volume import NOTES_KEY, Volume
 from csrd.listmode import ListMode, SiemensListMode, open_listmode
 from csrd.listmode.thin import drf_of
 from csrd.process import numba_threads
 from csrd.recon import embedded
 from csrd.recon import sensitivity as library
+from csrd.recon.scatter import table_shape
 from csrd.resample import resample
-from csrd.scanner.geometry import mmr
+from csrd.scanner.geometry import Scanner, mmr
 from csrd.scanner.petsird import scanner_in, scanner_of_scan
 from csrd.stages.command import run_command_engine
 from csrd.stages.import_ import efficiencies_of, normalised_scanner
@@ -35,7 +37,8 @@ class ScanFiles:
 
     `normalisation` holds crystal efficiencies (C,) for the embedded engine, or is the mMR's own, or a file in
     the command's format. `sensitivity` is the subject's, computed from the other files where it is None. With
-    `attenuation` False attenuation in the body is not corrected for.
+    `attenuation` False attenuation in the body is not corrected for. `scatter` is the file that
+    `estimate_scatter` wrote from the normal dose.
     """
 
     listmode: Path
@@ -44,6 +47,7 @@ class ScanFiles:
     normalisation: Path | None = None
     sensitivity: Path | None = None
     attenuation: bool = True
+    scatter: Path | None = None
 
 
 def geometric_sensitivity(
@@ -107,6 +111,7 @@ def reconstruct(
     normalisation: str | Path | None = None,
     sensitivity: str | Path | None = None,
     attenuation: bool = True,
+    scatter: str | Path | None = None,
 ) -> None:
     """Write the image of one scan, in Bq/mL and scaled to the normal dose, and its sidecar.
 
@@ -119,12 +124,43 @@ def reconstruct(
         given_path(normalisation),
         given_path(sensitivity),
         attenuation,
+        given_path(scatter),
     )
     if not str(pet).endswith(SUFFIXES):
         raise InputError(f"the output is {pet}; name it with {' or '.join(SUFFIXES)}")
     refuse_locked(pet)
     image, sidecar = image_of(scan, recon, drf, seed, subject, threads, log)
     save_with_sidecar(image, pet, sidecar)
+
+
+def estimate_scatter(
+    listmode: str | Path,
+    scatter: str | Path,
+    *,
+    mumap: str | Path,
+    recon: Recon,
+    seed: int,
+    subject: str,
+    threads: int,
+    drf: float | None = None,
+    normalisation: str | Path | None = None,
+    sensitivity: str | Path | None = None,
+) -> dict[str, float]:
+    """Write the scatter of one scan, scaled to the normal dose, for `reconstruct`; return its fraction.
+
+    The parameters are those of `ScanFiles` and of `image_of`.
+    """
+    files = ScanFiles(
+        Path(listmode),
+        mumap=Path(mumap),
+        normalisation=given_path(normalisation),
+        sensitivity=given_path(sensitivity),
+    )
+    with numba_threads(threads):
+        opened, dose, arrays, _, _ = _loaded(files, recon, drf, seed, subject)
+        table, fraction = embedded.estimated_scatter(opened, *arrays, recon, dose, seed, subject)
+    write_scatter(table, scatter)
+    return {"scatter_fraction": round(fraction, 4)}
 
 
 def image_of(
@@ -176,6 +212,37 @@ def embedded_image(
 def _embedded(
     files: ScanFiles, recon: Recon, drf: float | None, seed: int, subject: str
 ) -> tuple[Volume, dict]:
+    listmode, drf, arrays, body, applied = _loaded(files, recon, drf, seed, subject)
+    scanner, table = arrays[-1], None
+    if files.scatter is not None:
+        if not recon.estimates_scatter:
+            raise InputError(f"recon.scatter is none, but {files.scatter} is given; set it to once")
+        table = read_scatter(files.scatter, table_shape(scanner), scanner.name)
+    pet, sidecar = embedded.reconstruct(listmode, *arrays, recon, drf, seed, subject, scatter_table=table)
+    if body is not None and (notes := [*_noted_before(files.mumap), *body.notes]):
+        sidecar[NOTES_KEY] = [*notes, *sidecar.get(NOTES_KEY, ())]
+    if files.attenuation and scanner.name == mmr().name:
+        sidecar["AttenuationCorrection"] = _attenuation(recon.hardware)
+    elif not files.attenuation:
+        sidecar["AttenuationCorrection"] = "none: no μ-map, so the middle of the body is too low"
+    if applied:
+        sidecar["NormalisationCorrection"] = "components of the mMR's own normalisation"
+        sidecar |= applied
+    elif files.normalisation is None and scanner.efficiencies is not None:
+        lines = "" if scanner.measured_factors is None else " and of pairs of modules"
+        sidecar["NormalisationCorrection"] = f"efficiencies of crystals{lines} in the list-mode file"
+    elif files.normalisation is None:
+        sidecar["NormalisationCorrection"] = "none: all crystals taken as perfect, so the scale is relative"
+    return pet, sidecar
+
+
+def _loaded(
+    files: ScanFiles, recon: Recon, drf: float | None, seed: int, subject: str
+) -> tuple[ListMode, float, tuple[Volume, np.ndarray, Volume, Scanner], Volume | None, dict]:
+    """Return list-mode, dose, (μ-map, efficiencies, sensitivity, scanner), the μ-map as read, and notes.
+
+    The notes are those on the normalisation.
+    """
     listmode = open_listmode(files.listmode)
     drf = _dose(drf, listmode)
     embedded.check_header(listmode, drf)  # before the sensitivity, which takes a minute
@@ -195,23 +262,7 @@ def _embedded(
         attenuating = _mumap_on(grid, body, recon.hardware)
         of_subject = attenuating, efficiencies, recon.subject_lines, seed, subject
         grid = _as_saved(library.subject_sensitivity(scanner, grid, *of_subject))
-    arrays = _mumap_on(grid, body, recon.hardware), efficiencies, grid, scanner
-    pet, sidecar = embedded.reconstruct(listmode, *arrays, recon, drf, seed, subject)
-    if body is not None and (notes := [*_noted_before(files.mumap), *body.notes]):
-        sidecar[NOTES_KEY] = [*notes, *sidecar.get(NOTES_KEY, ())]
-    if files.attenuation and scanner.name == mmr().name:
-        sidecar["AttenuationCorrection"] = _attenuation(recon.hardware)
-    elif not files.attenuation:
-        sidecar["AttenuationCorrection"] = "none: no μ-map, so the middle of the body is too low"
-    if applied:
-        sidecar["NormalisationCorrection"] = "components of the mMR's own normalisation"
-        sidecar |= applied
-    elif files.normalisation is None and scanner.efficiencies is not None:
-        lines = "" if scanner.measured_factors is None else " and of pairs of modules"
-        sidecar["NormalisationCorrection"] = f"efficiencies of crystals{lines} in the list-mode file"
-    elif files.normalisation is None:
-        sidecar["NormalisationCorrection"] = "none: all crystals taken as perfect, so the scale is relative"
-    return pet, sidecar
+    return listmode, drf, (_mumap_on(grid, body, recon.hardware), efficiencies, grid, scanner), body, applied
 
 
 def _attenuation(hardware: str | None) -> str:

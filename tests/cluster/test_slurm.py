@@ -28,7 +28,15 @@ SKIPPED = "THE SLURM PROFILE WAS NOT TESTED"  # loud: the log of a long run is r
 PATIENCE_S = 1800
 # one thread each, as in the local run: the node is small, and weights depend on the threads of a training
 THREADS = [
-    f"{rule}=1" for rule in ("geometric_sensitivity", "subject_sensitivity", "acquire", "reconstruct", "fit")
+    f"{rule}=1"
+    for rule in (
+        "geometric_sensitivity",
+        "subject_sensitivity",
+        "acquire",
+        "estimate_scatter",
+        "reconstruct",
+        "fit",
+    )
 ]
 ARGUMENTS = [
     *("--workflow-profile", "workflow/profiles/slurm", "--configfile", "config/test.yaml"),

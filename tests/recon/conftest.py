@@ -19,7 +19,7 @@ from csrd.virtual.acquire import Acquisition, crystal_efficiencies
 ACTIVITY = 10_000.0  # Bq/mL
 RADIUS, HALF_LENGTH = 50.0, 60.0  # mm
 SHAPE, VOXEL = (56, 56, 60), 2.4375
-SETTINGS = Recon(matrix=SHAPE, voxel_mm=VOXEL, iterations=3, subsets=8, postfilter_fwhm_mm=0)
+SETTINGS = Recon(matrix=SHAPE, voxel_mm=VOXEL, iterations=3, subsets=8, postfilter_fwhm_mm=0, scatter="none")
 SCAN = Acquisition(duration_s=40, half_life_s=1224, branching=0.9976, randoms_fraction=0.25)
 
 

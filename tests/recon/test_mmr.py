@@ -24,7 +24,7 @@ SHAPE, VOXEL = (48, 44, 34), 4.0625
 CENTRE, HALF = np.array([24.0, -16.0, 20.0]), np.array([60.0, 44.0, 32.0])  # mm, RAS
 SPOT, SPOT_RADIUS = np.array([56.0, -2.0, 8.0]), 12.0
 WARM, HOT = 8_000.0, 48_000.0  # Bq/mL
-SETTINGS = Recon(matrix=SHAPE, voxel_mm=VOXEL, iterations=3, subsets=6, postfilter_fwhm_mm=0)
+SETTINGS = Recon(matrix=SHAPE, voxel_mm=VOXEL, iterations=3, subsets=6, postfilter_fwhm_mm=0, scatter="none")
 SCAN = Acquisition(duration_s=2, half_life_s=6586.2, branching=0.97, randoms_fraction=0.15)
 
 

@@ -32,7 +32,13 @@ WARM, HOT = 20_000.0, 120_000.0  # Bq/mL
 DURATION_S = 4.0
 IN_MODULE = generator(1, "petsird-efficiencies").uniform(0.15, 0.75, 96)  # of its crystals, in every module
 SETTINGS = Recon(
-    matrix=SHAPE, voxel_mm=VOXEL, iterations=4, subsets=4, subject_lines=500_000, postfilter_fwhm_mm=0
+    matrix=SHAPE,
+    voxel_mm=VOXEL,
+    iterations=4,
+    subsets=4,
+    subject_lines=500_000,
+    postfilter_fwhm_mm=0,
+    scatter="none",
 )
 
 

@@ -38,7 +38,10 @@ def recon(results, tmp_path_factory) -> Path:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes((results / "recon" / path.relative_to(folder)).read_bytes())
     files = "--mumap", f"{raw}_mumap.nii.gz", "--normalisation", f"{raw}_normalisation.npy"
-    csrd("recon", low, folder / f"{SCAN.name('pet', drf=4)}.nii.gz", *files, *CONFIG, "--seed", SEED)
+    scatter = folder / f"{SCAN.name('scatter')}.npy"
+    csrd("scatter", f"{raw}_listmode.l64", scatter, *files, *CONFIG, "--seed", SEED)
+    how = *files, "--scatter", scatter, *CONFIG, "--seed", SEED
+    csrd("recon", low, folder / f"{SCAN.name('pet', drf=4)}.nii.gz", *how)
     return folder
 
 
@@ -46,12 +49,12 @@ def same(by_hand: Path, by_workflow: Path) -> None:
     assert by_hand.read_bytes() == by_workflow.read_bytes(), by_hand
 
 
-def test_thin_and_recon(results, recon):
+def test_thin_scatter_and_recon(results, recon):
     """The thinned file is temporary in the workflow: its header shows the seed, the image its events."""
     header = InterfileHeader.read(recon.parent / "thinned" / f"{SCAN.name('listmode', drf=4)}.l64.hdr")
     assert header["thinning seed"] == str(key64(SEED, "sub-03"))
-    for suffix in (".nii.gz", ".json"):
-        name = f"{SCAN.name('pet', drf=4)}{suffix}"
+    image = SCAN.name("pet", drf=4)
+    for name in (f"{SCAN.name('scatter')}.npy", f"{image}.nii.gz", f"{image}.json"):
         same(recon / name, results / "recon" / name)
 
 

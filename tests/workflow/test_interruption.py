@@ -38,6 +38,7 @@ STAGES = (  # by their scripts
     "thin",
     "geometric_sensitivity",
     "subject_sensitivity",
+    "estimate_scatter",
     "reconstruct",
     "align",
     "fit",

@@ -15,6 +15,7 @@ RULES = {
     "simulate_anatomy": "subjects",
     "acquire": "subjects",
     "thin": "subjects x drfs",
+    "estimate_scatter": "subjects",
     "reconstruct": "subjects x all",
     "align": "subjects",
     "fit": "fitted",
@@ -90,7 +91,8 @@ def test_outside_command_needs_no_sensitivity(snakemake):
     files = "config/test.yaml", "config/recon/command.yaml"
     arguments = "--configfile", *files, "--config", "results_dir=results-plan"
     plan = snakemake("--cores", "1", "-n", *arguments).stdout
-    assert "sensitivity" not in plan and re.search(r"^reconstruct +9$", plan, flags=re.MULTILINE)
+    assert "sensitivity" not in plan and "estimate_scatter" not in plan
+    assert re.search(r"^reconstruct +9$", plan, flags=re.MULTILINE)
 
 
 @pytest.mark.parametrize(
@@ -211,6 +213,7 @@ def test_scans_of_other_scanners_tell_theirs(snakemake, study):
     expected = {
         **{"import_petsird": 1, "import_listmode": 2, "import_corrections": 3},
         **{"thin_petsird": 2, "thin": 4, "reconstruct": 9},
+        **{"estimate_scatter": 3},
         **{"scanner_sensitivity": 2, "geometric_sensitivity": 1, "subject_sensitivity": 3},
     }
     assert {rule: int(jobs.get(rule, 0)) for rule in expected} == expected

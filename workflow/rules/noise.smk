@@ -32,6 +32,7 @@ if SIMULATED:
             mumap=f"{MUMAP}.nii.gz",
             normalisation=f"{NORMALISATION}.npy",
             sensitivity=rules.subject_sensitivity.output.sensitivity if EMBEDDED else [],
+            scatter=SCATTER_OF_SCAN,
         output:
             pet=temp(f"{DRAWN}.nii.gz"),
             sidecar=temp(f"{DRAWN}.json"),

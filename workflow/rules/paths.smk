@@ -25,6 +25,7 @@ MR_TO_PET = f"{RAW}/{SCAN.file('mr_to_pet')}"
 SCANNER_SENSITIVITY = f"{RECON}/{SCAN.file('scanner')}"
 HRRT_SENSITIVITY = f"{RECON}/scanner/hrrt_sensitivity.nii.gz"
 SENSITIVITY = f"{RECON}/{SCAN.file('sensitivity')}"
+SCATTER = f"{RECON}/{SCAN.file('scatter')}"
 RECONSTRUCTED = f"{RECON}/{SCAN.file('pet', drf='{drf}')}"
 DERIVATIVES = settings.derivatives_dir or "<results>/derivatives/csrd"
 SEVERAL = any("_" in name for name in subjects if name not in PLAIN)  # sessions or runs of one participant
@@ -123,6 +124,11 @@ def listmode_of(wildcards):
     """Return the subject's list-mode file at the wildcards' dose."""
     listmode = LISTMODE if wildcards.drf == "1" else THINNED
     return f"{listmode}.{subjects[wildcards.subject].suffix}"
+
+
+def normal_listmode_of(wildcards):
+    """Return the subject's list-mode file of the normal dose."""
+    return f"{LISTMODE}.{subjects[wildcards.subject].suffix}"
 
 
 def header_of(wildcards):

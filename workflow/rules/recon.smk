@@ -1,5 +1,7 @@
 # List-mode to images: the embedded OP-OSEM with its sensitivities, or an outside command.
 EMBEDDED = settings.recon.engine == "embedded"
+# Estimated once a scan, from its normal dose, or [] where each dose has its own or none
+SCATTER_OF_SCAN = f"{SCATTER}.npy" if EMBEDDED and settings.recon.scatter == "once" else []
 
 
 rule geometric_sensitivity:
@@ -63,6 +65,33 @@ rule subject_sensitivity:
         "../scripts/subject_sensitivity.py"
 
 
+rule estimate_scatter:
+    input:
+        listmode=normal_listmode_of,
+        mumap=f"{MUMAP}.nii.gz",
+        normalisation=f"{NORMALISATION}.npy",
+        sensitivity=rules.subject_sensitivity.output.sensitivity,
+    output:
+        scatter=f"{SCATTER}.npy",
+    log:
+        "<logs>/estimate_scatter/{subject}.log",
+    benchmark:
+        "<benchmarks>/estimate_scatter/{subject}.tsv"
+    wildcard_constraints:
+        subject=among(LISTMODE_SUBJECTS),
+    threads: 4
+    resources:
+        mem_mb=lambda wildcards, input, attempt: attempt * int(3000 + 6 * input.size_mb),
+        runtime=growing(120),
+    params:
+        recon=lookup(dpath="recon", within=config),
+        seed=lookup(dpath="seed", within=config),
+    message:
+        "{wildcards.subject}: estimate scatter"
+    script:
+        "../scripts/estimate_scatter.py"
+
+
 rule reconstruct:
     input:
         listmode=listmode_of,
@@ -70,6 +99,7 @@ rule reconstruct:
         mumap=f"{MUMAP}.nii.gz" if EMBEDDED else files_of("mumap"),
         normalisation=normalisation_of if EMBEDDED else files_of("normalisation"),
         sensitivity=rules.subject_sensitivity.output.sensitivity if EMBEDDED else [],
+        scatter=SCATTER_OF_SCAN,
     output:
         pet=f"{RECONSTRUCTED}.nii.gz",
         sidecar=f"{RECONSTRUCTED}.json",

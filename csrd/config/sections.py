@@ -105,6 +105,8 @@ class VirtualScan(Section):
     """Duration of the scan; a minute yields about 1e7 prompts."""
     randoms_fraction: Fraction = 0.25
     """Fraction of the prompts that are random coincidences; an assumption (real scans: 0.15 to 0.35)."""
+    scatter: bool = True
+    """Whether photons scatter in the body, and scattered pairs are recorded too."""
     phantom_voxel_mm: PositiveFloat = 1.21875
     """Voxel size of the simulated activity and μ-map."""
 
@@ -193,6 +195,15 @@ class Recon(Section):
     """A μ-map of what else lies in the mMR, coil and table, in 1/cm and scanner coordinates; null: none."""
     mmr_norm: MmrNorm = MmrNorm()
     """The Biograph mMR's own normalisation (docs/mmr.md)."""
+    scatter: Literal["none", "once", "own"] | None = None
+    """Scatter correction by the embedded engine, where there is a μ-map. none; once: estimated from the
+    normal dose and divided by the drf; own: from each dose's events; null: none of a virtual cohort without
+    scatter, else once."""
+
+    @property
+    def estimates_scatter(self) -> bool:
+        """Return whether scatter is corrected."""
+        return self.scatter != "none"
 
 
 class Align(Section):

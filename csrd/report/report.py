@@ -90,6 +90,7 @@ def report(
         "report.html",
         title=settings.report.title,
         simulated=scope.simulated,
+        scatter=scope.scatter,
         **_tables(results, rows, scope),
         paper_table=paper_table(),
         metrics=[metric for key, metric in PROTOCOLS[scope.protocol].items() if key in rows],

@@ -40,7 +40,8 @@ class Scope:
 
     `train_drfs` are the doses that methods were fitted on; `simulated` marks virtual subjects; `units`
     overrides the units in the headers (`units_of`); `protocol` is the metrics'; `target` is the reference,
-    the "normal" dose or the "truth". `controls` are the control rows.
+    the "normal" dose or the "truth". `controls` are the control rows; `scatter` marks virtual scans with
+    scatter.
     """
 
     methods: Sequence[str]
@@ -52,6 +53,7 @@ class Scope:
     protocol: str = "default"
     target: str = "normal"
     controls: Sequence[str] = ()
+    scatter: bool = False
 
     def of(self, metrics: pd.DataFrame, controls: bool = False) -> pd.DataFrame:
         """Return the rows of the methods, subjects and doses, on request with the control rows."""
@@ -162,7 +164,7 @@ def caption(scope: Scope, by_dose: bool = False) -> str:
     if unseen := [f"{drf}" for drf in sorted(scope.drfs) if drf not in scope.train_drfs]:
         sentences.append(f"No method saw an image at {listed(unseen)} × while it was fitted or chosen")
     sentences += _compared(scope)
-    if scope.simulated:
+    if scope.simulated and not scope.scatter:
         sentences.append("Scatter is not simulated")
     return ". ".join([*sentences, "Bold: best mean", *_controlled(scope)]) + "."
 

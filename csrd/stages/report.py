@@ -39,12 +39,15 @@ def table1(
     protocol: str,
     target: str,
     controls: Sequence[str] = (),
+    scatter: bool = False,
     lesions: str | Path | None = None,
     false: str | Path | None = None,
 ) -> None:
     """Write Table 1 and its split by dose into the folder of `page` (`csrd.report.writers.tables`)."""
     units = units_of(in_suv, vgg)
-    scope = Scope(methods, subjects, drfs, train_drfs, simulated, units, protocol, target, controls)
+    scope = Scope(
+        methods, subjects, drfs, train_drfs, simulated, units, protocol, target, controls, scatter
+    )
     spots = [None if path is None else read_csv(path) for path in (lesions, false)]
     tables(read_csv(metrics), scope, Path(page).parent, *spots)
 
@@ -242,6 +245,7 @@ def report(
         units,
         config.metrics.protocol,
         controls=controls,
+        scatter=config.acquisition.scatter,
     )
     merged = {"coverage": coverage, "truth": truth, "regions": regions, "lesions": lesions, "false": false}
     merged["vendor"] = vendor

@@ -67,4 +67,5 @@ def _scope(rows: pd.DataFrame, settings: Config) -> Scope:
         units_of(cohort.in_suv(cohort.subjects(settings)), settings.metrics.vgg),
         settings.metrics.protocol,
         controls=[key for key in found if is_control(key)],
+        scatter=settings.acquisition.scatter,
     )

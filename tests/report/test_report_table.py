@@ -112,6 +112,7 @@ def test_the_caption_says_what_must_be_known():
         "Scatter",
     ):
         assert part in text
+    assert "Scatter" not in caption(Scope([], SUBJECTS, [4], [4], simulated=True, scatter=True))
     assert "low dose's maximum" in caption(Scope([], SUBJECTS, [4], [4], protocol="released"))
     real = caption(Scope([], ["a"], [4], [4]))
     assert "Scatter" not in real and "virtual" not in real and "No method" not in real

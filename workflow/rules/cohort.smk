@@ -53,6 +53,7 @@ if SIMULATED:
             seed=lookup(dpath="seed", within=config),
             duration_s=lookup(dpath="acquisition/duration_s", within=config),
             randoms_fraction=lookup(dpath="acquisition/randoms_fraction", within=config),
+            scatter=lookup(dpath="acquisition/scatter", within=config),
         message:
             "{wildcards.subject}: scan with the virtual HRRT"
         script:

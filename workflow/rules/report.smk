@@ -42,6 +42,7 @@ rule table1:
         protocol=lookup(dpath="metrics/protocol", within=config),
         target="normal",
         controls=[*CONTROLS, *settings.control_methods],
+        scatter=lookup(dpath="acquisition/scatter", within=config),
     message:
         "Write Table 1"
     script:
@@ -84,6 +85,7 @@ if SIMULATED:
             protocol=lookup(dpath="metrics/protocol", within=config),
             target="truth",
             controls=[*CONTROLS_OF_TRUTH, *settings.control_methods],
+            scatter=lookup(dpath="acquisition/scatter", within=config),
         message:
             "Write Table 1 against the truth"
 

@@ -45,9 +45,7 @@ def table1(
 ) -> None:
     """Write Table 1 and its split by dose into the folder of `page` (`csrd.report.writers.tables`)."""
     units = units_of(in_suv, vgg)
-    scope = Scope(
-        methods, subjects, drfs, train_drfs, simulated, units, protocol, target, controls, scatter
-    )
+    scope = Scope(methods, subjects, drfs, train_drfs, simulated, units, protocol, target, controls, scatter)
     spots = [None if path is None else read_csv(path) for path in (lesions, false)]
     tables(read_csv(metrics), scope, Path(page).parent, *spots)
 

@@ -97,12 +97,12 @@ def spread(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mean, np.sqrt((share * (at - mean) ** 2).sum((0, 1, 2)))
 
 
-@pytest.mark.parametrize("drf", [1, 4])
-def test_body_has_its_activity_place_size_and_orientation(images, drf):
+@pytest.mark.parametrize(("drf", "tolerance"), [(1, 0.04), (4, 0.07)])  # the mean varies by 1 and 2 %
+def test_body_has_its_activity_place_size_and_orientation(images, drf, tolerance):
     image, at = images[drf], places(SHAPE, VOXEL)
     around_spot = ((at - SPOT) ** 2).sum(-1) < (SPOT_RADIUS + 10) ** 2
     core = (((at - CENTRE) / (HALF - 12)) ** 2).sum(-1) < 1
-    assert image.array[core & ~around_spot].mean() == pytest.approx(WARM, rel=0.04)
+    assert image.array[core & ~around_spot].mean() == pytest.approx(WARM, rel=tolerance)
     smooth = gaussian_filter(image.array, 1)
     place, _ = spread(np.clip(smooth - 2 * WARM, 0, None))
     np.testing.assert_allclose(place, SPOT, atol=1.5)

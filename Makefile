@@ -23,7 +23,7 @@ table1: .venv/installed
 	@test -f "$(CONFIG)" || { echo "$(CONFIG) does not exist; name a configuration: make table1 CONFIG=mine.yaml"; exit 1; }
 	$(BIN)/snakemake --cores $(CORES) --configfile $(CONFIG)
 
-# The same chain and rows on a small cohort: five minutes on two cores.
+# The same chain and rows on a small cohort, in minutes.
 quick: .venv/installed
 	$(BIN)/snakemake --cores $(CORES) --configfile config/quick.yaml
 

@@ -7,7 +7,7 @@ from csrd.report.html import Cell, plain_table
 SHORT = 0.005  # fraction of all time; shorter rules are only in their stage's sum
 STAGES = {
     "cohort": ("simulate_anatomy", "acquire", "import_listmode", "import_t1w", "import_corrections")
-    + ("import_images", "hash_inputs"),
+    + ("import_images", "import_norm", "hash_inputs"),
     "thin": ("thin",),
     "recon": ("geometric_sensitivity", "subject_sensitivity", "estimate_scatter", "reconstruct"),
     "align": ("align", "describe_derivatives", "name_derivatives"),

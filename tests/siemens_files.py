@@ -1,16 +1,19 @@
 """Raw data as a Siemens Biograph mMR writes them: DICOM with the private elements, and the .bf beside."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
+from csrd.config.sections import MmrNorm
 from csrd.io.files import header_path
-from csrd.listmode import mmr_bins
+from csrd.listmode import mmr_bins, open_listmode, write_petlink
 from csrd.scanner.geometry import mmr
-from csrd.scanner.mmr_norm import BIN_SIZE_MM, PHASES, SHAPES, SINOGRAMS, Norm
+from csrd.scanner.mmr_norm import BIN_SIZE_MM, PHASES, SHAPES, SINOGRAMS, Norm, normalised
 from csrd.scanner.response import line_factors
+from csrd.seeds import generator
 
 SOFTWARE = {"syngo MR B20P": (0x1010, ""), "syngo MR E11": (0x1110, "SV10\x04\x03\x02\x01 CSA")}
 RAW_STORAGE = "1.2.840.10008.5.1.4.1.1.66"  # Raw Data Storage
@@ -80,6 +83,7 @@ def _even(value: bytes) -> bytes:
 
 
 MIDDLE = 32  # a ring
+SPREADS = {"geometric": 0.08, "interference": 0.08, "efficiencies": 0.1, "axial": 0.08}
 PERFECT = 1e3 / BIN_SIZE_MM  # of the scanner: with it as calibration, n is g in mm²
 
 
@@ -118,3 +122,35 @@ def facing_lines(view: int) -> tuple[np.ndarray, np.ndarray]:
             found.append((a, b, at))
     lines = np.array(found)
     return lines[:, :2].astype(np.uint32), lines[:, 2]
+
+
+def varied(norm: Norm, gap_marked: bool = True) -> Norm:
+    """Return a norm with each component multiplied by random factors around 1."""
+    draw = generator(1, "varied")
+    parts = {
+        key: getattr(norm, key)
+        * np.clip(draw.normal(1, spread, SHAPES[key]), 1 - 1.5 * spread, 1 + 1.5 * spread)
+        for key, spread in SPREADS.items()
+    }
+    if gap_marked:
+        parts["efficiencies"][:, 8::9] = 0
+    return replace(norm, **parts)
+
+
+def recorded(source: Path, norm: Norm, target: Path) -> None:
+    """Write the events that a scanner of this norm keeps, of those that perfect crystals record."""
+    scanner, _ = normalised(mmr(), norm, MmrNorm())
+    segments, probable = [], 0.0
+    for block in open_listmode(source).blocks(1 << 20):
+        kept = scanner.measured_factors(block.crystals) * scanner.efficiencies[block.crystals].prod(1)
+        segments.append((block, kept / line_factors(scanner, block.crystals)))
+        probable = max(probable, float(segments[-1][1].max()))
+    draw = generator(1, "recorded")
+    # As many as the probabilities themselves would keep, so that the image keeps its scale
+    header = {**open_listmode(source).header, "Dead time correction factor": probable}
+    write_petlink(target, (_chosen(block, kept / probable, draw) for block, kept in segments), header)
+
+
+def _chosen(block, chance: np.ndarray, draw: np.random.Generator) -> tuple:
+    here = draw.random(len(chance)) < chance
+    return block.crystals[here], block.prompt[here], block.time_ms[here]

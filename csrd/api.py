@@ -234,7 +234,8 @@ def reconstruct(
         Where a file is missing or cannot be used.
     """
     from csrd.config.sections import Recon
-    from csrd.stages.recon import ScanFiles, embedded_image, given_path
+    from csrd.stages.recon import embedded_image
+    from csrd.stages.scan import ScanFiles, given_path
 
     files = ScanFiles(
         Path(listmode),

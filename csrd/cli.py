@@ -174,14 +174,43 @@ def scatter(
 
 @app.command()
 def export(
-    listmode: Annotated[Path, typer.Argument(help="A list-mode file of any dose.")],
-    target: Annotated[Path, typer.Argument(help="For CASToR .Cdh, for YRT-PET .lmDat.")],
+    listmode: Annotated[Path, typer.Argument(help="A list-mode file of any dose; its header beside it.")],
+    target: Annotated[
+        Path, typer.Argument(help="For CASToR .Cdh, for YRT-PET .lmDat, for STIR (mMR only) .hs.")
+    ],
+    mumap: Annotated[Path | None, typer.Option(help="μ-map in 1/cm, in scanner coordinates.")] = None,
     normalisation: Annotated[Path | None, typer.Option(help="Crystal efficiencies, .npy.")] = None,
+    attenuation: Annotated[
+        bool, typer.Option(help="Correct for the body's attenuation; this needs a μ-map.")
+    ] = True,
+    scatter: Annotated[
+        Path | None, typer.Option(help="The normal dose's scatter, .npy, as csrd scatter wrote it.")
+    ] = None,
+    drf: Annotated[
+        float | None, typer.Option(min=1, help="The dose reduction factor; else the header's.")
+    ] = None,
+    config: Configuration = None,
+    seed: Seed = SEED,
+    subject: SubjectName = None,
+    threads: Threads = CORES,
 ) -> None:
-    """Write list-mode events for another engine, and the scanner's look-up table."""
+    """Write a scan for another engine: events, scanner, sensitivity, and the factors of each line."""
     from csrd.stages.export import export
 
-    print(json.dumps(export(listmode, target, normalisation), indent=2))
+    found = export(
+        listmode,
+        target,
+        recon=_configuration(config).recon,
+        mumap=mumap,
+        normalisation=normalisation,
+        attenuation=attenuation,
+        scatter=scatter,
+        drf=drf,
+        seed=seed,
+        subject=_subject(subject, listmode),
+        threads=threads,
+    )
+    print(json.dumps(found, indent=2))
 
 
 @app.command()
@@ -545,7 +574,7 @@ def _configuration(path: Path | None):
     """Return the configuration in a YAML file, or the defaults."""
     import yaml
 
-    from csrd.config import load
+    from csrd.config import load_apart
 
     try:
         values = yaml.safe_load(path.read_text()) if path else {}
@@ -554,7 +583,7 @@ def _configuration(path: Path | None):
         raise InputError(f"{path} is not readable YAML ({reason}); see config/config.yaml") from None
     if not isinstance(values, dict | None):
         raise InputError(f"{path} holds no keys; see config/config.yaml")
-    return load(values or {})
+    return load_apart(values or {})
 
 
 def _subject(name: str | None, path: Path) -> str:

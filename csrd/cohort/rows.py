@@ -88,7 +88,7 @@ def _problems(row: Row, folder: Path, config: Config) -> Iterator[str]:
     if listmode and (cell(row, "pet") or low_doses(row)):
         yield "both listmode and images are given; keep one of them"
     elif listmode:
-        yield from _wrong_listmode(row, listmode, folder, embedded=config.recon.engine == "embedded")
+        yield from _wrong_listmode(row, listmode, folder, modelled=config.recon.models_scan)
     elif _is_plain(row):
         yield from _wrong_mr(row, config)
     elif cell(row, "pet"):
@@ -121,11 +121,11 @@ def _wrong_words(row: Row) -> Iterator[str]:
             yield f"{column} is {number!r}; write a number above 0, or n/a"
 
 
-def _wrong_listmode(row: Row, listmode: str, folder: Path, embedded: bool) -> Iterator[str]:
+def _wrong_listmode(row: Row, listmode: str, folder: Path, modelled: bool) -> Iterator[str]:
     if not cell(row, "t1w"):
         yield "t1w is n/a; it is needed"
-    if embedded and not cell(row, "mumap"):
-        yield "mumap is n/a; the embedded reconstruction needs one"
+    if modelled and not cell(row, "mumap"):
+        yield "mumap is n/a; the reconstruction needs one"
     if Path(listmode).suffix not in SUFFIXES:
         yield f"listmode is {listmode}; its name must end in {', '.join(SUFFIXES)}"
     if listmode.endswith(PETSIRD):

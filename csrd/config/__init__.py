@@ -114,11 +114,6 @@ class Config(Section):
                 f"thin.nested is true, but {mixing[0]}.mixed needs doses of independent noise; "
                 f"set thin.nested to false, or {mixing[0]}.mixed to 0"
             )
-        if any(kept > had for kept, had in zip(self.align.shape, self.recon.matrix, strict=True)):
-            raise ValueError(
-                f"align.shape {list(self.align.shape)} exceeds recon.matrix {list(self.recon.matrix)}; "
-                "reduce align.shape, or increase recon.matrix"
-            )
         return self
 
     def of_method(self, key: str) -> MethodSettings:
@@ -199,6 +194,18 @@ def load(values: Mapping[str, Any]) -> Config:
 
     Raises InputError naming the first wrong key, its value, and what to write instead.
     """
+    configuration = load_apart(values)
+    kept, had = configuration.align.shape, configuration.recon.matrix
+    if any(mine > whole for mine, whole in zip(kept, had, strict=True)):
+        raise InputError(
+            f"align.shape {list(kept)} exceeds recon.matrix {list(had)}; "
+            "reduce align.shape, or increase recon.matrix"
+        )
+    return configuration
+
+
+def load_apart(values: Mapping[str, Any]) -> Config:
+    """Return the configuration as `load` does, for one stage alone, so that stages need not agree."""
     kind = config_class()
     try:
         return kind.model_validate(values)

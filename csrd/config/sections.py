@@ -15,7 +15,11 @@ from pydantic import (
     model_validator,
 )
 
-PLACEHOLDERS = ("listmode", "header", "mumap", "normalisation", "drf", "threads", "output")
+FILE_PLACEHOLDERS = ("listmode", "header", "mumap", "normalisation")
+PLACEHOLDERS = (
+    *FILE_PLACEHOLDERS,
+    *("export", "drf", "iterations", "subsets", "psf_fwhm_mm", "matrix", "voxel_mm", "threads", "output"),
+)
 
 
 def _number(value: Any) -> Any:
@@ -30,6 +34,7 @@ Lines = Annotated[int, BeforeValidator(_number), Field(ge=1000)]
 NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Drf = Annotated[int, Field(ge=2)]
+Axes = Annotated[str, Field(pattern="^[LR][AP][IS]$")]
 Shape = tuple[PositiveInt, PositiveInt, PositiveInt]
 
 
@@ -127,18 +132,40 @@ class Psf(Section):
 
 class Command(Section):
     run: str
-    """The command; CSR-D replaces {listmode} {header} {mumap} {normalisation} {drf} {threads} {output}."""
+    """The command; CSR-D replaces {listmode} {header} {mumap} {normalisation} {export} {drf} {iterations}
+    {subsets} {psf_fwhm_mm} {matrix} {voxel_mm} {threads} {output}."""
+    export: Literal["castor", "yrt", "stir"] | None = None
+    """Write events and model of the scan for that engine, in the folder {export} (as csrd export does)."""
     output_suffix: Literal[".nii.gz", ".nii", ".hv", ".i.hdr", ".v.hdr"] = ".nii.gz"
     """Suffix of the file name in {output}: NIfTI, or the header of an Interfile image."""
     scales_dose: Literal["engine", "csrd"]
     """The multiplication of a low-dose image by its drf: by the command (engine) or CSR-D (csrd)."""
     unit: Literal["Bq/mL", "kBq/mL", "relative"]
-    """Unit of the command's images; relative: uncalibrated, so the values are not activities."""
+    """Unit of the command's images; relative: its own, no activity but for the calibration."""
+    calibration: PositiveFloat | None = None
+    """Bq/mL in one unit of the command's images, where unit is relative; null: not known."""
     time_limit_min: PositiveFloat = 720
     """The command is ended after this many minutes."""
-
-    interfile_axes: Annotated[str, Field(pattern="^[LR][AP][IS]$")] = "LPS"
+    interfile_axes: Axes = "LPS"
     """Directions of x, y, z of an Interfile image: Left/Right, Anterior/Posterior, Inferior/Superior."""
+    nifti_axes: Axes | None = None
+    """The same of a NIfTI image whose header says them wrongly; null: the header is right."""
+    check: bool = True
+    """Compare orientation and scale of each image with a quick reconstruction by the embedded engine."""
+    untested: bool = False
+    """Whether the preset was never run with its program; this is said in the log."""
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.calibration is not None and self.unit != "relative":
+            raise ValueError(f"calibration is given, but unit is {self.unit}; say relative, or remove it")
+        if (self.export is None) == ("{export}" in self.run):
+            raise ValueError(
+                "run has {export}, but export is null; name the engine"
+                if self.export is None
+                else f"export is {self.export}, but run lacks {{export}}; add it where the command takes it"
+            )
+        return self
 
     @field_validator("run")
     @classmethod
@@ -157,9 +184,10 @@ class Command(Section):
                 raise ValueError(f"{{{name}}} is not a placeholder; use {known}")
             if formatted:
                 raise ValueError(f"{{{name}}} takes no format; write {{{name}}} alone")
-        for name in ("listmode", "output"):
-            if name not in dict(named):
-                raise ValueError(f"it lacks {{{name}}}; add it where the command takes that path")
+        for names in (("listmode", "export"), ("output",)):
+            if not any(name in dict(named) for name in names):
+                lacking = " or ".join(f"{{{name}}}" for name in names)
+                raise ValueError(f"it lacks {lacking}; add it where the command takes that path")
         return run
 
 
@@ -199,6 +227,11 @@ class Recon(Section):
     """Scatter correction by the embedded engine, where there is a μ-map. none; once: estimated from the
     normal dose and divided by the drf; own: from each dose's events; null: none of a virtual cohort without
     scatter, else once."""
+
+    @property
+    def models_scan(self) -> bool:
+        """Return whether μ-map and crystal efficiencies are needed in this project's formats."""
+        return self.engine == "embedded" or (self.command is not None and self.command.export is not None)
 
     @property
     def estimates_scatter(self) -> bool:

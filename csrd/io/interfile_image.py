@@ -38,7 +38,7 @@ def read_interfile(path: Path, axes: str = "LPS") -> Volume:
     array = (values.reshape(shape[::-1]).transpose(2, 1, 0) * scale).astype(np.float32)
     if unusable := np.count_nonzero(~np.isfinite(array)):
         raise InputError(f"{path} has {unusable} voxels that are not finite; replace them, e.g. by 0")
-    return Volume(array, _affine(shape, voxel_mm, axes), notes=notes)
+    return Volume(array, affine_of(shape, voxel_mm, axes), notes=notes)
 
 
 def _scale(path: Path, header: InterfileHeader, stored: np.dtype) -> tuple[float, tuple[str, ...]]:
@@ -105,7 +105,7 @@ def _dtype(path: Path, header: InterfileHeader) -> np.dtype:
         ) from None
 
 
-def _affine(shape: tuple[int, ...], voxel_mm: np.ndarray, axes: str) -> np.ndarray:
+def affine_of(shape: tuple[int, ...], voxel_mm: np.ndarray, axes: str) -> np.ndarray:
     """Return the affine to RAS+ mm of a grid around the scanner's centre with the directions `axes`."""
     steps = voxel_mm * [GROWS_TO_RAS[letter] for letter in axes]
     affine = np.diag([*steps, 1.0])

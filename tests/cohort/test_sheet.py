@@ -64,7 +64,7 @@ def test_all_mistakes_at_once(write_sheet):
         "line 3: participant_id is 'A1; rm'",
         "line 3: split is 'training'; write train, validation, test",
         "line 3: t1w is",
-        "line 3: mumap is n/a; the embedded reconstruction needs one",
+        "line 3: mumap is n/a; the reconstruction needs one",
         "line 4: listmode is b.txt; its name must end in .l64, .l, .petsird",
         "line 4: weight_kg is '-3'",
         "line 4: injected_MBq is 'much'",

@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 import yaml
 
-from csrd.config import load, schema
+from csrd.config import load, load_apart, schema
 from csrd.errors import InputError
 
 REPOSITORY = Path(__file__).parents[2]
@@ -119,6 +119,12 @@ def test_number_without_a_dot_is_a_number():
         ),
         ({"recon": {"command": COMMAND | {"run": "'{listmode} {output}"}}}, "no closing quotation"),
         ({"recon": {"command": COMMAND | {"interfile_axes": "XYZ"}}}, "interfile_axes is 'XYZ'"),
+        ({"recon": {"command": COMMAND | {"export": "yrt"}}}, r"export is yrt, but run lacks \{export\}"),
+        (
+            {"recon": {"command": COMMAND | {"run": "x {export} {listmode} {output}"}}},
+            r"run has \{export\}, but export is null",
+        ),
+        ({"recon": {"command": COMMAND | {"calibration": 2}}}, "calibration is given, but unit is Bq/mL"),
         ({"drfs": [0, 4]}, r"drfs\[0\] is 0; it must be greater than or equal to 2"),
         ({"drfs": []}, r"drfs is \[\]; it must have at least 1 item"),
         ({"results_dir": "{a}"}, "results_dir is '{a}'; it must match"),
@@ -130,7 +136,7 @@ def test_number_without_a_dot_is_a_number():
         ({"cohort": {"test": 0}}, "cohort.test is 0"),
         (
             {"align": {"shape": [80, 200, 80]}},
-            r"align.shape \[80, 200, 80\] exceeds recon.matrix \[88, 104, 88\]",
+            r"^align.shape \[80, 200, 80\] exceeds recon.matrix \[88, 104, 88\]",
         ),
         ({"csrd": {"patch": 30}}, r"^csrd: patch is 30; this network needs a multiple of 8"),
         (
@@ -170,3 +176,10 @@ def test_doses_that_share_events_are_not_mixed():
     ):
         load({"thin": {"nested": True}})
     assert load({"thin": {"nested": True}, "csrd": {"mixed": 0}}).thin.nested
+
+
+def test_one_stage_alone_demands_nothing_of_another():
+    small = {"recon": {"matrix": [40, 36, 36]}}
+    assert load_apart(small).recon.matrix == (40, 36, 36)
+    with pytest.raises(InputError, match="exceeds recon.matrix"):
+        load(small)

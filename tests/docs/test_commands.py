@@ -39,7 +39,7 @@ NOT_RUN = {
 """How lines begin that no test runs, and why."""
 NOT_CARRIED_OUT = {
     "csrd weights": "downloads 548 MB; tests/metrics/test_weights.py has a server of its own",
-    "config/recon/hrrt.yaml": "takes the HRRT users' programs; tests/recon/test_presets.py has stand-ins",
+    "config/recon/yrt.yaml": "takes YRT-PET; tests/recon/test_presets.py has a stand-in",
     "csrd demo": "tests/cli/test_demo.py runs it without a browser",
     "csrd train csrd": "tests/methods/test_csrd.py fits one; csrd train tv is carried out",
     "csrd bids": "runs the workflow; tests/bids carries it out on ten datasets",
@@ -50,7 +50,7 @@ LOOKED_AT = (
     *("csrd ", "make ", "snakemake ", ".venv/bin/snakemake ", ".venv/bin/python -c", "cp -r "),
     "python benchmarks/",
 )
-PLANNED = "config/paper.yaml -n", "config/recon/stir.yaml"  # seconds each; all are parsed
+PLANNED = "config/paper.yaml -n", "config/recon/yrt.yaml"  # seconds each; all are parsed
 CSRD = [line for line in lines() if line.startswith("csrd ")]
 SNAKEMAKES = [line for line in lines() if "snakemake " in line.split("--")[0]]
 MAKES = [line for line in [*lines(), *spans()] if re.match(r"make [^<…]*$", line)]

@@ -9,7 +9,7 @@ from csrd.errors import InputError
 from csrd.io.mumap import bed_mm, read_mumap, refuse_other_than_head
 from csrd.io.volume import Volume, centred_affine
 from csrd.recon.corrections import attenuation_factors
-from csrd.stages.recon import _mumap_on, _widened
+from csrd.stages.scan import _widened, mumap_on
 from tests.ground.test_dicom import write_pet
 
 HEADER = {"start horizontal bed position (mm)": "-30.5"}
@@ -74,8 +74,8 @@ def test_coil_and_table_attenuate_beyond_the_images_grid(tmp_path):
     slab = np.zeros((140, 140, 60), np.float32)
     slab[:, 10:20] = 0.1
     Volume(slab, centred_affine(slab.shape, 4.0), "1/cm").save(tmp_path / "slab.nii.gz")
-    alone = _mumap_on(grid, body)
-    both = _mumap_on(grid, body, tmp_path / "slab.nii.gz")
+    alone = mumap_on(grid, body)
+    both = mumap_on(grid, body, tmp_path / "slab.nii.gz")
     assert alone.same_grid(grid) and both.shape >= (140, 140, 66)
     ends = np.array([[[1.0, -300, 2]], [[1.0, 300, 2]]], np.float32)
     assert attenuation_factors(alone, *ends) == pytest.approx([1.0])

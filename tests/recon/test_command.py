@@ -9,13 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from csrd.config.sections import Command
+from csrd.config.sections import Command, Recon
 from csrd.errors import InputError
 from csrd.io.interfile_image import read_interfile
 from csrd.io.volume import Volume, centred_affine
 from csrd.stages.command import fill_in, run_command_engine
 
 SHAPE, VOXEL_MM, DRF = (4, 5, 6), 2.0, 4
+RECON = Recon(matrix=SHAPE, voxel_mm=VOXEL_MM, subsets=7, iterations=3)
+SETTINGS = ["-it", "3:7", "4,5,6", "2", "2.11934"]  # FWHM of the core of 0.9 mm
 
 
 @pytest.fixture
@@ -39,7 +41,7 @@ def engine(tmp_path):
             "mumap": None,
         }
         command = Command(run=template, **settings)
-        return run_command_engine(command, inputs, SHAPE, VOXEL_MM, DRF, threads=2, log=tmp_path / "log.txt")
+        return run_command_engine(command, RECON, inputs, DRF, threads=2, log=tmp_path / "log.txt")
 
     return run
 
@@ -54,10 +56,11 @@ def image(shape=SHAPE, voxel_mm=VOXEL_MM, value=1.0) -> str:
 
 def test_arguments_arrive_whole_and_absolute(engine, tmp_path):
     body = f"Path({str(tmp_path / 'args.json')!r}).write_text(json.dumps(args))\n" + image()
-    volume = engine(body, '--lm={listmode} --hdr "{header}" -d {drf} -j {threads} {output}')
+    asked = "-d {drf} -j {threads} -it {iterations}:{subsets} {matrix} {voxel_mm} {psf_fwhm_mm}"
+    volume = engine(body, f'--lm={{listmode}} --hdr "{{header}}" {asked} {{output}}')
     arguments = json.loads((tmp_path / "args.json").read_text())
     assert arguments[0] == f"--lm={tmp_path / 'a file; touch oops.l64'}"
-    assert arguments[1:-1] == ["--hdr", str(tmp_path / "h.hdr"), "-d", "4", "-j", "2"]
+    assert arguments[1:-1] == ["--hdr", str(tmp_path / "h.hdr"), "-d", "4", "-j", "2", *SETTINGS]
     assert arguments[-1].endswith(".nii.gz")
     assert not Path("oops.l64").exists()
     assert volume.unit == "Bq/mL" and np.allclose(volume.affine, centred_affine(SHAPE, VOXEL_MM))
@@ -94,6 +97,10 @@ def test_hanging_command_is_ended_with_its_children(engine, tmp_path):
         ("output.write_text('garbage')", "not a readable NIfTI"),
         (image(shape=(4, 5, 7)), r"has shape \(4, 5, 7\), but recon.matrix is \(4, 5, 6\)"),
         (image(voxel_mm=3.0), "voxels of .* but recon.voxel_mm is 2"),
+        (
+            image().replace(f"centred_affine({SHAPE}, {VOXEL_MM})", "np.diag([2.0, 2, 2, 1])"),
+            r"centre at \[3. 4. 5.\] mm, not at the scanner's",
+        ),
         (image(value="np.nan"), "not finite"),
         (image(value=0.0), "0 everywhere"),
     ],
@@ -107,7 +114,7 @@ def test_garbage_is_refused(engine, body, sentence):
 def test_command_that_cannot_start(tmp_path):
     command = Command(run="no-such-program {listmode} {output}", scales_dose="csrd", unit="Bq/mL")
     with pytest.raises(InputError, match="cannot start no-such-program"):
-        run_command_engine(command, {"listmode": tmp_path}, SHAPE, 2.0, 4, 1, tmp_path / "log")
+        run_command_engine(command, RECON, {"listmode": tmp_path}, 4, 1, tmp_path / "log")
 
 
 def test_missing_input_is_named():
@@ -204,10 +211,32 @@ def test_an_image_that_names_another_unit_is_refused(engine, name):
         engine(body, unit="relative")
 
 
-def test_uncalibrated_images_are_noted(engine):
+def test_uncalibrated_images_are_noted_and_calibration_makes_them_activities(engine):
     volume = engine(image(value=3.0), unit="relative", scales_dose="csrd")
     assert np.all(volume.array == 3 * DRF) and len(volume.notes) == 1
     assert "uncalibrated" in volume.notes[0]
+    volume = engine(image(value=3.0), unit="relative", calibration=50)
+    assert np.all(volume.array == 150) and volume.unit == "Bq/mL" and not volume.notes
+
+
+def test_the_axes_of_a_nifti_image_may_be_given(engine):
+    centred = f"centred_affine({SHAPE}, {VOXEL_MM})"
+    flipped = image().replace(centred, f"np.diag([-1, -1, 1, 1]) @ {centred}")
+    assert np.all(np.diag(engine(flipped).affine)[:3] == [-2, -2, 2])
+    assert np.allclose(engine(flipped, nifti_axes="RAS").affine, centred_affine(SHAPE, VOXEL_MM))
+
+
+def test_an_untested_preset_says_so(engine, caplog):
+    engine(image())
+    assert "untested" not in caplog.text
+    engine(image(), untested=True)
+    assert "was never run with its program" in caplog.text
+
+
+def test_the_commands_temporary_files_go_with_it(engine, tmp_path):
+    note = f"import tempfile; Path({str(tmp_path / 'where')!r}).write_text(tempfile.mkdtemp())\n"
+    engine(note + image())
+    assert not Path((tmp_path / "where").read_text()).exists()
 
 
 @pytest.mark.parametrize(

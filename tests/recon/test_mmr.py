@@ -16,7 +16,8 @@ from csrd.listmode import open_listmode, thin
 from csrd.recon.sensitivity import geometric_sensitivity, subject_sensitivity
 from csrd.resample import resample
 from csrd.scanner.geometry import mmr
-from csrd.stages.recon import ScanFiles, image_of
+from csrd.stages.recon import image_of
+from csrd.stages.scan import ScanFiles
 from csrd.stages.simulate import write_scan
 from csrd.virtual.acquire import Acquisition
 

@@ -19,8 +19,8 @@ from csrd.listmode import open_listmode, thin, write_petsird
 from csrd.scanner.petsird import scanner_of_scan
 from csrd.scanner.response import line_factors
 from csrd.seeds import generator
-from csrd.stages.recon import ScanFiles
 from csrd.stages.recon import image_of as reconstructed
+from csrd.stages.scan import ScanFiles
 from csrd.stages.simulate import write_scan
 from csrd.virtual.acquire import Acquisition
 from tests.petsird_files import cylinder, header_of, read, write

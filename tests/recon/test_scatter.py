@@ -22,7 +22,8 @@ from csrd.recon.sensitivity import random_lines
 from csrd.scanner import compton
 from csrd.scanner.geometry import hrrt, mmr
 from csrd.seeds import seed_sequence
-from csrd.stages.recon import ScanFiles, estimate_scatter, image_of
+from csrd.stages.recon import estimate_scatter, image_of
+from csrd.stages.scan import ScanFiles
 from csrd.stages.simulate import write_scan
 from csrd.virtual.acquire import SCATTERED
 from csrd.virtual.decays import Decays

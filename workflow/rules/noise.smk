@@ -31,7 +31,7 @@ if SIMULATED:
             header=f"{DRAWN_LISTMODE}.l64.hdr",
             mumap=f"{MUMAP}.nii.gz",
             normalisation=f"{NORMALISATION}.npy",
-            sensitivity=rules.subject_sensitivity.output.sensitivity if EMBEDDED else [],
+            sensitivity=rules.subject_sensitivity.output.sensitivity if MODELLED else [],
             scatter=SCATTER_OF_SCAN,
         output:
             pet=temp(f"{DRAWN}.nii.gz"),

@@ -1,7 +1,7 @@
 # List-mode to images: the embedded OP-OSEM with its sensitivities, or an outside command.
-EMBEDDED = settings.recon.engine == "embedded"
+MODELLED = settings.recon.models_scan  # by the embedded engine, or for another that is given its model
 # Estimated once a scan, from its normal dose, or [] where each dose has its own or none
-SCATTER_OF_SCAN = f"{SCATTER}.npy" if EMBEDDED and settings.recon.scatter == "once" else []
+SCATTER_OF_SCAN = f"{SCATTER}.npy" if MODELLED and settings.recon.scatter == "once" else []
 
 
 rule geometric_sensitivity:
@@ -96,9 +96,9 @@ rule reconstruct:
     input:
         listmode=listmode_of,
         header=header_of,
-        mumap=f"{MUMAP}.nii.gz" if EMBEDDED else files_of("mumap"),
-        normalisation=normalisation_of if EMBEDDED else files_of("normalisation"),
-        sensitivity=rules.subject_sensitivity.output.sensitivity if EMBEDDED else [],
+        mumap=f"{MUMAP}.nii.gz" if MODELLED else files_of("mumap"),
+        normalisation=normalisation_of if MODELLED else files_of("normalisation"),
+        sensitivity=rules.subject_sensitivity.output.sensitivity if MODELLED else [],
         scatter=SCATTER_OF_SCAN,
     output:
         pet=f"{RECONSTRUCTED}.nii.gz",

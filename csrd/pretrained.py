@@ -92,5 +92,5 @@ def write_models(training: Path, out: Path) -> None:
         assert issubclass(kind, Csrd)
         with whole_file(out / key / WEIGHTS_FILE) as temporary:
             temporary.write_bytes((training / WEIGHTS_FILE).read_bytes())
-        calibration = CsrdCalibration(std_factor=facts.get("std_factor", 1.0))
+        calibration = CsrdCalibration(std_factor=facts.get("std_factor", {}))
         kind.write_model(out / key, kind(settings, calibration, facts["seed"]).card_of(card))

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from csrd.config.methods import LearnedSettings, Training
 from csrd.config.sections import Fraction, NonNegative, Section
@@ -119,11 +119,35 @@ class CsrdSettings(LearnedSettings):
         return self
 
 
+class StdFactor(Section):
+    """What samples' standard deviations are multiplied by: `factor` · noise level^`level` · mm^`voxel`.
+
+    The sampler starts with white noise of a limited size: the wider the errors of the mean reach, in voxels,
+    the less of them samples show. Fitted on synthetic scans, so that 90 % intervals hold 90 % of the voxels.
+    """
+
+    factor: PositiveFloat = 1.0
+    level: float = 0.0
+    voxel: float = 0.0
+
+    def of(self, low: Volume, head: Head) -> float:
+        """Return the factor of an upright scan."""
+        if not (self.level or self.voxel):
+            return self.factor
+        level, voxel_mm = measured_level(low, head), float(low.voxel_mm.mean())
+        return self.factor * level**self.level * voxel_mm**self.voxel
+
+
 class CsrdCalibration(LearnedCalibration):
     """The scale of the residuals, and the noise at each dose; None where the noise is `measured`."""
 
-    std_factor: PositiveFloat = 1.0
-    """Error of the posterior mean that 90 % of voxels stay below, over that of samples, in held-out scans."""
+    std_factor: StdFactor = StdFactor()
+
+    @field_validator("std_factor", mode="before")
+    @classmethod
+    def _a_number_is_the_same_for_all(cls, value: Any) -> Any:
+        return {"factor": value} if isinstance(value, int | float) else value
+
     residual_sd: ResidualDeviation | None = None
     dose_from_noise: DoseFromNoise | None = None
 
@@ -338,7 +362,8 @@ class Csrd(Learned):
         numbers = progress(range(samples), f"{self.key}: samples") if samples > 1 else range(samples)
         sampled = [posterior.sample(k, levels, churn, from_mean=from_mean) for k in numbers]
         unit = self.residual_unit(upright, head, drf)
-        return ScanPosterior(upright, low, unit, mean, sampled, self.calibration.std_factor)
+        factor = self.calibration.std_factor.of(upright, head)
+        return ScanPosterior(upright, low, unit, mean, sampled, factor)
 
     def _conditions(self, low: Volume, mr: Volume | None, head: Head) -> Tensor:
         """Return the conditions of an upright scan's residual, (C, X, Y, Z)."""
@@ -399,7 +424,7 @@ class ScanPosterior:
     """A scan's residual: tensors (X, Y, Z) over the canonical voxels of `low`, in units of `unit`.
 
     `source` is the input scan; the images returned have its order of axes. `std_factor` multiplies the
-    standard deviation (see `CsrdCalibration`).
+    standard deviation (see `StdFactor`).
     """
 
     low: Volume

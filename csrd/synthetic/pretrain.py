@@ -8,6 +8,8 @@ are no part of the training. `csrd.pretrained` makes a packaged model of the fol
 
 import argparse
 import json
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -37,7 +39,10 @@ from csrd.train.patches import Batch
 SIGMA_DATA = 0.5
 HELD_OUT = 1_000_000  # number of the first volume that is no part of the training
 SAMPLER = (4, 0.05, 1.0, 3.0)  # the defaults of `csrd.methods.csrd.Sampler`: steps, lowest and highest σ, rho
-INTERVAL = 0.9  # of the voxels, whose error the standard deviation is made to tell
+INTERVAL, SAMPLES, T_QUANTILE = 0.9, 4, 2.1318
+"""Intervals that are calibrated: their level, samples, and Student's t of as many degrees of freedom."""
+MIDDLE = 80  # voxels along the edge of the part of a volume that is sampled
+LEAST_STD = 1e-6
 EMA_LENGTHS = (0.05, 0.10, 0.15, 0.20)
 WEIGHTS_FILE = "weights.safetensors"
 
@@ -64,6 +69,7 @@ class Recipe:
     P_std: float = 1.0
     blank: float = 0.8
     held_out: int = 8
+    calibrated_on: int = 48
 
     def training(self) -> Any:
         """Return what the loop reads of `csrd.config.methods.Training`, which a bare machine lacks."""
@@ -111,24 +117,41 @@ class Task:
             left = target - self.posterior(volume).mean()
             return float(10 * torch.log10(target[inside].square().mean() / left[inside].square().mean()))
 
-    def std_factor(self) -> float:
-        """Return the error that 90 % of voxels stay below over that of a sample: median of the volumes."""
-        return float(torch.tensor([self._std_factor(volume) for volume in self.held_out]).median())
+    def posterior(self, volume: SyntheticVolume, box: tuple[slice, ...] = (slice(None),) * 3) -> Posterior:
+        """Return the posterior of a volume's residual, or of that in a box of it."""
+        context, shown = partial(precision, volume.low.device), volume.inputs[:, *box]
+        return Posterior(self.denoiser, shown, float(volume.level.log()), 1, precision=context)
 
-    def _std_factor(self, volume: SyntheticVolume) -> float:
-        with torch.autocast(volume.low.device.type, enabled=False):
-            posterior, inside = self.posterior(volume), measure.head_mask(volume.low, volume.voxel_mm)
-            mean, sample = posterior.mean(), posterior.sample(0, noise_levels(*SAMPLER), from_mean=True)
-            error, spread = (
-                (image - mean)[inside].abs().sort().values for image in (volume.target[0], sample)
-            )
-            place = int(INTERVAL * len(error))
-            return float(error[place] / spread[place])
 
-    def posterior(self, volume: SyntheticVolume) -> Posterior:
-        """Return the posterior of a volume's residual."""
-        context = partial(precision, volume.low.device)
-        return Posterior(self.denoiser, volume.inputs, float(volume.level.log()), 1, precision=context)
+def std_factor(task: Task, volumes: Iterable[SyntheticVolume]) -> dict[str, float]:
+    """Return the values of `csrd.methods.csrd.StdFactor`: a line through the logs of volumes' factors."""
+    rows = []
+    for volume in volumes:
+        factor = needed_factor(task, volume)
+        rows.append((1.0, float(volume.level.log()), math.log(volume.voxel_mm), math.log(factor)))
+    *columns, logs = torch.tensor(rows, dtype=torch.float64).unbind(1)
+    found = torch.linalg.lstsq(torch.stack(columns, 1), logs[:, None], driver="gelsd").solution[:, 0].tolist()
+    return {"factor": math.exp(found[0]), "level": found[1], "voxel": found[2]}
+
+
+@torch.no_grad()
+def needed_factor(task: Task, volume: SyntheticVolume) -> float:
+    """Return the factor with which `INTERVAL` of the head's voxels lie within intervals of `SAMPLES` samples.
+
+    It is measured in the middle of a volume.
+    """
+    with torch.autocast(volume.low.device.type, enabled=False):
+        box = tuple(
+            slice(max(n - MIDDLE, 0) // 2, max(n - MIDDLE, 0) // 2 + MIDDLE) for n in volume.low.shape
+        )
+        inside = measure.head_mask(volume.low, volume.voxel_mm)[box]
+        posterior, levels = task.posterior(volume, box), noise_levels(*SAMPLER)
+        mean, samples = posterior.mean(), range(SAMPLES)
+        squares = [(posterior.sample(k, levels, from_mean=True) - mean).square() for k in samples]
+        std = torch.stack(squares).mean(0).sqrt()[inside]
+        error = (volume.target[0][box] - mean)[inside].abs()
+        ratios = (error / (T_QUANTILE * std.clamp(min=LEAST_STD))).sort().values
+        return max(float(ratios[int(INTERVAL * len(ratios))]), LEAST_STD)
 
 
 def pretrain(
@@ -161,11 +184,32 @@ def pretrain(
     fill(network, found[best])
     save_weights(out / WEIGHTS_FILE, network.state_dict(), {"method": "csrd"})
     facts = {"recipe": asdict(recipe), "seed": seed, "ema_std": best, "gain_db": scores,
-             "std_factor": task.std_factor(),
+             "std_factor": std_factor(task, calibration_volumes(source, recipe)),
              "parameters": sum(w.numel() for w in network.parameters()), "training": vars(counters),
              "device": device.type}  # fmt: skip
     if begin_with:
         facts["before"] = read_json(begin_with / TRAINING_FILE)
+    (out / TRAINING_FILE).write_text(json.dumps(facts, indent=1))
+    return facts
+
+
+def calibration_volumes(source: Synthetic, recipe: Recipe) -> Iterator[SyntheticVolume]:
+    """Yield the volumes that intervals are calibrated on, which are no part of the training."""
+    numbers = range(HELD_OUT, HELD_OUT + recipe.calibrated_on)
+    for number in progress(numbers, "calibrating intervals"):
+        yield source.volume(number, with_labels=False)
+
+
+def calibrate(out: Path, device: torch.device) -> dict:
+    """Renew the calibration of a finished training's intervals; return the facts that are written."""
+    facts = read_json(out / TRAINING_FILE)
+    given = {name: value for name, value in facts["recipe"].items() if name in Recipe.__dataclass_fields__}
+    recipe = Recipe(**{**given, "channels": tuple(given["channels"])})
+    network = recipe.network()
+    load_weights(out / WEIGHTS_FILE, network)
+    source = Synthetic(ANATOMIES, NOISE, device, facts["seed"], patch=recipe.patch)
+    task = Task(recipe, network.to(device).eval(), [])
+    facts["std_factor"] = std_factor(task, calibration_volumes(source, recipe))
     (out / TRAINING_FILE).write_text(json.dumps(facts, indent=1))
     return facts
 
@@ -193,12 +237,17 @@ def main() -> None:
     parser.add_argument("--threads", type=int)
     parser.add_argument("--seed", type=int, default=2024)
     parser.add_argument("--from", type=Path, dest="begin_with", help="a training's folder to begin with")
+    parser.add_argument("--calibrate", action="store_true", help="renew the intervals' calibration alone")
     given = parser.parse_args()
     if given.threads:
         torch.set_num_threads(given.threads)
     recipe = PRESETS[given.preset]
     recipe = replace(recipe, steps=given.steps) if given.steps else recipe
-    facts = pretrain(given.out, recipe, torch.device(given.device), given.seed, given.begin_with)
+    device = torch.device(given.device)
+    if given.calibrate:
+        facts = calibrate(given.out, device)
+    else:
+        facts = pretrain(given.out, recipe, device, given.seed, given.begin_with)
     print(json.dumps(facts, indent=1))
 
 

@@ -5,6 +5,7 @@ import os
 import signal
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,10 +17,12 @@ from csrd.errors import Interrupted
 from csrd.io.volume import Volume, centred_affine
 from csrd.methods import method
 from csrd.methods.csrd import Sampler
+from csrd.methods.learned.scaling import Head, measured_level
+from csrd.metrics.coverage import quantile
 from csrd.pretrained import write_models
 from csrd.synthetic import pretrain
 
-TINY = pretrain.Recipe((8, 8), 2, 16, 4, 1e-3, volumes=2, steps_per_volume=4, held_out=1)
+TINY = pretrain.Recipe((8, 8), 2, 16, 4, 1e-3, volumes=2, steps_per_volume=4, held_out=1, calibrated_on=3)
 
 
 @pytest.fixture(autouse=True)
@@ -75,15 +78,60 @@ def test_samples_are_drawn_as_the_model_draws_them():
     assert (sampler.steps, sampler.sigma_min, sampler.sigma_max, sampler.rho) == pretrain.SAMPLER
 
 
-def test_the_standard_deviation_is_multiplied_by_the_factor_that_was_measured(tmp_path, scan):
+def test_the_standard_deviation_is_multiplied_by_the_factor_for_the_scan(tmp_path, scan):
+    """A power of the noise level and of the voxels' edge, both measured in the scan."""
     factor = trained(tmp_path)["std_factor"]
-    assert factor > 0
     write_models(tmp_path, tmp_path / "models")
     model = method("csrdnomr").load(tmp_path / "models" / "csrdnomr")
     found = model.posterior(scan, None, None, 2)
-    unit = found.unit * factor / np.sqrt(2)
-    expected = unit * np.linalg.norm([(sample - found.mean).numpy() for sample in found.samples], axis=0)
-    assert np.allclose(found.deviation(0.0).array, expected, rtol=1e-4)
+    level = measured_level(scan, Head.of(scan))
+    expected = factor["factor"] * level ** factor["level"] * 3.0 ** factor["voxel"]
+    assert found.std_factor == pytest.approx(expected, rel=1e-4)
+    spread = np.linalg.norm([(sample - found.mean).numpy() for sample in found.samples], axis=0)
+    unit = found.unit * expected / np.sqrt(2)
+    assert np.allclose(found.deviation(0.0).array, unit * spread, rtol=1e-4)
+
+
+class GaussianPosterior:
+    """Samples of deviation 1 around a mean of 0."""
+
+    def __init__(self, shape) -> None:
+        self.shape = shape
+
+    def mean(self) -> torch.Tensor:
+        return torch.zeros(self.shape)
+
+    def sample(self, number, levels, *, from_mean) -> torch.Tensor:
+        return torch.randn(self.shape, generator=torch.Generator().manual_seed(number))
+
+
+def test_the_needed_factor_is_that_of_the_errors_over_the_samples(monkeypatch):
+    """An error of twice the samples' deviation, anywhere: 2. The interval is that of `covered`."""
+    monkeypatch.setattr(pretrain.measure, "head_mask", lambda low, voxel_mm: torch.ones_like(low, dtype=bool))
+    shape = (60, 60, 60)
+    error = 2 * torch.randn(shape, generator=torch.Generator().manual_seed(9))
+    volume = SimpleNamespace(low=torch.zeros(shape), voxel_mm=2.0, target=error[None])
+    task = SimpleNamespace(posterior=lambda volume, box: GaussianPosterior(shape))
+    assert pretrain.needed_factor(task, volume) == pytest.approx(2.0, rel=0.01)
+    assert pytest.approx(quantile(pretrain.INTERVAL, pretrain.SAMPLES), rel=1e-4) == pretrain.T_QUANTILE
+
+
+def test_the_factor_is_a_power_law_of_level_and_voxel(monkeypatch):
+    rng = np.random.default_rng(0)
+    volumes = [SimpleNamespace(level=torch.tensor(a), voxel_mm=b) for a, b in rng.uniform(0.2, 4, (20, 2))]
+    law = lambda task, one: 1.7 * float(one.level) ** -0.5 * one.voxel_mm**-0.6  # noqa: E731
+    monkeypatch.setattr(pretrain, "needed_factor", law)
+    found = pretrain.std_factor(None, volumes)
+    assert found == pytest.approx({"factor": 1.7, "level": -0.5, "voxel": -0.6}, rel=1e-5)
+
+
+def test_intervals_are_calibrated_anew_without_a_training(tmp_path):
+    before = trained(tmp_path)
+    facts = json.loads((tmp_path / "training.json").read_text())
+    (tmp_path / "training.json").write_text(json.dumps({**facts, "std_factor": 1.0}))
+    found = pretrain.calibrate(tmp_path, torch.device("cpu"))
+    assert found["std_factor"] == pytest.approx(before["std_factor"], rel=0.05)
+    assert json.loads((tmp_path / "training.json").read_text()) == found
 
 
 def test_the_scale_of_a_scan_is_no_matter(tmp_path, scan):

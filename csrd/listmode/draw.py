@@ -17,6 +17,7 @@ from csrd.seeds import key64
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2⁶⁴ divided by the golden ratio
 MIX_1, MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 SHIFT_1, SHIFT_2, SHIFT_3 = np.uint64(30), np.uint64(27), np.uint64(31)
+HALF = np.uint64(32)  # bits of a word that choose a fold
 MAX_DRF = 2**32
 
 
@@ -42,6 +43,32 @@ class Keep:
         key = key64(seed, "thin") if nested else key64(seed, "thin", repr(float(drf)))
         limit = int(2**64 / Fraction(drf)) - 1
         return cls(np.uint64(key), np.uint64(limit))
+
+
+@dataclass(frozen=True)
+class Part:
+    """A random part of a file's events: the `folds` among `count` equal ones that a `key` divides them into.
+
+    Each event lies in exactly one fold, at random and independently of others. Parts of one key without a
+    common fold are independent Poisson processes.
+    """
+
+    key: int
+    folds: tuple[int, ...]
+    count: int
+
+    @property
+    def fraction(self) -> float:
+        """Return the expected fraction of the events."""
+        return len(self.folds) / self.count
+
+    def holds(self, first: int, number: int) -> np.ndarray:
+        """Return for events `first`, `first` + 1, … of the file whether they are in the part, (number,)."""
+        words = np.uint64(self.key) + np.arange(first, first + number, dtype=np.uint64) * GOLDEN
+        words = (words ^ (words >> SHIFT_1)) * MIX_1
+        words = (words ^ (words >> SHIFT_2)) * MIX_2
+        fold = ((words ^ (words >> SHIFT_3)) >> HALF) * np.uint64(self.count) >> HALF
+        return np.isin(fold, np.array(self.folds, dtype=np.uint64))
 
 
 # Inlined into each format's kernel: after an edit here, delete the compiled ones (csrd/**/__pycache__/*.nb?),

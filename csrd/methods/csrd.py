@@ -268,7 +268,7 @@ class Csrd(Learned):
         return residual_loss(denoiser, batch.target, batch.inputs, batch.dose, sigma, batch.noise())
 
     def scan(self, pair: LoadedPair) -> Scan:
-        return _at_least(self.settings.patch, super().scan(pair))
+        return at_least(self.settings.patch, super().scan(pair))
 
     def patches(self, scans: list[Scan]) -> Patches:
         from csrd.train.patches import Patches
@@ -452,7 +452,7 @@ class ScanPosterior:
         return self.low.like(array).with_axes_of(self.source)
 
 
-def _at_least(size: int, scan: Scan) -> Scan:
+def at_least(size: int, scan: Scan) -> Scan:
     """Return a scan no smaller than a patch along any axis; a smaller one has its last voxels repeated."""
     from torch import nn
 

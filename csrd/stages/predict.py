@@ -210,16 +210,7 @@ class Denoiser:
         """Return the MR on the PET's grid, for a method that uses it, and the facts of a registration."""
         if self.mr is None or not self.method.wants_mr:
             return None, {}
-        mr = self.mr.volume
-        if mr.same_grid(pet):
-            return mr, {}
-        require("register", "registering an MR that lies on another grid")
-        logger.info("%s: registering it to the PET", self.mr.name)
-        with naming(self.mr.name):
-            matrix = register(mr, pet, REGISTRATION_SEED, threads=1)
-            covered = check_cover(mr, pet, matrix)
-        registration = {"RegistrationMatrix": matrix.tolist(), "HeadCoverage": round(covered, 3)}
-        return resample(mr, pet, matrix, order=3), registration
+        return mr_on(pet, self.mr)
 
     def facts(self, pet: Path | None) -> dict:
         """Return the provenance for a sidecar: sources, model, settings, versions."""
@@ -312,6 +303,20 @@ def _write(
         of = found.facts.get("StandardDeviationOf", "normal dose")
         text = f"Standard deviation of the {of} around {Path(image).name}, by {label}"
         save_with_sidecar(found.std, std, sidecar | {"Description": text})
+
+
+def mr_on(pet: Volume, image: Image) -> tuple[Volume, dict]:
+    """Return an MR on the PET's grid, registered where it lies on another, and the facts of that."""
+    mr = image.volume
+    if mr.same_grid(pet):
+        return mr, {}
+    require("register", "registering an MR that lies on another grid")
+    logger.info("%s: registering it to the PET", image.name)
+    with naming(image.name):
+        matrix = register(mr, pet, REGISTRATION_SEED, threads=1)
+        covered = check_cover(mr, pet, matrix)
+    registration = {"RegistrationMatrix": matrix.tolist(), "HeadCoverage": round(covered, 3)}
+    return resample(mr, pet, matrix, order=3), registration
 
 
 def _check_targets(

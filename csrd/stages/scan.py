@@ -54,10 +54,7 @@ def loaded(
     listmode = open_listmode(files.listmode)
     drf = dose_of(drf, listmode)
     embedded.check_header(listmode, drf)  # before the sensitivity, which takes a minute
-    if files.attenuation and files.mumap is None:
-        raise InputError(
-            "the embedded engine corrects for attenuation; give a μ-map (1/cm), or say --no-attenuation"
-        )
+    refuse_no_mumap(files)
     scanner, applied = normalised_scanner(
         scanner_of_scan(listmode), files.normalisation, recon.mmr_norm, listmode
     )
@@ -71,6 +68,14 @@ def loaded(
         of_subject = attenuating, efficiencies, recon.subject_lines, seed, subject
         grid = _as_saved(library.subject_sensitivity(scanner, grid, *of_subject))
     return listmode, drf, (mumap_on(grid, body, recon.hardware), efficiencies, grid, scanner), body, applied
+
+
+def refuse_no_mumap(files: ScanFiles) -> None:
+    """Raise InputError where attenuation is to be corrected for without a μ-map."""
+    if files.attenuation and files.mumap is None:
+        raise InputError(
+            "the embedded engine corrects for attenuation; give a μ-map (1/cm), or say --no-attenuation"
+        )
 
 
 def given_scatter(files: ScanFiles, recon: Recon, scanner: Scanner) -> np.ndarray | None:

@@ -75,6 +75,12 @@ def test_thin_equals_the_library(listmode, tmp_path):
             "csrd: there is no method tvv (did you mean tv?)",
         ),
         (["train", "tv", "x", "y", "--subject", "sub-01"], "csrd: x/sub-01/pet has 0 files"),
+        (["train", "tv", "x", "y"], "csrd: there is no subject to train on; give one with --subject"),
+        (["train", "csrd", "x.l64", "y", "--from", "packaged"], "csrd: csrd needs the MR; give it with --mr"),
+        (["train", "tv", "x.l64", "y", "--from", "packaged"], "csrd: tv cannot be tuned; tune csrd or"),
+        (["train", "csrdnomr", "x.l64", "y", "--from", "packaged"], "csrd: x.l64 does not exist"),
+        (["train", "csrd", "x", "y", "--from", "z", "--processes", "2"], "csrd: a model is tuned in one"),
+        (["train", "tv", "x", "y", "--subject", "sub-01", "--mumap", "z"], "csrd: --mumap is for tuning on"),
         (["thin", "x.l64", "y.l64", "--drf", "4", "--subject", "01"], "csrd: --subject is '01'; write sub-"),
         (["align", "x.nii.gz", "y", "--low", "0=z.nii.gz"], "csrd: --low is '0=z.nii.gz'; write"),
         (

@@ -7,7 +7,7 @@ from listmode_samples import random_events
 
 from csrd.errors import InputError
 from csrd.listmode import InterfileHeader, open_listmode, thin, write_hrrt
-from csrd.listmode.draw import Keep, is_kept
+from csrd.listmode.draw import Keep, Part, is_kept
 
 
 def mask(keep: Keep, events: int) -> np.ndarray:
@@ -52,6 +52,20 @@ def test_nested_draws_are_nested():
     masks = [mask(Keep.of(drf, 1, nested=True), 100_000) for drf in (1, 4, 6, 8, 10)]
     for larger, smaller in zip(masks, masks[1:], strict=False):
         assert (smaller <= larger).all() and smaller.sum() < larger.sum()
+
+
+def test_folds_divide_the_events_at_random():
+    whole = Part(7, tuple(range(8)), 8)
+    assert whole.holds(0, 1000).all() and whole.fraction == 1
+    folds = [Part(7, (fold,), 8).holds(0, 800_000) for fold in range(8)]
+    assert (np.sum(folds, 0) == 1).all(), "each event lies in one fold"
+    counts = np.sum(folds, 1)
+    assert (abs(counts - 1e5) < 4 * np.sqrt(8e5 * 1 / 8 * 7 / 8)).all()
+    two = Part(7, (2, 5), 8)
+    assert two.fraction == 0.25 and (two.holds(0, 800_000) == folds[2] | folds[5]).all()
+    assert (two.holds(1234, 500) == two.holds(0, 2000)[1234:1734]).all(), "blocks of any size hold the same"
+    other = Part(8, (2,), 8).holds(0, 800_000)
+    assert abs((folds[2] & other).mean() - 1 / 64) < 4.5 * np.sqrt(1 / 64 / 8e5)
 
 
 def test_whole_numbers_draw_alike_as_int_and_float():

@@ -19,7 +19,7 @@ def applied(
     quarter.
     """
     refuse_slab(low)
-    seen = _on_voxels_of(denoiser, low)
+    seen = on_voxels_of(denoiser, low)
     anatomy = mr if mr is None or seen is low else resample(mr, seen, order=3)
     if drf is None and not denoiser.measures_noise:
         drf = denoiser.estimate_drf(seen)
@@ -37,7 +37,7 @@ def applied(
     return drf, out, std
 
 
-def _on_voxels_of(denoiser: Method, low: Volume) -> Volume:
+def on_voxels_of(denoiser: Method, low: Volume) -> Volume:
     """Return the image on the method's voxel size; the image itself if it has that size."""
     turned = low.canonical()
     voxel_mm = denoiser.voxel_for(turned.voxel_mm)

@@ -23,10 +23,10 @@ from csrd.methods.csrd import Csrd
 from csrd.pretrained import PACKAGED, packaged
 from csrd.process import numba_threads, torch_threads
 from csrd.progress import progress
+from csrd.recon.embedded import estimated_scatter, reconstruct
 from csrd.seeds import key64
 from csrd.stages.fit import model_folder
 from csrd.stages.predict import mr_on
-from csrd.recon.embedded import estimated_scatter, reconstruct
 from csrd.stages.recon import ScanFiles, given_path, loaded_scan, refuse_no_mumap
 
 if TYPE_CHECKING:

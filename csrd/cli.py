@@ -296,9 +296,9 @@ def train(
     _check_train(subjects, validation or [], begin_with, of_listmode, processes, files)
     if begin_with is not None and of_listmode:
         named = _subject(subjects[0] if subjects else None, data)
-        how = {"recon": configuration.recon, "seed": configuration.seed, "attenuation": attenuation}
-        where = {"model": model, "begin_with": begin_with, "subject": named, "threads": threads}
-        print(json.dumps(tune_on_listmode(method, data, **where, **how, **files), indent=2))
+        how: dict[str, Any] = {"recon": configuration.recon, "seed": configuration.seed, **files}
+        how |= {"model": model, "begin_with": begin_with, "subject": named, "attenuation": attenuation}
+        print(json.dumps(tune_on_listmode(method, data, threads=threads, **how), indent=2))
         return
     splits = dict.fromkeys(subjects, "train") | dict.fromkeys(validation or [], "validation")
     if begin_with is not None:

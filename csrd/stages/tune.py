@@ -118,11 +118,11 @@ def tune_on_listmode(
             "parts of a list-mode file are reconstructed by the embedded engine, and recon.engine is "
             f"{recon.engine}; tune on pairs that your engine reconstructed"
         )
-    paths = [given_path(path) for path in (mumap, normalisation, sensitivity)]
-    files = ScanFiles(Path(listmode), None, *paths, attenuation=attenuation)
+    mumap, normalisation, sensitivity = map(given_path, (mumap, normalisation, sensitivity))
+    files = ScanFiles(Path(listmode), None, mumap, normalisation, sensitivity, attenuation=attenuation)
     opened = open_listmode(listmode)
     refuse_no_mumap(files)
-    named = [*opened.files, *(Path(path) for path in (mr, *paths) if path)]
+    named = [*opened.files, *(Path(path) for path in (mr, mumap, normalisation, sensitivity) if path)]
     order = {"files": [sha256(path) for path in named if path.is_file()], "attenuation": attenuation}
     order |= {"recon": recon.model_dump(mode="json"), "seed": seed, "subject": subject}
     with _state(base, model, tuning, order) as folder, torch_threads(threads):

@@ -104,10 +104,7 @@ class Target:
     def of(cls, split: SplitScan, method: Csrd) -> Target:
         """Return a split scan, upright and on voxels that the method takes."""
         low = on_voxels_of(method, split.low).canonical()
-        rest, mr = (
-            image if image is None or image.same_grid(low) else resample(image, low, order=3)
-            for image in (split.rest, split.mr)
-        )
+        rest, mr = _on(split.rest, low), None if split.mr is None else _on(split.mr, low)
         head = Head.of(low)
         unit = method.residual_unit(low, head, None)
         target = torch.from_numpy(((low.array - rest.array) / np.float32(unit)).astype(np.float32))[None]
@@ -118,6 +115,11 @@ class Target:
         # counts of the two parts are as fraction to 1 - fraction, and variances inversely
         of_low, of_rest = (1 - split.fraction) * variance, split.fraction * variance
         return cls(scan, mask, float(low.voxel_mm.mean()), of_low, of_rest)
+
+
+def _on(image: Volume, grid: Volume) -> Volume:
+    """Return an image on a grid."""
+    return image if image.same_grid(grid) else resample(image, grid, order=3)
 
 
 class TuningTask:
@@ -131,7 +133,7 @@ class TuningTask:
 
     def losses(self, batch: Batch) -> Tensor:
         """Return each patch's loss; the scans', whose targets are noisy, train the posterior mean alone."""
-        assert isinstance(batch, MixedBatch)
+        assert isinstance(batch, MixedBatch) and batch.synthetic is not None, "a batch of `Mixture`"
         drawn = torch.cat([self.levels.draw(1, self.denoiser, g) for g in batch.generators])
         sigma = torch.where(batch.synthetic, drawn, self.denoiser.blank)
         parts = (batch.target, batch.inputs, batch.dose, sigma, batch.noise(), batch.weight)

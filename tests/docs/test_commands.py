@@ -41,7 +41,7 @@ NOT_CARRIED_OUT = {
     "csrd weights": "downloads 548 MB; tests/metrics/test_weights.py has a server of its own",
     "config/recon/yrt.yaml": "takes YRT-PET; tests/recon/test_presets.py has a stand-in",
     "csrd demo": "tests/cli/test_demo.py runs it without a browser",
-    "csrd train csrd": "tests/methods/test_csrd.py fits one, tests/recon/test_tune.py tunes one; csrd train tv is carried out",
+    "csrd train csrd": "others fit one (methods) and tune one (recon); csrd train tv is carried out",
     "--model models/mine": "takes a tuned model; tests/recon/test_tune.py tunes one",
     "csrd bids": "runs the workflow; tests/bids carries it out on ten datasets",
     "dicom_low/": "takes a series of a whole head; tests/ground/test_dicom.py has slices",

@@ -27,7 +27,7 @@ from csrd.recon.embedded import estimated_scatter, reconstruct
 from csrd.seeds import key64
 from csrd.stages.fit import model_folder
 from csrd.stages.predict import mr_on
-from csrd.stages.recon import ScanFiles, given_path, loaded_scan, refuse_no_mumap
+from csrd.stages.scan import ScanFiles, given_path, loaded, refuse_no_mumap
 
 if TYPE_CHECKING:
     from csrd.methods.learned.tuning import SplitScan, Tuning
@@ -180,7 +180,7 @@ def _images(files: ScanFiles, recon: Recon, seed: int, subject: str, folder: Pat
     paths = {folds: folder / PART.format("".join(map(str, folds))) for folds in parts}
     missing = {folds: path for folds, path in paths.items() if not path.exists()}
     if missing:
-        listmode, drf, arrays, _, _ = loaded_scan(files, recon, None, seed, subject)
+        listmode, drf, arrays, _, _ = loaded(files, recon, None, seed, subject)
         table = None
         if recon.estimates_scatter and arrays[0].array.any():
             table, _ = estimated_scatter(listmode, *arrays, recon, drf, seed, subject)

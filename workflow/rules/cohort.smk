@@ -3,7 +3,7 @@ if SIMULATED:
 
     rule simulate_anatomy:
         input:
-            tracer=settings.cohort.tracer,
+            tracer=local(settings.cohort.tracer),
             t1w=files_of("t1w"),
         output:
             mr=f"{T1W}.nii.gz",
@@ -34,7 +34,7 @@ if SIMULATED:
 
     rule acquire:
         input:
-            tracer=settings.cohort.tracer,
+            tracer=local(settings.cohort.tracer),
             activity=f"{ACTIVITY}.nii.gz",
             mumap=f"{MUMAP}.nii.gz",
         output:
@@ -117,7 +117,9 @@ else:
     rule import_images:
         input:
             normal=files_of("pet"),
-            lows=lambda wildcards: [subjects[wildcards.subject].lows[drf] for drf in settings.drfs],
+            lows=lambda wildcards: [
+                local_file(subjects[wildcards.subject].lows[drf]) for drf in settings.drfs
+            ],
         output:
             images=expand(f"{RECONSTRUCTED}.nii.gz", drf=[1, *settings.drfs], allow_missing=True),
             sidecars=expand(f"{RECONSTRUCTED}.json", drf=[1, *settings.drfs], allow_missing=True),
@@ -142,7 +144,7 @@ else:
 
     use rule import_images as import_low_dose with:
         input:
-            lows=lambda wildcards: [ALONE[wildcards.subject].lows[int(wildcards.drf)]],
+            lows=lambda wildcards: local_files(ALONE[wildcards.subject].lows[int(wildcards.drf)]),
         output:
             images=[f"{RECONSTRUCTED}.nii.gz"],
             sidecars=f"{RECONSTRUCTED}.json",

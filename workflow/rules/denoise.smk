@@ -2,6 +2,7 @@
 rule denoise:
     input:
         model="<results>/models/{method}/model.json",
+        weights=weights_of,
         lows=expand(f"{LOW}.nii.gz", drf=settings.drfs, allow_missing=True),
         sidecars=expand(f"{LOW}.json", drf=settings.drfs, allow_missing=True),
         mr=f"{MR}.nii.gz",
@@ -44,6 +45,7 @@ use rule denoise as denoise_with_std with:
 rule denoise_alone:
     input:
         model="<results>/models/{method}/model.json",
+        weights=weights_of,
         lows=[f"{RECONSTRUCTED}.nii.gz"],
         sidecar=f"{RECONSTRUCTED}.json",
         mr=branch(

@@ -8,9 +8,6 @@ if SIMULATED:
     DRAWN_LOW = f"<results>/noise/{SCAN.file('pet', **OF_DRAW, desc='lowdose')}"
     DRAWN_DENOISED = f"<results>/noise/{SCAN.file('pet', **OF_DRAW, desc='{method}')}"
 
-    wildcard_constraints:
-        draw="[0-9]+",
-
     use rule thin as thin_again with:
         output:
             listmode=temp(f"{DRAWN_LISTMODE}.{{suffix}}"),
@@ -68,6 +65,7 @@ if SIMULATED:
     rule denoise_again:
         input:
             model="<results>/models/{method}/model.json",
+            weights=weights_of,
             lows=expand(f"{DRAWN_LOW}.nii.gz", draw=DRAWS, allow_missing=True),
             sidecars=expand(f"{DRAWN_LOW}.json", draw=DRAWS, allow_missing=True),
             mr=f"{MR}.nii.gz",

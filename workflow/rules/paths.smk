@@ -40,6 +40,7 @@ STD = f"{ALIGNED}/{SCAN.std('{drf}', '{method}')}"
 PLAIN_IMAGE = f"{DERIVATIVES}/{{folder}}/pet/{{scan}}_desc-{{method}}_pet"
 PLAIN_PAGE = f"{DERIVATIVES}/csrd_pages/{{scan}}_desc-{{method}}_pet.html"
 PLAIN_STD = f"{DERIVATIVES}/{{folder}}/pet/{{scan}}_desc-{{method}}Std_pet"
+WEIGHTS = "<results>/models/{method}/weights.safetensors"
 TRUTH = f"{ACTIVITY}.nii.gz" if SIMULATED else []
 MATCHED_TRUTH = "<results>/metrics/{subject}_truth.nii.gz" if SIMULATED else []  # at the PET's resolution
 SIMULATED_FILES = [
@@ -65,12 +66,22 @@ def code_of(package, *stages):
     """Return the files of a package and of stages, for cheap rules that run again when one changes."""
     root = Path(csrd.__file__).parent
     found = [path for path in (root / package).rglob("*") if path.suffix in (".py", ".html", ".css", ".js")]
-    return sorted(map(str, [*found, *(root / "stages" / f"{stage}.py" for stage in stages)]))
+    return local(sorted(map(str, [*found, *(root / "stages" / f"{stage}.py" for stage in stages)])))
 
 
 def files_of(column):
     """Return an input function: the user's own file of the subject, or none where the sheet has n/a."""
-    return lambda wildcards: getattr(subjects[wildcards.subject], column) or []
+    return lambda wildcards: local_file(getattr(subjects[wildcards.subject], column))
+
+
+def local_file(path):
+    """Return a file of this machine, which it is even where results are stored elsewhere; none for None."""
+    return local(str(path)) if path else []
+
+
+def local_files(*paths):
+    """Return a list of those, without the ones that are None."""
+    return [local_file(path) for path in paths if path]
 
 
 def own_files(wildcards):
@@ -79,7 +90,7 @@ def own_files(wildcards):
     norm = subject.normalisation
     corrections = subject.mumap, norm, norm and other_half(norm)
     scan = subject.listmode, subject.header, subject.t1w, *corrections, subject.pet, subject.vendor
-    return [path for path in (*scan, *subject.lows.values()) if path]
+    return local_files(*scan, *subject.lows.values())
 
 
 def growing(amount):
@@ -162,6 +173,11 @@ def reconstructed(drf):
 def among(names):
     """Return the pattern of a wildcard that is one of the names."""
     return "|".join(names) or NONE
+
+
+def weights_of(wildcards):
+    """Return the file of a trained network's weights, none for a method without."""
+    return WEIGHTS if wildcards.method in settings.learned_methods else []
 
 
 def methods_for(name):

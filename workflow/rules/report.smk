@@ -331,11 +331,11 @@ rule figure_doses:
         "../scripts/figure_doses.py"
 
 
-# The histories of training are beside the models; they are not outputs, which a failed job would lose.
 rule figure_training:
     input:
         code=code_of("report"),
         models=expand("<results>/models/{method}/model.json", method=LEARNED_HERE),
+        histories=expand("<results>/models/{method}/history.jsonl", method=LEARNED_HERE),
     output:
         figure=report(
             "<results>/figures/training.png",
@@ -399,11 +399,7 @@ rule record_run:
         code=code_of("report"),
         metrics="<results>/metrics/metrics.csv",
         inputs=expand(f"{INPUTS}.json", subject=subjects),
-        study=(
-            [settings.cohort.tracer]
-            if SIMULATED
-            else [settings.cohort.sheet] if settings.cohort.sheet else []
-        ),
+        study=local_files(settings.cohort.tracer if SIMULATED else settings.cohort.sheet),
         models=expand("<results>/models/{method}/model.json", method=settings.fitted_methods),
     output:
         run="<results>/run.json",
@@ -483,16 +479,20 @@ use rule scan_page as scan_page_alone with:
 
 PAGES = expand(rules.scan_page.output.page, subject=TEST, drf=LOWEST, method=[PAGED] if PAGED else [])
 FIGURES = {  # by kind (a field of csrd.report.report.Pictures): subject, None for all, and file
-    "comparison": of_subjects(rules.figure.output.figure, TEST),
-    "errors": of_subjects(rules.figure_errors.output.figure, TEST),
-    "std": of_subjects(rules.figure_std.output.figure, TEST) if settings.methods_with_std else [],
+    "comparison": of_subjects("<results>/figures/{subject}_drf-{drf}.png", TEST),
+    "errors": of_subjects("<results>/figures/{subject}_drf-{drf}_errors.png", TEST),
+    "std": (
+        of_subjects("<results>/figures/{subject}_drf-{drf}_std.png", TEST)
+        if settings.methods_with_std
+        else []
+    ),
     "registration": of_subjects(
         "<results>/figures/registration/{subject}.png", [*COMPARED_SUBJECTS, *ALONE_WITH_MR]
     ),
-    "dose_quality": [(None, rules.figure_doses.output.figure)],
-    "training": [(None, rules.figure_training.output.figure)] if LEARNED_HERE else [],
-    "reliability": [(None, rules.figure_reliability.output.figure)] if settings.methods_with_std else [],
-    "agreement": [(None, rules.figure_regions.output.figure)] if SIMULATED else [],
+    "dose_quality": [(None, "<results>/figures/dose_quality.png")],
+    "training": [(None, "<results>/figures/training.png")] if LEARNED_HERE else [],
+    "reliability": [(None, "<results>/figures/reliability.png")] if settings.methods_with_std else [],
+    "agreement": [(None, "<results>/figures/bland_altman.png")] if SIMULATED else [],
     "vendor": [(None, "<results>/figures/vendor.png")] if WITH_VENDOR else [],
 }
 

@@ -2,6 +2,7 @@
 LEARNED_HERE = [] if models else settings.learned_methods
 
 
+# A trained network: its weights and the record of its training lie beside the card.
 rule fit:
     input:
         lows=expand(f"{LOW}.nii.gz", subject=subjects_of("train", "validation"), drf=settings.train_drfs),
@@ -10,12 +11,14 @@ rule fit:
         masks=expand(f"{HEAD}.nii.gz", subject=subjects_of("train", "validation")),
     output:
         model="<results>/models/{method}/model.json",
+        weights=WEIGHTS,
+        history="<results>/models/{method}/history.jsonl",
     log:
         "<logs>/fit/{method}.log",
     benchmark:
         "<benchmarks>/fit/{method}.tsv"
     wildcard_constraints:
-        method=NONE if models else among(settings.fitted_methods),
+        method=among(LEARNED_HERE),
     threads: 8
     resources:
         mem_mb=growing(8000),
@@ -33,18 +36,29 @@ rule fit:
         "../scripts/fit.py"
 
 
-# Or methods that were fitted before: their own folders hold more than the card, as `fit`'s do.
-rule bring_model:
-    input:
-        model=lambda wildcards: models[wildcards.method] / "model.json",
+# A method without a network, which compares its settings on the same images.
+use rule fit as tune with:
     output:
         model="<results>/models/{method}/model.json",
+    wildcard_constraints:
+        method=NONE if models else among(set(settings.fitted_methods) - set(settings.learned_methods)),
+    message:
+        "{wildcards.method}: compare the settings"
+
+
+# Or methods that were fitted before: a network with its weights,
+rule bring_model:
+    input:
+        model=lambda wildcards: local(str(models[wildcards.method] / "model.json")),
+    output:
+        model="<results>/models/{method}/model.json",
+        weights=WEIGHTS,
     log:
         "<logs>/bring_model/{method}.log",
     benchmark:
         "<benchmarks>/bring_model/{method}.tsv"
     wildcard_constraints:
-        method=among(models or []),
+        method=among(settings.learned_methods) if models else NONE,
     threads: 1
     resources:
         mem_mb=growing(2000),
@@ -53,3 +67,11 @@ rule bring_model:
         "{wildcards.method}: bring in the fitted model"
     script:
         "../scripts/import_model.py"
+
+
+# and one without.
+use rule bring_model as bring_settings with:
+    output:
+        model="<results>/models/{method}/model.json",
+    wildcard_constraints:
+        method=among(set(models or []) - set(settings.learned_methods)),

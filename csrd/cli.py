@@ -18,7 +18,6 @@ from csrd.errors import InputError, plain_errors
 app = typer.Typer(
     help="From PET list-mode data to a denoised brain, step by step; all at once: snakemake --cores all",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
@@ -591,6 +590,22 @@ def schema() -> None:
     from csrd.config import schema
 
     print(schema(), end="")
+
+
+@app.command()
+def models(
+    name: Annotated[str | None, typer.Argument(help="A model to describe: its use, training and limits.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the cards alone, as JSON.")] = False,
+) -> None:
+    """List the models in the package, or describe one of them."""
+    from csrd.pretrained import cards, description, listing, packaged
+
+    if name is not None:
+        packaged(name)
+    if as_json:
+        print(json.dumps(cards()[name] if name else cards(), indent=2))
+    else:
+        print(description(name) if name else listing(), end="")
 
 
 @app.command()

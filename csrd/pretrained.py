@@ -3,13 +3,17 @@
 This module imports only the standard library, since the workflow imports it before it plans.
 """
 
+import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from csrd.errors import InputError
 
 PACKAGED = "packaged"
 KEYS = ("csrd", "csrdnomr")
+CARD_FILE, README_FILE = "model.json", "README.md"
 TRAINING_FILE = "training.json"  # of a training on synthetic pairs
 FOLDER = Path(__file__).parent / "methods" / "weights"
 
@@ -31,9 +35,9 @@ def locate(models: str, methods: Iterable[str]) -> dict[str, Path]:
     """
     folder, wanted = FOLDER if models == PACKAGED else Path(models), list(methods)
     found = {method: folder / method for method in wanted}
-    if len(wanted) == 1 and (folder / "model.json").is_file():
+    if len(wanted) == 1 and (folder / CARD_FILE).is_file():
         found = {wanted[0]: folder}
-    missing = [method for method, path in found.items() if not (path / "model.json").is_file()]
+    missing = [method for method, path in found.items() if not (path / CARD_FILE).is_file()]
     if missing:
         where = "the package" if models == PACKAGED else models
         raise InputError(
@@ -41,6 +45,32 @@ def locate(models: str, methods: Iterable[str]) -> dict[str, Path]:
             "take them out of methods, or fit them"
         )
     return found
+
+
+def cards() -> dict[str, dict[str, Any]]:
+    """Return the ``model.json`` of each packaged model by its method's key."""
+    return {key: json.loads((packaged(key) / CARD_FILE).read_text()) for key in KEYS}
+
+
+def listing() -> str:
+    """Return a line for each packaged model: key, label, network, weights, and the version that made it."""
+    from csrd.methods import method
+
+    return "".join(
+        f"{key:<10} {method(key).label:<14} {card['architecture']['network']}, "
+        f"{card['parameters'] / 1e6:.1f} million weights, csrd {card['version']}\n"
+        for key, card in cards().items()
+    )
+
+
+def description(key: str) -> str:
+    """Return the model card of a packaged model in Markdown: use, training, limits, and all its settings.
+
+    Raises InputError where none is packaged.
+    """
+    folder = packaged(key)
+    words = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", (FOLDER / README_FILE).read_text())  # links without targets
+    return f"{words}\n## {key}: {folder}\n\n```json\n{json.dumps(cards()[key], indent=2)}\n```\n"
 
 
 def publish(models: Path) -> None:

@@ -4,6 +4,7 @@ import glob
 import hashlib
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -53,6 +54,8 @@ def _sweep(path: Path) -> None:
 
 
 def _alive(pid: int) -> bool:
+    if sys.platform == "win32":
+        return True  # signal 0 would interrupt it there; the sibling stays
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -64,7 +67,7 @@ def _alive(pid: int) -> bool:
 
 def _flush(path: Path) -> None:
     """Write the content to disk before the rename, so that a power cut leaves no empty file."""
-    with open(path, "rb") as stream:
+    with open(path, "r+b") as stream:  # Windows flushes what is open for writing
         os.fsync(stream.fileno())
 
 

@@ -1,11 +1,12 @@
 """Removal of the lock that a killed workflow left in a folder; the lock of a running one is kept."""
 
-import fcntl
-import os
+import platform
+import sys
 from pathlib import Path
 from typing import TextIO
 
 from csrd.errors import InputError
+from csrd.io.locks import lock
 
 CLAIM = "csrd-owners"
 _held: list[TextIO] = []  # open until the process ends, like the kernel's lock
@@ -17,8 +18,10 @@ def claim(folder: str | Path) -> list[Path]:
     The claim is a kernel lock, which ends with its process. Several workflows may hold it at once. Locks are
     deleted only where no other process holds the claim, and where all its holders since the locks were
     written were on this machine: not every shared disk passes locks on to other machines.
-    Raises InputError where the folder cannot be written to.
+    On Windows no lock is deleted. Raises InputError where the folder cannot be written to.
     """
+    if sys.platform == "win32":
+        return []  # no shared locks: snakemake's own lock stays until `snakemake --unlock`
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -30,7 +33,7 @@ def claim(folder: str | Path) -> list[Path]:
     _held.append(stream)
     cleared = []
     try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(stream)
         cleared = _clear(folder, stream)
     except BlockingIOError:
         pass  # another workflow is running, and only snakemake can assign the locks
@@ -38,7 +41,7 @@ def claim(folder: str | Path) -> list[Path]:
         return []  # a disk without such locks: snakemake's own lock stays until `snakemake --unlock`
     try:
         print(_here(), file=stream, flush=True)
-        fcntl.flock(stream, fcntl.LOCK_SH)
+        lock(stream, shared=True)
     except OSError as error:
         raise InputError(f"cannot write {stream.name} ({error.strerror}); free some space") from None
     return cleared
@@ -60,4 +63,4 @@ def _clear(folder: Path, stream: TextIO) -> list[Path]:
 
 
 def _here() -> str:
-    return os.uname().nodename
+    return platform.node()

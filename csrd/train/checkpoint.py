@@ -1,10 +1,9 @@
 """The state of a training: complete files, identified by a fingerprint and locked for one process."""
 
-import errno
-import fcntl
 import hashlib
 import json
 import os
+import platform
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from csrd.errors import InputError
 from csrd.io.files import read_json, whole_file, write_json
+from csrd.io.locks import lock
 
 VERSION = 3
 """To be increased when the same settings and data would train other weights: every method is retrained."""
@@ -53,27 +53,27 @@ class StateFolder:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            lock = open(self.path.parent / LOCK, "a+")  # noqa: SIM115
+            file = open(self.path.parent / LOCK, "a+")  # noqa: SIM115
         except OSError as error:
             raise InputError(
                 f"cannot write {self.path} ({error.strerror}); choose another output folder"
             ) from None
-        with lock:
+        with file:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                if error.errno not in (errno.EAGAIN, errno.EACCES):
-                    raise InputError(
-                        f"{lock.name} cannot be locked ({error.strerror}); use a local disk"
-                    ) from None
-                lock.seek(0)
-                owner = lock.read().strip() or "another process"
+                lock(file)
+            except BlockingIOError:
+                file.seek(0)
+                owner = file.read().strip() or "another process"
                 raise InputError(
                     f"{self.path.parent} is in use by {owner}; wait until it has finished, or end it"
                 ) from None
-            lock.truncate(0)
-            lock.write(f"process {os.getpid()} on {os.uname().nodename}")
-            lock.flush()
+            except OSError as error:
+                raise InputError(
+                    f"{file.name} cannot be locked ({error.strerror}); use a local disk"
+                ) from None
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {platform.node()}")
+            file.flush()
             for path in self.path.glob("*_part*"):  # incomplete files of a killed process
                 path.unlink()
             yield self

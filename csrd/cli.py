@@ -594,14 +594,16 @@ def schema() -> None:
 
 @app.command()
 def models(
-    name: Annotated[str | None, typer.Argument(help="A model to describe: its use, training and limits.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="A model to describe: its use, training and limits.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the cards alone, as JSON.")] = False,
 ) -> None:
     """List the models in the package, or describe one of them."""
-    from csrd.pretrained import cards, description, listing, packaged
+    from csrd.pretrained import KEYS, cards, description, listing
 
-    if name is not None:
-        packaged(name)
+    if name is not None and name not in KEYS:
+        raise InputError(f"there is no packaged model {name}; choose from {', '.join(KEYS)}")
     if as_json:
         print(json.dumps(cards()[name] if name else cards(), indent=2))
     else:

@@ -69,7 +69,9 @@ def description(key: str) -> str:
     Raises InputError where none is packaged.
     """
     folder = packaged(key)
-    words = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", (FOLDER / README_FILE).read_text())  # links without targets
+    words = re.sub(
+        r"\[([^]]*)\]\([^)]*\)", r"\1", (FOLDER / README_FILE).read_text()
+    )  # links without targets
     return f"{words}\n## {key}: {folder}\n\n```json\n{json.dumps(cards()[key], indent=2)}\n```\n"
 
 

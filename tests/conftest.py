@@ -64,3 +64,13 @@ def mmr_sample() -> Path:
     if not path.exists():
         pytest.skip("the mMR sample is not here")
     return path
+
+
+SYSTEMS = {"linux": sys.platform == "linux", "posix": sys.platform != "win32"}
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what is marked for a system that this is not; docs/install.md lists it."""
+    for marker, here in SYSTEMS.items():
+        if not here and item.get_closest_marker(marker):
+            pytest.skip(f"needs {marker}; this is {sys.platform}, where it is untried")

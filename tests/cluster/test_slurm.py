@@ -21,7 +21,7 @@ from safetensors import safe_open
 from csrd.train.checkpoint import LOCK
 
 REPOSITORY = Path(__file__).parents[2]
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.linux]
 ONE_NODE = Path(__file__).with_name("one_node_slurm.sh")
 CANNOT = 3  # the script's status where it is no use to try
 SKIPPED = "THE SLURM PROFILE WAS NOT TESTED"  # loud: the log of a long run is read from afar

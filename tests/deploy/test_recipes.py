@@ -56,7 +56,9 @@ def test_the_definition_is_a_shell_script_in_sections():
 
 
 def test_the_dockerfile_is_linted():
-    if not shutil.which("hadolint") and not shutil.which("hadolint", path=str(Path(shutil.sys.executable).parent)):
+    if not shutil.which("hadolint") and not shutil.which(
+        "hadolint", path=str(Path(shutil.sys.executable).parent)
+    ):
         pytest.skip(f"hadolint: {NOT_TESTED}")
     program = shutil.which("hadolint") or Path(shutil.sys.executable).with_name("hadolint")
     done = subprocess.run([program, REPOSITORY / "Dockerfile"], capture_output=True, text=True)
@@ -86,6 +88,8 @@ def test_a_release_builds_the_wheel_of_its_tag():
     steps = [step.get("run", "") for step in release["jobs"]["wheel"]["steps"]]
     (check,) = [step for step in steps if "GITHUB_REF_NAME" in step]
     for tag, status in ((f"v{__version__}", 0), ("v9.9.9", 1)):
-        done = subprocess.run(["bash", "-c", check], cwd=REPOSITORY, env={"GITHUB_REF_NAME": tag, "PATH": "/usr/bin:/bin"})
+        done = subprocess.run(
+            ["bash", "-c", check], cwd=REPOSITORY, env={"GITHUB_REF_NAME": tag, "PATH": "/usr/bin:/bin"}
+        )
         assert done.returncode == status
     assert "make wheel" in steps

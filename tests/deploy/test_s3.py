@@ -1,6 +1,6 @@
 """Results in an S3 bucket, of a server on this machine: the same as in a folder, and complete in the bucket.
 
-    make test-deploy
+make test-deploy
 """
 
 import socket
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPOSITORY
-from tests.deploy.conftest import NOT_TESTED, environment, snakemake
+from tests.deploy.conftest import NOT_TESTED, snakemake
 
 boto3 = pytest.importorskip("boto3", reason=f"S3: {NOT_TESTED}")
 pytest.importorskip("moto", reason=f"S3: {NOT_TESTED}")

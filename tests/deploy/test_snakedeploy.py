@@ -1,6 +1,6 @@
 """The workflow deployed by snakedeploy, from a clone on this machine that stands for the public one.
 
-    make test-deploy
+make test-deploy
 """
 
 import shutil
@@ -46,9 +46,7 @@ def deployed(variables, tmp_path_factory) -> Path:
     """Return the folder that `snakedeploy deploy-workflow` filled."""
     folder = tmp_path_factory.mktemp("deployed") / "study"
     words = [sys.executable, "-c", DEPLOY, "deploy-workflow", f"{ADDRESS}somebody/csrd", folder, "--tag", TAG]
-    done = subprocess.run(
-        list(map(str, words)), env=environment(**variables), capture_output=True, text=True
-    )
+    done = subprocess.run(list(map(str, words)), env=environment(**variables), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
 

@@ -1,14 +1,15 @@
 """Damage to files, as hypothesis draws it, and the bounds within which a reader has to notice it."""
 
-import resource
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import pytest
 from hypothesis import strategies as st
 
 from csrd.errors import InputError
 
+resource = pytest.importorskip("resource", reason="Windows has no limits of processes; it is untried")
 EXTREMES = [
     *(b"", b"-1", b"0", b"0.5", b"1e308", b"nan", b"inf", b"4294967296", b"99999999999999999999"),
     *(b"\xff\xfe", b"x" * 300, b"{0,1}", b"../../etc/passwd", b":=", b"\x00"),

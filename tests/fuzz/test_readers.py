@@ -28,6 +28,7 @@ from tests.fuzz.damage import bounded, damaged, damages, header_damages
 from tests.ground.test_dicom import write_pet
 from tests.siemens_files import PERFECT, SOFTWARE, norm_pair, pair_of, perfect_norm
 
+pytestmark = pytest.mark.linux  # /proc; and macOS does not hold a process to RLIMIT_AS
 TIMING = {
     "hrrt": {"image duration": 0.2, "isotope halflife": 1224.0, "branching factor": 0.99},
     "petlink": {

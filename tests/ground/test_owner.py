@@ -1,6 +1,7 @@
 """A dead workflow's lock is cleared, no other; workers end with their workflow."""
 
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -44,6 +45,7 @@ def lock(tmp_path) -> Path:
     return tmp_path / "locks" / "0.output.lock"
 
 
+@pytest.mark.posix
 def test_the_lock_of_a_killed_workflow_is_cleared_and_of_a_living_one_kept(tmp_path, lock):
     with claimed(tmp_path):
         lock.write_text("table1.csv\n")
@@ -53,6 +55,7 @@ def test_the_lock_of_a_killed_workflow_is_cleared_and_of_a_living_one_kept(tmp_p
         assert cleared == 1 and not lock.exists()
 
 
+@pytest.mark.posix
 def test_a_survivor_keeps_the_locks_of_all(tmp_path, lock):
     with claimed(tmp_path):
         with claimed(tmp_path):
@@ -61,7 +64,8 @@ def test_a_survivor_keeps_the_locks_of_all(tmp_path, lock):
             assert cleared == 0 and lock.exists()
 
 
-@pytest.mark.parametrize("owners", ["", "another-machine\n", f"{os.uname().nodename}\nanother-machine\n"])
+@pytest.mark.posix
+@pytest.mark.parametrize("owners", ["", "another-machine\n", f"{platform.node()}\nanother-machine\n"])
 def test_a_lock_from_another_machine_or_of_nobody_known_is_kept(tmp_path, lock, owners):
     (tmp_path / CLAIM).write_text(owners)
     lock.write_text("table1.csv\n")
@@ -70,9 +74,10 @@ def test_a_lock_from_another_machine_or_of_nobody_known_is_kept(tmp_path, lock, 
             assert cleared == 0 and lock.exists()
     lock.unlink()  # as snakemake --unlock does
     with claimed(tmp_path):
-        assert (tmp_path / CLAIM).read_text().split() == [os.uname().nodename]
+        assert (tmp_path / CLAIM).read_text().split() == [platform.node()]
 
 
+@pytest.mark.posix
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot write .*file/x.*; start in a folder"):
@@ -92,7 +97,7 @@ subprocess.Popen([sys.executable, "-c", sys.argv[1]], cwd=sys.argv[2]).wait()
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the kernel tells of a parent's death on Linux alone")
+@pytest.mark.linux
 def test_a_worker_ends_with_the_workflow(tmp_path):
     starter = python(STARTER, WORKER, tmp_path)
     try:

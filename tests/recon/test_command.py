@@ -77,6 +77,7 @@ def test_failure_shows_the_last_words(engine, tmp_path):
     assert "one\n" in (tmp_path / "log.txt").read_text()
 
 
+@pytest.mark.posix
 def test_hanging_command_is_ended_with_its_children(engine, tmp_path):
     mark = tmp_path / "alive"
     child = f"import time\nwhile True:\n    open({str(mark)!r}, 'a').write('x'); time.sleep(.05)"

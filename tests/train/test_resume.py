@@ -102,6 +102,7 @@ def test_steps_taken_after_the_last_save_are_taken_again(undisturbed, tmp_path):
     assert_same_bits(outcome(task, tmp_path, run(task, tmp_path)), undisturbed)
 
 
+@pytest.mark.posix
 def test_a_killed_process_is_gone_on_with(undisturbed, tmp_path):
     script = [sys.executable, toy_training.__file__, tmp_path, str(TRAINING.steps), "0.1"]
     process = subprocess.Popen(script, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})
@@ -116,6 +117,7 @@ def test_a_killed_process_is_gone_on_with(undisturbed, tmp_path):
     assert_same_bits(outcome(task, tmp_path, run(task, tmp_path)), undisturbed)
 
 
+@pytest.mark.posix
 def test_a_polite_end_saves_the_state_and_says_so(undisturbed, tmp_path):
     before = signal.getsignal(signal.SIGTERM)
 

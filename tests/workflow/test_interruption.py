@@ -20,7 +20,7 @@ import yaml
 from csrd.io.files import read_json
 from tests.conftest import REPOSITORY, SNAKEMAKE
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.linux]
 
 SMALLER = {
     "results_dir": "results",

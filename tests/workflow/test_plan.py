@@ -18,7 +18,8 @@ RULES = {
     "estimate_scatter": "subjects",
     "reconstruct": "subjects x all",
     "align": "subjects",
-    "fit": "fitted",
+    "fit": "networks",
+    "tune": "one",
     "denoise": "tests x without std",
     "denoise_with_std": "tests x with std",
     "evaluate": "tests",
@@ -50,7 +51,7 @@ def test_plan(snakemake, configfile, subjects, tests, drfs):
         "subjects x drfs": subjects * drfs,
         "subjects x all": subjects * (drfs + 1),
         "tests": tests,
-        "fitted": 5,
+        "networks": 4,
         "tests x without std": tests * 3,
         "tests x with std": tests * 2,
         "one": 1,
@@ -105,9 +106,10 @@ def test_outside_command_needs_no_sensitivity(snakemake):
             "metrics={vgg: vgg19, weights: nowhere}",
             "csrd: the VGG-19 weights are missing; run: csrd weights vgg19 nowhere",
         ),
-        (
+        pytest.param(
             "results_dir=/proc/results",
             "csrd: cannot write /proc/results/report.html: /proc: ",
+            marks=pytest.mark.linux,
         ),
         (
             "cohort={models: packaged}",

@@ -2,7 +2,6 @@
 
 import os
 import re
-import resource
 import subprocess
 from pathlib import Path
 
@@ -13,6 +12,8 @@ import pytest
 from csrd.io.volume import Volume, centred_affine
 from tests.conftest import REPOSITORY, SNAKEMAKE
 
+resource = pytest.importorskip("resource", reason="Windows has no limits of processes; it is untried")
+pytestmark = pytest.mark.linux  # macOS does not hold a process to RLIMIT_AS
 GIB = 2**30
 SMALL, LARGE = (24, 24, 24), (800, 800, 800)
 T1W = Path("results-test/raw/sub-A/sub-A_T1w.nii.gz")

@@ -9,7 +9,7 @@ DATA ?= data
 OPENNEURO = openneuro-py==2026.9.1
 COMMANDS ?= docs/commands.md
 BIN := .venv/bin
-CODE := csrd tests benchmarks workflow
+CODE := csrd tests benchmarks workflow slicer
 # Debian parts the venv module from python3; an administrator gets it without being asked
 INSTALL_VENV = { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq python3-venv; }
 

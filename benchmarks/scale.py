@@ -2,9 +2,9 @@
 
     python benchmarks/scale.py RESULTS [--scans 10000] [--cores 64] [--core-hour 0.04] [--gb-month 0.02]
 
-RESULTS is the results folder of a run. Reads Snakemake's benchmark file of every job that is made once a subject
-(their names begin with sub-), and the size of every file that is kept of a subject. Prices are examples without a
-currency; put in your provider's. docs/scale.md has the formula.
+RESULTS is the results folder of a run. Reads Snakemake's benchmark file of every job of one subject (their
+names begin with sub-), and the size of every file that is kept of a subject. Prices are examples
+without a currency; put in your provider's. docs/scale.md has the formula.
 """
 
 import argparse

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TextIO
 
 from csrd.errors import InputError
-from csrd.io.locks import lock
+from csrd.io import locks
 
 CLAIM = "csrd-owners"
 _held: list[TextIO] = []  # open until the process ends, like the kernel's lock
@@ -33,7 +33,7 @@ def claim(folder: str | Path) -> list[Path]:
     _held.append(stream)
     cleared = []
     try:
-        lock(stream)
+        locks.lock(stream)
         cleared = _clear(folder, stream)
     except BlockingIOError:
         pass  # another workflow is running, and only snakemake can assign the locks
@@ -41,7 +41,7 @@ def claim(folder: str | Path) -> list[Path]:
         return []  # a disk without such locks: snakemake's own lock stays until `snakemake --unlock`
     try:
         print(_here(), file=stream, flush=True)
-        lock(stream, shared=True)
+        locks.lock(stream, shared=True)
     except OSError as error:
         raise InputError(f"cannot write {stream.name} ({error.strerror}); free some space") from None
     return cleared
@@ -49,17 +49,17 @@ def claim(folder: str | Path) -> list[Path]:
 
 def _clear(folder: Path, stream: TextIO) -> list[Path]:
     """Delete the locks where all recorded owners were on this machine, and the records of these owners."""
-    locks = sorted(folder.glob("locks/*.lock"))
+    found = sorted(folder.glob("locks/*.lock"))
     stream.seek(0)
     owners = set(stream.read().split())
-    if locks and owners != {_here()}:
+    if found and owners != {_here()}:
         if not owners:
             print("unknown", file=stream)
         return []
-    for lock in locks:
+    for lock in found:
         lock.unlink()
     stream.truncate(0)
-    return locks
+    return found
 
 
 def _here() -> str:

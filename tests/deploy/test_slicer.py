@@ -1,6 +1,6 @@
-"""The module of 3D Slicer, imported without Slicer: its modules are stubs here, so that no panel was ever shown.
+"""The module of 3D Slicer, imported without Slicer: its modules are stubs, and no panel was ever shown.
 
-What it calls is real: the words for csrd are parsed by csrd's own command line, and a stub of Qt's process runs it.
+What it calls is real: csrd's own command line parses the words, and a stub of Qt's process runs them.
 """
 
 import importlib.util
@@ -62,7 +62,7 @@ class Process:
 @pytest.fixture
 def module(monkeypatch):
     """Return the module, with stubs for Slicer; volumes are paths, and the scene is a folder's content."""
-    names = ("", "Logic", "Test", "Widget")
+    names = ("", "Logic", "Widget")
     classes = ModuleType("slicer.ScriptedLoadableModule")
     for name in names:
         setattr(classes, f"ScriptedLoadableModule{name}", type(f"Base{name}", (Scripted,), {}))

@@ -22,7 +22,7 @@ DEPLOY = "import sys; from snakedeploy.client import main; sys.exit(main())"
 
 @pytest.fixture(scope="module")
 def variables(tmp_path_factory) -> dict[str, str]:
-    """Return variables by which git and snakemake take a clone on this machine for somebody/csrd of the host."""
+    """Return variables by which git and snakemake take a clone on this machine for that of the host."""
     root = tmp_path_factory.mktemp("host")
     clone = root / "somebody" / "csrd"
     clone.mkdir(parents=True)

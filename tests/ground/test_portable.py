@@ -1,4 +1,4 @@
-"""What needs Linux, or a system other than Windows, is where docs/install.md says; Windows itself was not tried."""
+"""What Windows lacks is named in two modules, which have another way there; Windows itself was not tried."""
 
 import ast
 import errno
@@ -113,7 +113,8 @@ def test_an_outside_command_is_ended_on_windows(windows):
 
 @pytest.mark.posix
 def test_locks_end_with_their_process(tmp_path):
-    code = "import sys; from csrd.io.locks import lock; f = open(sys.argv[1], 'a+'); lock(f); print(1, flush=True); input()"
+    code = "import sys; from csrd.io.locks import lock; f = open(sys.argv[1], 'a+'); lock(f)\n"
+    code += "print(1, flush=True); input()"
     with subprocess.Popen(
         [sys.executable, "-c", code, tmp_path / "lock"],
         stdin=subprocess.PIPE,

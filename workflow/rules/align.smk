@@ -128,6 +128,7 @@ rule describe_derivatives:
     output:
         description=f"{DERIVATIVES}/dataset_description.json",
         readme=f"{DERIVATIVES}/README",
+        ignore=f"{DERIVATIVES}/.bidsignore",
     log:
         "<logs>/describe_derivatives.log",
     benchmark:

@@ -523,7 +523,7 @@ rule report:
         runtime=growing(10),
     params:
         settings=settings.model_dump(mode="json"),
-        benchmarks=f"{settings.results_dir}/benchmarks",
+        benchmarks=lambda wildcards, output: str(Path(output.page).with_name("benchmarks")),
         shown=[[kind, subject] for kind in FIGURES for subject, _ in FIGURES[kind]],
         test_subjects=TEST,
         controls=[*CONTROLS, *settings.control_methods],

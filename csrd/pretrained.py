@@ -70,7 +70,7 @@ def description(key: str) -> str:
     """
     folder = packaged(key)
     words = re.sub(
-        r"\[([^]]*)\]\([^)]*\)", r"\1", (FOLDER / README_FILE).read_text()
+        r"\[([^]]*)\]\([^)]*\)", r"\1", (FOLDER / README_FILE).read_text("utf-8")
     )  # links without targets
     return f"{words}\n## {key}: {folder}\n\n```json\n{json.dumps(cards()[key], indent=2)}\n```\n"
 

@@ -68,6 +68,7 @@ NO_CONFIGURATION = {
 """What blocks of YAML and Python hold that are not for `csrd` as it is, and why."""
 OTHER_OPTIONS = {"--preview", "--show", "--statistics"}  # those of docs/compare.md
 OTHER_OPTIONS |= {"--signal", "--hypothesis-profile", "--editable", "--target", "--anew", "--build-arg"}
+OTHER_OPTIONS |= {"--kubernetes-persistent-volumes"}
 """Options of other programs."""
 SECTIONS = ("cohort", "acquisition", "thin", "recon", "align", "metrics", "noise", "report")
 FILES = ".csv", ".html", ".smk", ".py"  # that are named like sections

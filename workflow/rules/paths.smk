@@ -187,8 +187,9 @@ def methods_for(name):
 
 def model_of_plain(wildcards):
     """Return a method's card where it lies: a copy, new in each run, would let all scans be denoised again."""
-    folder = models[wildcards.method] if models else f"{settings.results_dir}/models/{wildcards.method}"
-    return f"{folder}/model.json"
+    if models:
+        return local_file(f"{models[wildcards.method]}/model.json")
+    return f"{settings.results_dir}/models/{wildcards.method}/model.json"
 
 
 def methods_for_plain(name):

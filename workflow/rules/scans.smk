@@ -2,9 +2,12 @@
 rule denoise_scan:
     input:
         model=model_of_plain,
-        lows=lambda wildcards: [PLAIN[wildcards.scan].pet],
-        sidecars=lambda wildcards: bids.sidecars_of(PLAIN[wildcards.scan].pet),
-        mr=lambda wildcards: (PLAIN[wildcards.scan].t1w if method(wildcards.method).wants_mr else None) or [],
+        weights=lambda wildcards: [] if models else weights_of(wildcards),
+        lows=lambda wildcards: local_files(PLAIN[wildcards.scan].pet),
+        sidecars=lambda wildcards: local_files(*bids.sidecars_of(PLAIN[wildcards.scan].pet)),
+        mr=lambda wildcards: local_file(
+            PLAIN[wildcards.scan].t1w if method(wildcards.method).wants_mr else None
+        ),
     output:
         images=[f"{PLAIN_IMAGE}.nii.gz"],
         sidecars_out=f"{PLAIN_IMAGE}.json",

@@ -38,6 +38,7 @@ LOW = f"{ALIGNED}/{SCAN.low('{drf}')}"
 DENOISED = f"{ALIGNED}/{SCAN.denoised('{drf}', '{method}')}"
 STD = f"{ALIGNED}/{SCAN.std('{drf}', '{method}')}"
 PLAIN_IMAGE = f"{DERIVATIVES}/{{folder}}/pet/{{scan}}_desc-{{method}}_pet"
+SCAN_PAGE = "<results>/pages/{subject}_drf-{drf}_{method}.html"
 PLAIN_PAGE = f"{DERIVATIVES}/csrd_pages/{{scan}}_desc-{{method}}_pet.html"
 PLAIN_STD = f"{DERIVATIVES}/{{folder}}/pet/{{scan}}_desc-{{method}}Std_pet"
 WEIGHTS = "<results>/models/{method}/weights.safetensors"
@@ -229,10 +230,10 @@ def paged_method(names):
     return next(iter([name for name in names if name in settings.methods_with_std] + list(names)), None)
 
 
-def pages_of_alone(pattern):
+def pages_of_alone():
     """Return the pages of low doses without a normal dose."""
     return [
-        pattern.format(subject=name, drf=drf, method=paged_method(methods_for(name)))
+        SCAN_PAGE.format(subject=name, drf=drf, method=paged_method(methods_for(name)))
         for name, subject in ALONE.items()
         for drf in subject.lows
         if methods_for(name)

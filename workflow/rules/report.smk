@@ -437,7 +437,7 @@ rule scan_page:
         reference=f"{REFERENCE}.nii.gz",
         labels=f"{LABELS}.nii.gz" if SIMULATED else [],
     output:
-        page="<results>/pages/{subject}_drf-{drf}_{method}.html",
+        page=SCAN_PAGE,
     log:
         "<logs>/scan_page/{subject}_drf-{drf}_{method}.log",
     benchmark:
@@ -477,7 +477,7 @@ use rule scan_page as scan_page_alone with:
         virtual=False,
 
 
-PAGES = expand(rules.scan_page.output.page, subject=TEST, drf=LOWEST, method=[PAGED] if PAGED else [])
+PAGES = expand(SCAN_PAGE, subject=TEST, drf=LOWEST, method=[PAGED] if PAGED else [])
 FIGURES = {  # by kind (a field of csrd.report.report.Pictures): subject, None for all, and file
     "comparison": of_subjects("<results>/figures/{subject}_drf-{drf}.png", TEST),
     "errors": of_subjects("<results>/figures/{subject}_drf-{drf}_errors.png", TEST),

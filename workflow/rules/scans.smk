@@ -49,13 +49,15 @@ use rule denoise_scan as denoise_scan_with_std with:
 rule scan_page_plain:
     input:
         code=code_of("report", "page"),
-        low=lambda wildcards: PLAIN[wildcards.scan].pet,
+        low=lambda wildcards: local_file(PLAIN[wildcards.scan].pet),
         image=lambda wildcards: of_plain(PLAIN_IMAGE, ".nii.gz", wildcards),
         sidecar=lambda wildcards: of_plain(PLAIN_IMAGE, ".json", wildcards),
         std=lambda wildcards: (
             of_plain(PLAIN_STD, ".nii.gz", wildcards) if wildcards.method in STDS_OF_PLAIN else []
         ),
-        mr=lambda wildcards: (PLAIN[wildcards.scan].t1w if method(wildcards.method).wants_mr else None) or [],
+        mr=lambda wildcards: local_file(
+            PLAIN[wildcards.scan].t1w if method(wildcards.method).wants_mr else None
+        ),
     output:
         page=PLAIN_PAGE,
     log:

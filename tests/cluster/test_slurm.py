@@ -36,6 +36,7 @@ THREADS = [
         "estimate_scatter",
         "reconstruct",
         "fit",
+        "tune",
     )
 ]
 ARGUMENTS = [

@@ -42,8 +42,6 @@ use rule fit as tune with:
         model="<results>/models/{method}/model.json",
     wildcard_constraints:
         method=NONE if models else among(set(settings.fitted_methods) - set(settings.learned_methods)),
-    message:
-        "{wildcards.method}: compare the settings"
 
 
 # Or methods that were fitted before: a network with its weights,

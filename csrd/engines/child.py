@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,7 +12,9 @@ from types import FrameType
 from typing import BinaryIO
 
 GRACE_S = 5.0
-ENDING = [signal.SIGTERM, signal.SIGHUP]  # a scheduler's cancel, a closed terminal; SIGINT already unwinds
+ENDING = [signal.SIGTERM]  # a scheduler's cancel; SIGINT already unwinds
+if sys.platform != "win32":
+    ENDING.append(signal.SIGHUP)  # a closed terminal
 
 
 class Ended(BaseException):
@@ -75,7 +78,11 @@ def run_program(words: list[str], stream: BinaryIO, limit_s: float, folder: Path
 
 
 def _end(process: subprocess.Popen) -> None:
-    """End the program and all processes of its group."""
+    """End the program and all processes of its group; on Windows the program alone."""
+    if sys.platform == "win32":
+        process.kill()
+        process.wait()
+        return
     for order in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError):
             os.killpg(process.pid, order)

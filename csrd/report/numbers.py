@@ -31,7 +31,10 @@ def numbers(
     means = table.set_index("method").get("psnr_mean")
     if means is None:
         return []
-    method = AGAINST if AGAINST in means.index else str(means.drop(LOW, errors="ignore").idxmax())
+    others = means.drop(LOW, errors="ignore")
+    if others.empty:
+        return []
+    method = AGAINST if AGAINST in others.index else str(others.idxmax())
     found = []
     if {method, LOW} <= set(means.index):
         gain = _signed(means[method] - means[LOW], 1)

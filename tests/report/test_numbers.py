@@ -44,5 +44,9 @@ def test_without_csrd_they_are_of_the_best_method():
     assert gain.value == "+6.0 dB" and "TV" in gain.what
 
 
+def test_without_another_method_than_the_low_dose_there_are_none():
+    assert numbers(pd.DataFrame({"method": ["lowdose"], "psnr_mean": [25.0]})) == []
+
+
 def test_without_psnr_there_are_none():
     assert numbers(TABLE.drop(columns="psnr_mean")) == []

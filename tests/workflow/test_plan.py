@@ -149,10 +149,8 @@ def test_the_profile_of_slurm(snakemake):
     profile = yaml.safe_load((workflow / "profiles" / "slurm" / "profile.yaml").read_text())
     written = "".join(path.read_text() for path in (workflow / "rules").glob("*.smk"))
     rules = set(re.findall(r"^ *(?:use rule \w+ as|rule) (\w+)", written, flags=re.MULTILINE))
-    alone = {
-        "denoise_alone",
-        "denoise_alone_with_std",
-    }  # of a low dose only: not in this plan
+    kinds = "denoise_alone", "denoise_scan"  # of a low dose only, of a scan as it is: not in this plan
+    alone = {f"{kind}{suffix}" for kind in kinds for suffix in ("", "_with_std")}
     assert alone <= rules and set(profile["set-resources"]) - alone <= jobs
     assert "--signal=TERM@" in profile["set-resources"]["fit"]["slurm_extra"]
 

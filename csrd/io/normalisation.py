@@ -7,9 +7,9 @@ from typing import BinaryIO
 import numpy as np
 
 from csrd.errors import InputError
-from csrd.io.dicom.raw import NORM, is_raw, read_raw
 from csrd.io.files import header_beside, whole_file
 from csrd.io.interfile import InterfileHeader, whole_pair
+from csrd.io.raw_names import NORM, is_raw
 
 NORM_SUFFIX = ".n"  # of the components with their Interfile header beside, as other tools extract them
 QUANTIFICATION = "scanner quantification factor"
@@ -102,6 +102,8 @@ def _norm_files(path: Path, size: int) -> tuple[InterfileHeader, Path, int, int]
         if beside is None or not path.is_file():
             raise InputError(f"{path} or its header {path}.hdr does not exist; put both into one folder")
         return InterfileHeader.read(beside), path, 0, path.stat().st_size
+    from csrd.io.dicom.raw import read_raw
+
     raw = read_raw(path)
     raw.require(NORM)
     data, first = raw.place(size)

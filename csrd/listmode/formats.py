@@ -5,9 +5,9 @@ from pathlib import Path
 
 from csrd.errors import InputError
 from csrd.extras import require
-from csrd.io.dicom.raw import is_raw
 from csrd.io.files import header_beside, header_path
 from csrd.io.interfile import InterfileHeader, is_file
+from csrd.io.raw_names import is_raw
 from csrd.listmode.base import ListMode
 from csrd.listmode.events import DELAYED, PROMPT, SKIPPED, no_counts
 from csrd.listmode.hrrt import HrrtListMode

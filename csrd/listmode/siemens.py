@@ -3,15 +3,19 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from csrd.errors import InputError
-from csrd.io.dicom.raw import LISTMODE, RawData, is_half, read_raw, write_raw
 from csrd.io.files import whole_file
+from csrd.io.raw_names import LISTMODE, is_half
 from csrd.listmode.draw import Keep
 from csrd.listmode.petlink import PetlinkListMode
 from csrd.listmode.words import WORD_BYTES, word_chunks
+
+if TYPE_CHECKING:
+    from csrd.io.dicom.raw import RawData  # pydicom is needed where a pair is opened, and only there
 
 WORDS = "total listmode word counts"
 
@@ -20,7 +24,7 @@ WORDS = "total listmode word counts"
 class SiemensListMode(PetlinkListMode):
     """PETLINK words of a pair; `path` is the file that holds them, from `first_byte` on."""
 
-    raw: RawData
+    raw: "RawData"
     first_byte: int = 0
 
     format = "Siemens PETLINK 32-bit list-mode, DICOM"
@@ -31,6 +35,8 @@ class SiemensListMode(PetlinkListMode):
 
         Raises InputError where a half is missing, of another size than the header says, or of another kind.
         """
+        from csrd.io.dicom.raw import read_raw
+
         raw = read_raw(path)
         raw.require(LISTMODE)
         data, first_byte = raw.place(_words_in(raw) * WORD_BYTES)
@@ -66,6 +72,8 @@ class SiemensListMode(PetlinkListMode):
         """
         if not is_half(target):
             return super().write_thinned(target, keep, notes)
+        from csrd.io.dicom.raw import write_raw
+
         data, dicom = self.files_at(target)
         with whole_file(dicom) as dicom_part, whole_file(data) as data_part:
             counts, kept = self.compact_into(data_part, keep)
@@ -78,7 +86,7 @@ class SiemensListMode(PetlinkListMode):
         return counts, kept
 
 
-def _words_in(raw: RawData) -> int:
+def _words_in(raw: "RawData") -> int:
     """Return the number of words that the header counts."""
     text = raw.header.get(WORDS, "").strip()
     if not (text.isdecimal() and 0 < len(text) < 16 and int(text)):

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from csrd.errors import InputError
-from csrd.io.dicom.raw import is_half
+from csrd.io.raw_names import is_half
 from csrd.listmode.base import ListMode
 from csrd.listmode.draw import Keep
 from csrd.listmode.events import DELAYED, PROMPT, tally

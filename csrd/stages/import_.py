@@ -8,10 +8,10 @@ import numpy as np
 from csrd.config.sections import MmrNorm
 from csrd.errors import InputError, naming
 from csrd.io.bids import inherited, save_with_sidecar
-from csrd.io.dicom.raw import is_raw
 from csrd.io.files import checksums, header_path, whole_file, write_json
 from csrd.io.mumap import read_mumap, refuse_other_than_head
 from csrd.io.normalisation import copy_norm, is_norm, read_efficiencies, read_norm, write_efficiencies
+from csrd.io.raw_names import is_raw
 from csrd.io.volume import Volume
 from csrd.listmode import InterfileHeader, ListMode, SiemensListMode, open_listmode
 from csrd.listmode.words import CHUNK_WORDS

@@ -144,7 +144,7 @@ def test_the_dataset_describes_itself(tmp_path):
     write_description(tmp_path / "dataset_description.json")
     said = read_json(tmp_path / "dataset_description.json")
     assert said["DatasetType"] == "derivative" and said["GeneratedBy"][0]["Name"] == "csrd"
-    assert (tmp_path / ".bidsignore").read_text() == "*_xfm.json\n"
+    assert (tmp_path / ".bidsignore").read_text() == "*_xfm.json\ncsrd_*\n"
     assert "were not given" not in (tmp_path / "README").read_text()
 
 

@@ -19,6 +19,7 @@ from csrd.virtual.acquire import Acquisition
 from tests.align.head_phantom import grid_points, head
 from tests.conftest import REPOSITORY
 from tests.petsird_files import cylinder, header_of, time_blocks, write
+from tests.siemens_files import pair_of
 
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", flags=re.MULTILINE | re.DOTALL)
@@ -74,6 +75,7 @@ def desk(tmp_path_factory) -> Path:
     write_json(folder / "dynamic.json", {"FrameTimesStart": [3000, 4200], "FrameDuration": [1200, 1200]})
     for scanner, name in ((hrrt(), "scan.l64"), (hrrt(), "quarter.l64"), (mmr(), "sample.l")):
         scan(scanner, normal, Volume.load(folder / "mu.nii.gz"), folder / name)
+    pair_of(folder / "sample.l", folder / "scan.dcm")
     ring = cylinder()
     for name in ("scan", "old"):  # of this version too: what is shown of others must run
         write(folder / f"{name}.petsird", header_of(ring), time_blocks(ring))

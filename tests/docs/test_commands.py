@@ -50,6 +50,7 @@ NOT_CARRIED_OUT = {
     "csrd train csrd": "others fit one (methods) and tune one (recon); csrd train tv is carried out",
     "--model models/mine": "takes a tuned model; tests/recon/test_tune.py tunes one",
     "csrd bids": "runs the workflow; tests/bids carries it out on ten datasets",
+    "norm.dcm": "takes a minute; tests/recon/test_mmr_norm.py reconstructs with one",
     "dicom_low/": "takes a series of a whole head; tests/ground/test_dicom.py has slices",
 }
 """What lines of `csrd` hold that are parsed and no more, and why."""

@@ -18,14 +18,12 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, generate_uid
 from csrd.errors import InputError
 from csrd.io.dicom.series import ELEMENT_ERRORS
 from csrd.io.interfile import ENCODING, InterfileHeader
+from csrd.io.raw_names import KINDS
 
 HEADERS = Tag(0x0029, 0x1010), Tag(0x0029, 0x1110)
 DATA = Tag(0x7FE1, 0x1010)
 OWN_HEADER = "SV10"  # in a (0029,1010) that is not the Interfile header
 LONG_BYTES = 1 << 22  # elements beyond it are not read with the others
-LISTMODE, NORM, SINOGRAM = "PET_LISTMODE", "PET_NORM", "PET_EM_SINO"
-KINDS = {LISTMODE: "list-mode", NORM: "a normalisation", SINOGRAM: "a sinogram"}
-SUFFIXES = (".dcm", ".ima", ".bf")
 ELSEWHERE = b"\0\0"  # in place of data that lie in the .bf: no multiple of a word, so never taken for them
 
 
@@ -71,22 +69,6 @@ class RawData:
         if self.kind != kind:
             what = KINDS.get(self.kind, f"of kind {self.kind!r}")
             raise InputError(f"{self.path} is {what}, not {KINDS[kind]}; give the file of that kind")
-
-
-def is_half(path: Path) -> bool:
-    """Return whether a file's name is that of one half of a pair."""
-    return path.suffix.lower() in SUFFIXES
-
-
-def is_raw(path: Path) -> bool:
-    """Return whether a path names one half of raw data, by its suffix or its first bytes."""
-    if is_half(path):
-        return True
-    try:
-        with open(path, "rb") as stream:
-            return stream.read(132).endswith(b"DICM")
-    except OSError:
-        return False
 
 
 def read_raw(path: str | Path) -> RawData:

@@ -102,7 +102,7 @@ def test_a_file_name_is_one_word_of_the_command(tmp_path, monkeypatch, name):
     words = fill_in("cp {listmode} {output}", {"listmode": data, "output": output, "drf": 4})
     assert words == ["cp", str(data), str(output)]
     with open(tmp_path / "log", "wb") as log:
-        assert _run(words, log, 60) is None
+        assert _run(words, log, 60, tmp_path) is None
     assert output.read_text() == "data" and not (tmp_path / "sprung").exists()
 
 

@@ -9,9 +9,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from csrd.engines import child
 from csrd.io import files, locks
 from csrd.jobs import owner
-from csrd.stages import command
 from tests.conftest import REPOSITORY
 
 MODULES = {"fcntl", "grp", "posix", "pty", "pwd", "resource", "syslog", "termios"}
@@ -31,7 +31,7 @@ NAMES = {
     "signal": {"SIGALRM", "SIGHUP", "SIGKILL", "SIGSTOP", "SIGUSR1", "SIGUSR2", "alarm", "pthread_sigmask"},
 }
 """What Python lacks on Windows."""
-GUARDED = {"io/locks.py", "stages/command.py"}
+GUARDED = {"io/locks.py", "engines/child.py"}
 """The modules that have another way there."""
 
 
@@ -107,7 +107,7 @@ def test_no_signal_asks_for_a_process_on_windows(monkeypatch, windows):
 def test_an_outside_command_is_ended_on_windows(windows):
     called = []
     process = SimpleNamespace(kill=lambda: called.append("kill"), wait=lambda: called.append("wait"))
-    command._end(process)
+    child._end(process)
     assert called == ["kill", "wait"]
 
 

@@ -21,7 +21,7 @@ from csrd.config.sections import Recon
 from csrd.errors import InputError
 from csrd.io.volume import Volume
 from csrd.listmode import EventBlock, ListMode, open_listmode, thin
-from csrd.listmode.base import Survey
+from csrd.listmode.base import EVENTS_AT_A_TIME, Survey
 from csrd.listmode.events import PROMPT
 from csrd.recon import embedded
 from csrd.recon.sensitivity import geometric_sensitivity, subject_sensitivity
@@ -170,9 +170,9 @@ class WithoutDelayeds:
     def __getattr__(self, name: str) -> object:
         return getattr(self.listmode, name)
 
-    def blocks(self) -> Generator[EventBlock, None, Survey]:
+    def blocks(self, events: int = EVENTS_AT_A_TIME) -> Generator[EventBlock, None, Survey]:
         """Yield the file's blocks with their prompts only; return the survey."""
-        blocks = self.listmode.blocks()
+        blocks = self.listmode.blocks(events)
         survey: Survey
         while True:
             try:

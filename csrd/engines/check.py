@@ -86,7 +86,6 @@ class QuickRecon:
         attenuation: bool = True,
         efficiencies: bool = True,
         randoms: bool = True,
-        scatter: bool = True,
     ) -> Volume:
         """Return the quick image in Bq/mL, smoothed, without the corrections that are False."""
         mumap = self.geometric.like(np.zeros(self.geometric.shape, np.float32), "1/cm")
@@ -104,15 +103,15 @@ class QuickRecon:
             values,
             sensitivity,
             self.scanner,
-            self._settings(scatter),
+            self._settings(),
             self.drf * self.fraction,
             self.seed,
             self.subject,
-            scatter_table=self.scatter_table if attenuation and scatter else None,
+            scatter_table=self.scatter_table if attenuation else None,
         )
         return pet
 
-    def _settings(self, scatter: bool) -> Recon:
+    def _settings(self) -> Recon:
         shape, voxel_mm = self.geometric.shape, float(self.geometric.voxel_mm[0])
         grid = {"matrix": shape, "voxel_mm": voxel_mm}
         return Recon(
@@ -120,7 +119,7 @@ class QuickRecon:
             subsets=8,
             psf=None,
             postfilter_fwhm_mm=SMOOTHING_MM,
-            scatter=self.scatter if scatter else "none",
+            scatter=self.scatter,
         )
 
     def compare(self, image: Volume, quick: Volume) -> "Comparison":
@@ -288,13 +287,12 @@ def _factor(total: float, drf: float) -> str:
 def _lacking(image: Volume, quick: QuickRecon, found: Comparison, calibrated: bool) -> str:
     """Return the correction without which a quick image has the engine's shape; "" for none.
 
-    A factor alone is no missing correction: the shape must be nearer, and the total not farther.
+    A factor alone is no missing correction: the shape must be nearer, and the total not farther. Scatter is
+    not among them: on few events a right image can be nearer to a quick one without it.
     """
     without = {"efficiencies of crystals": {"efficiencies": False}, "randoms": {"randoms": False}}
     if quick.mumap is not None:
         without["attenuation"] = {"attenuation": False}
-        if quick.scatter != "none":
-            without["scatter"] = {"scatter": False}
     best, least = "", min(NEARER * found.shape, found.shape - NEAR)
     for name, corrections in without.items():
         other = quick.compare(image, quick.image(**corrections))

@@ -36,7 +36,9 @@ def test_a_signal_ends_engine_and_children_and_removes_the_folder(number, tmp_pa
     event = np.array([[0, 4 * 14_976]], np.uint32), np.ones(1, bool), np.zeros(1, np.uint32)
     write_hrrt(tmp_path / "scan.l64", [event], {"image duration": 0.01})
     files = [str(tmp_path / name) for name in ("scan.l64", "image.nii.gz", "mine.yaml")]
-    program = "from csrd.cli import main; main()"
+    # a test run behind nohup or in the background has the signals ignored, and hands that down
+    program = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL); "
+    program += "signal.signal(signal.SIGINT, signal.default_int_handler); from csrd.cli import main; main()"
     words = [sys.executable, "-c", program, "recon", *files[:2], "--config", files[2], "--subject", "sub-1"]
     environment = os.environ | {"TMPDIR": str(tmp_path / "temporary")}
     caller = subprocess.Popen(words, env=environment, stderr=subprocess.DEVNULL)

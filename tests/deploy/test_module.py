@@ -48,5 +48,6 @@ def test_another_workflow_plans_its_rules(other, smallest):
 def test_another_workflow_runs_them(other, smallest):
     snakemake(other, "--cores", 1, "--configfile", "config/test.yaml", smallest)
     header, *rows = (other / "results" / "tables" / "table1_by_dose.csv").read_text().splitlines()
-    assert header.startswith("drf,method") and len(rows) == 3
-    assert (other / "results" / "mine.txt").read_text().split() == ["4"]
+    named = [row.split(",")[1] for row in rows]
+    assert header.startswith("drf,method") and set(named) > {"lowdose", "tv", "csrd"}, "and control rows"
+    assert (other / "results" / "mine.txt").read_text().split() == [str(1 + len(rows))]

@@ -6,6 +6,7 @@ What it calls is real: csrd's own command line parses the words, and a stub of Q
 import importlib.util
 import subprocess
 import sys
+from importlib.metadata import distribution
 from pathlib import Path
 from types import ModuleType
 from unittest.mock import MagicMock
@@ -20,7 +21,8 @@ from tests.docs.conftest import images
 
 MODULE = REPOSITORY / "slicer" / "CSRDDenoise" / "CSRDDenoise.py"
 LONGEST = 250  # lines
-CSRD = Path(sys.executable).with_name("csrd")
+CSRD = Path(str(distribution("csrd").locate_file("../../../bin/csrd"))).resolve()
+"""Where it was installed; the environment of `make test-deploy` has its own Python, and shares the rest."""
 
 
 class Scripted:

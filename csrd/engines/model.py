@@ -15,8 +15,9 @@ from csrd.io.volume import Volume
 from csrd.listmode import ListMode
 from csrd.listmode.timing import Timing
 from csrd.recon.corrections import attenuation_factors, randoms_rates
-from csrd.recon.embedded import ML_PER_MM3, Events
+from csrd.recon.embedded import ML_PER_MM3
 from csrd.recon.osem import EDGE_OF_VIEW
+from csrd.recon.packed import Pass
 from csrd.recon.scatter import expected
 from csrd.scanner.geometry import Scanner
 from csrd.scanner.response import blur, detection_factors
@@ -72,7 +73,7 @@ class EngineModel:
 
         `scatter` is the normal dose's, as `recon.scatter.estimate` returns it.
         """
-        named, events, fans = Timing.of(listmode), Events(listmode), np.zeros(scanner.crystals)
+        named, events, fans = Timing.of(listmode), Pass(listmode, "count"), np.zeros(scanner.crystals)
         prompts = 0
         for block in events:
             fans += np.bincount(block.crystals[~block.prompt].ravel(), minlength=scanner.crystals)

@@ -1,7 +1,6 @@
 """The embedded engine: one list-mode file to one image in Bq/mL."""
 
 import math
-from collections.abc import Iterator
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
@@ -9,8 +8,7 @@ from scipy.ndimage import gaussian_filter
 from csrd.config.sections import Recon
 from csrd.errors import InputError
 from csrd.io.volume import NOTES_KEY, Volume
-from csrd.listmode import EventBlock, ListMode
-from csrd.listmode.base import Survey
+from csrd.listmode import ListMode
 from csrd.listmode.thin import FACTOR, drf_of
 from csrd.listmode.timing import Timing
 from csrd.recon.corrections import Prompts, attenuation_factors, randoms_rates
@@ -63,8 +61,8 @@ def reconstruct(
             listmode, mumap, efficiencies, sensitivity, scanner, recon, drf, draw, scatter_table
         )
         return pet, sidecar | {"ScatterCorrectionMethod": method}
-    events = Events(listmode)
-    prompts, fans = _sorted(events, scanner)
+    events = Pass(listmode, "read")
+    prompts, fans = _prompts_and_fans(events, scanner)
     timing = Timing.of(listmode).over(events.survey, listmode)
     if not len(prompts):
         raise InputError(f"{listmode.path} has no prompts; check that it is an emission scan")
@@ -200,19 +198,7 @@ def detection(crystals: np.ndarray, mumap: Volume, efficiencies: np.ndarray, sca
     return factors
 
 
-class Events:
-    """One pass over a list-mode file: iterate over the blocks, then read its survey."""
-
-    survey: Survey
-
-    def __init__(self, listmode: ListMode) -> None:
-        self.listmode: ListMode = listmode
-
-    def __iter__(self) -> Iterator[EventBlock]:
-        self.survey = yield from self.listmode.blocks()
-
-
-def _sorted(events: Events, scanner: Scanner) -> tuple[np.ndarray, np.ndarray]:
+def _prompts_and_fans(events: Pass, scanner: Scanner) -> tuple[np.ndarray, np.ndarray]:
     """Return the prompts' crystals (N, 2) and each crystal's number of delayeds (C,)."""
     prompts, fans = [np.empty((0, 2), np.uint32)], np.zeros(scanner.crystals)
     for block in events:

@@ -19,6 +19,7 @@ from csrd.recon import scatter_sums
 from csrd.recon.corrections import Prompts
 from csrd.recon.osem import osem, projector_on
 from csrd.recon.sensitivity import random_lines
+from csrd.resample import resample
 from csrd.scanner import projector
 from csrd.scanner.compton import (
     attenuation_table,
@@ -59,10 +60,12 @@ def estimate(
     The table is that of the normal dose, between perfect crystals. Its shape comes from an image of some
     of the prompts, made once without scatter and once with the first estimate, with activity in the body
     only. Its scale makes the trues and the scatter of that image together the prompts less the randoms.
+    The μ-map may be wider than the sensitivity, as with coil and table.
     """
-    if not (mumap.array > WATER / 4).any():
+    within = resample(mumap, sensitivity).array > WATER / 4
+    if not within.any():
         return np.zeros(table_shape(scanner), np.float32), 0.0
-    body = binary_dilation(mumap.array > WATER / 4, iterations=math.ceil(MARGIN_MM / mumap.voxel_mm.min()))
+    body = binary_dilation(within, iterations=math.ceil(MARGIN_MM / sensitivity.voxel_mm.min()))
     crystals, share = prompts.crystals, sensitivity.like(sensitivity.array * body * prompts.exposure)
     lines = random_lines(generator(seed, "scatter", subject), LINES, scanner)
     all_lines = len(scanner.head_pairs) * scanner.crystals_per_head**2 / LINES
@@ -71,7 +74,7 @@ def estimate(
         draw = generator(seed, "scatter image", subject, drf)
         part = share.like(share.array / prompts.every)
         image = osem(crystals, prompts.additive(scatter), part, scanner, None, SUBSETS, 1, draw, device)
-        activity = sensitivity.like(image * (prompts.exposure * drf))
+        activity = resample(sensitivity.like(image * (prompts.exposure * drf)), mumap)
         table = finer(scatter_table(activity, mumap, scanner, device=device))
         trues = float((share.array * image).sum(dtype=np.float64))
         scattered = (

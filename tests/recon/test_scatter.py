@@ -196,6 +196,17 @@ def test_the_estimate_has_the_total_and_the_shape_of_the_simulated_scatter(scan)
     assert total == pytest.approx(scan.counts["scattered"], rel=0.05)
 
 
+def test_a_map_wider_than_the_image_has_the_same_scatter(scan):
+    """As the one with coil and table, which are empty here."""
+    mumap, *others = scan.arguments
+    affine = mumap.affine.copy()
+    affine[:3, 3] -= affine[:3, :3] @ (4, 4, 0)
+    wide = Volume(np.pad(mumap.array, ((4, 4), (4, 4), (0, 0))), affine, "1/cm")
+    table, fraction = estimated_scatter(open_listmode(scan.path), wide, *others, SETTINGS, 1, 1, "sub-01")
+    assert fraction == pytest.approx(scan.fraction, rel=1e-3)
+    np.testing.assert_allclose(table, scan.table, rtol=0.01, atol=1e-3 * scan.table.max())
+
+
 def test_the_corrected_cylinder_is_uniform_and_has_its_activity(cylinder, scan):
     """Mean within 2 %, shells within 2.5 %, no cold centre; uncorrected it is more than 10 % too high."""
     image, sidecar = reconstruct(open_listmode(scan.path), *scan.arguments, CORRECTED, 1, 1, "sub-01")

@@ -36,7 +36,7 @@ from csrd.virtual.decays import (
     _normal,
     _normal_quantiles,
     _uniform,
-    coincident_heads,
+    detector,
 )
 from csrd.virtual.tracer import read_tracer
 
@@ -111,12 +111,7 @@ def former_pairs(decays: Decays, cone: float, seconds: float, threads: int) -> n
             decays.mu_origin,
             decays.mu_voxel,
             decays.efficiencies,
-            scanner.head_normals,
-            scanner.head_tangents,
-            coincident_heads(scanner),
-            (scanner.layers, scanner.rings, scanner.columns),
-            (scanner.face_radius_mm, scanner.pitch_mm, scanner.ring_pitch_mm),
-            (scanner.layer_mm, scanner.mu_per_mm),
+            *detector(scanner),
         )
         return found[scanner.in_reach(found)]
 

@@ -106,14 +106,21 @@ class Decays:
             (self.choice.entries, self.choice.first, thickness),
             (self.mu, self.mu_origin, 1 / self.mu_voxel),
             self.efficiencies,
-            scanner.head_normals,
-            scanner.head_tangents,
-            coincident_heads(scanner),
-            (scanner.layers, scanner.rings, scanner.columns),
-            (scanner.face_radius_mm, scanner.pitch_mm, scanner.ring_pitch_mm),
-            (scanner.layer_mm, scanner.mu_per_mm),
+            *detector(scanner),
         )
         return pairs[scanner.in_reach(pairs)]
+
+
+def detector(scanner: Scanner) -> tuple:
+    """Return what the kernels take of a scanner, their arguments from `normals` to `depth`."""
+    return (
+        scanner.head_normals,
+        scanner.head_tangents,
+        coincident_heads(scanner),
+        (scanner.layers, scanner.rings, scanner.columns),
+        (scanner.face_radius_mm, scanner.pitch_mm, scanner.ring_pitch_mm),
+        (scanner.layer_mm, scanner.mu_per_mm),
+    )
 
 
 def coincident_heads(scanner: Scanner) -> np.ndarray:

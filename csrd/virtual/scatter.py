@@ -23,7 +23,7 @@ from csrd.virtual.decays import (
     _normal_quantiles,
     _surviving,
     _uniform,
-    coincident_heads,
+    detector,
 )
 from csrd.virtual.directions import CELL_MM, Choice, _aimed, opposite_bins
 
@@ -127,12 +127,7 @@ class ScatteredPairs:
             1 / densest,
             (cosines, attenuation_table(), window_table(scanner)),
             decays.efficiencies,
-            scanner.head_normals,
-            scanner.head_tangents,
-            coincident_heads(scanner),
-            (scanner.layers, scanner.rings, scanner.columns),
-            (scanner.face_radius_mm, scanner.pitch_mm, scanner.ring_pitch_mm),
-            (scanner.layer_mm, scanner.mu_per_mm),
+            *detector(scanner),
         )
         kept = scanner.in_reach(pairs)
         return pairs[kept], times[kept]
@@ -177,21 +172,7 @@ def _follow_one(
             )
             if n == 0:
                 continue
-            second = _crystal(
-                state,
-                quantiles,
-                at[0],
-                at[1],
-                at[2],
-                way[0],
-                way[1],
-                way[2],
-                normals,
-                tangents,
-                counts,
-                lengths,
-                depth,
-            )
+            second = _crystal_at(state, quantiles, at, way, normals, tangents, counts, lengths, depth)
             if second < 0 or not allowed[first // per_head, second // per_head]:
                 continue
             if efficiencies[second] * share <= draw:
@@ -232,21 +213,7 @@ def _follow_both(
             )
             if n == 0:
                 continue
-            first = _crystal(
-                state,
-                quantiles,
-                at[0],
-                at[1],
-                at[2],
-                way[0],
-                way[1],
-                way[2],
-                normals,
-                tangents,
-                counts,
-                lengths,
-                depth,
-            )
+            first = _crystal_at(state, quantiles, at, way, normals, tangents, counts, lengths, depth)
             if first < 0:
                 continue
             share *= efficiencies[first]
@@ -258,21 +225,7 @@ def _follow_both(
             )  # fmt: skip
             if m == 0:
                 continue
-            second = _crystal(
-                state,
-                quantiles,
-                at[0],
-                at[1],
-                at[2],
-                way[0],
-                way[1],
-                way[2],
-                normals,
-                tangents,
-                counts,
-                lengths,
-                depth,
-            )
+            second = _crystal_at(state, quantiles, at, way, normals, tangents, counts, lengths, depth)
             if second < 0 or not allowed[first // per_head, second // per_head]:
                 continue
             if share * efficiencies[second] * other <= draw:
@@ -283,6 +236,26 @@ def _follow_both(
             times[found] = min(n + m, 255)
             found += 1
     return pairs[:found].copy(), times[:found].copy()
+
+
+@numba.njit(cache=True)
+def _crystal_at(state, quantiles, at, way, normals, tangents, counts, lengths, depth):
+    """Return the crystal that a photon from `at` in the direction `way` reaches, as `_crystal` does."""
+    return _crystal(
+        state,
+        quantiles,
+        at[0],
+        at[1],
+        at[2],
+        way[0],
+        way[1],
+        way[2],
+        normals,
+        tangents,
+        counts,
+        lengths,
+        depth,
+    )
 
 
 @numba.njit(cache=True)

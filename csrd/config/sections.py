@@ -60,7 +60,7 @@ class Select(Section):
     t1w: dict[str, tuple[str, ...]] = {}
     """Values of any entities, by their short names, that a T1w image must have."""
     mr: bool = True
-    """Whether to use T1w images."""
+    """false: T1w images are not used."""
 
 
 class Cohort(Section):
@@ -69,11 +69,11 @@ class Cohort(Section):
     bids: str | None = None
     """A BIDS dataset of your own subjects, instead of a sheet."""
     as_is: bool = False
-    """Whether every PET image of the dataset is denoised as it is, whatever its dose; nothing is compared."""
+    """true: every PET image of the dataset is denoised as it is, whatever its dose; nothing is compared."""
     std: bool = False
-    """Whether the standard deviation of these scans is predicted too, which takes several times as long."""
+    """true: the standard deviation of these scans is predicted too, which takes several times as long."""
     select: Select = Select()
-    """Which scans of the dataset are denoised as they are."""
+    """The scans of the dataset that are denoised as they are, by their labels."""
     units: Literal["Bq/mL", "kBq/mL", "SUV"] | None = None
     """Unit of your own PET images whose JSON sidecar has no Units."""
     models: str | None = None
@@ -111,7 +111,7 @@ class VirtualScan(Section):
     randoms_fraction: Fraction = 0.25
     """Fraction of the prompts that are random coincidences; an assumption (real scans: 0.15 to 0.35)."""
     scatter: bool = True
-    """Whether photons scatter in the body, and scattered pairs are recorded too."""
+    """Compton scattering in the body: scattered pairs are recorded too. false: none."""
     phantom_voxel_mm: PositiveFloat = 1.21875
     """Voxel size of the simulated activity and μ-map."""
 
@@ -153,7 +153,7 @@ class Command(Section):
     check: bool = True
     """Compare orientation and scale of each image with a quick reconstruction by the embedded engine."""
     untested: bool = False
-    """Whether the preset was never run with its program; this is said in the log."""
+    """true: the preset was never run with its program, as the log then says."""
 
     @model_validator(mode="after")
     def _agree(self) -> Self:

@@ -17,9 +17,10 @@ STAGES = {
     "evaluate": ("evaluate", "coverage", "match_truth", "regions", "evaluate_truth", "merge_metrics")
     + ("merge_coverage", "merge_truth", "merge_regions", "oracle", "painted", "lesions", "merge_lesions")
     + ("merge_false_spots", "compare_vendor", "merge_vendor"),
-    "report": ("table1", "table1_truth", "statistics", "record_run", "report", "figure", "figure_errors")
-    + ("figure_std", "figure_doses", "figure_training", "figure_reliability", "figure_regions")
-    + ("tables_lesions", "scan_page", "figure_vendor"),
+    "tables": ("table1", "table1_truth", "statistics", "tables_lesions", "figure_regions", "figure_vendor"),
+    "figures": ("figure", "figure_errors", "figure_std", "figure_doses", "figure_training")
+    + ("figure_reliability",),
+    "report": ("record_run", "scan_page", "report"),
     "noise": ("thin_again", "reconstruct_again", "crop_again", "denoise_again", "noise"),
 }  # the rules of each rule file, by their benchmarks' folders: variants of a rule share one
 INDENT = "\u2003"

@@ -13,10 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import typer
 import yaml
 from snakemake.cli import get_argument_parser, parse_args
 
 from csrd import cli, config
+from csrd.cli import options as cli_options
 from csrd.config.messages import section_at
 from csrd.io.volume import Volume, centred_affine
 from csrd.recon import sensitivity
@@ -88,7 +90,7 @@ def options(command) -> set[str]:
 @pytest.fixture(scope="module")
 def commands() -> dict:
     """Return the subcommands of `csrd` by name."""
-    return cli.typer.main.get_command(cli.app).commands
+    return typer.main.get_command(cli.app).commands
 
 
 @pytest.fixture(scope="module")
@@ -128,8 +130,8 @@ def test_a_command_line_is_understood(line, commands):
 
 @pytest.mark.parametrize("line", [a for a in CSRD if not any(part in a for part in NOT_CARRIED_OUT)])
 def test_a_command_line_does_it(line, desk, monkeypatch):
-    small, settings = cli._configuration, desk / "mine.yaml"
-    monkeypatch.setattr(cli, "_configuration", lambda path: small(path or settings))
+    small, settings = cli_options.configuration, desk / "mine.yaml"
+    monkeypatch.setattr(cli_options, "configuration", lambda path: small(path or settings))
     monkeypatch.setattr(sensitivity, "geometric_sensitivity", even)
     monkeypatch.chdir(desk)
     before = {path: path.stat().st_mtime_ns for path in desk.rglob("*")}
@@ -212,7 +214,7 @@ def test_a_target_of_make_is_there(line):
 
 def test_what_a_sentence_says_one_can_type(commands, clone, monkeypatch):
     monkeypatch.chdir(clone)
-    whole, seen = cli.typer.main.get_command(cli.app), set()
+    whole, seen = typer.main.get_command(cli.app), set()
     for span in spans():
         words = (
             shlex.split(span) if re.match(r"(\.venv/bin/)?(csrd|snakemake|python|pytest) ", span) else [""]
@@ -234,7 +236,7 @@ def test_what_a_sentence_says_one_can_type(commands, clone, monkeypatch):
 
 
 def test_options_in_a_sentence_exist(commands):
-    here = set().union(*map(options, (cli.typer.main.get_command(cli.app), *commands.values())))
+    here = set().union(*map(options, (typer.main.get_command(cli.app), *commands.values())))
     here |= {option for action in get_argument_parser()._actions for option in action.option_strings}
     named = {option for span in spans() for option in re.findall(r"(?<!\S)--[a-z][\w-]*", span)}
     assert named - here - OTHER_OPTIONS == set()

@@ -1,0 +1,134 @@
+"""Whole datasets and runs."""
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from csrd.cli import options
+from csrd.cli.options import CORES, Configuration, app
+
+
+class Level(StrEnum):
+    participant = "participant"
+    group = "group"
+
+
+Labels = Annotated[list[str] | None, typer.Option(help="Labels; may be repeated, or separated by spaces.")]
+
+
+@app.command()
+def bids(
+    dataset: Annotated[Path, typer.Argument(metavar="BIDS", help="The root of the BIDS dataset.")],
+    out: Annotated[Path, typer.Argument(help="The folder of derivatives, e.g. BIDS/derivatives/csrd.")],
+    level: Annotated[Level, typer.Argument(help="participant denoises, group lists what was denoised.")],
+    participant_label: Labels = None,
+    session_label: Labels = None,
+    task: Labels = None,
+    run: Labels = None,
+    rec: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Labels of reconstructions, or all.", show_default="one of each scan, static and AC first"
+        ),
+    ] = None,
+    filter_file: Annotated[
+        Path | None, typer.Option("--filter-file", help="JSON of entities for pet and t1w.")
+    ] = None,
+    no_mr: Annotated[bool, typer.Option("--no-mr", help="Use no T1w image.")] = False,
+    model: Annotated[
+        Path | None, typer.Option(help="The folder of a fitted method; else the models in the package.")
+    ] = None,
+    std: Annotated[
+        bool, typer.Option("--std", help="Predict the standard deviation too; takes several times as long.")
+    ] = False,
+    units: Annotated[
+        str | None, typer.Option(help="The unit of PET whose sidecar has none: Bq/mL, kBq/mL or SUV.")
+    ] = None,
+    cores: Annotated[int, typer.Option(min=1, help="Cores to use.", show_default="all")] = CORES,
+    profile: Annotated[
+        Path | None, typer.Option(help="A profile of snakemake, e.g. workflow/profiles/slurm.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", "-n", help="Show what would be done, and stop.")
+    ] = False,
+) -> None:
+    """Denoise every PET scan of a BIDS dataset, as a BIDS App: derivatives with sessions and runs.
+
+    A participant's T1w image is used where there is one. The same command goes on with an interrupted run.
+    """
+    from csrd.stages.bids_app import METHODS, TABLE, Choices, outdated, planned, sentences, settings_of
+    from csrd.stages.bids_app import run as run_workflow
+
+    named = {"participant": participant_label, "session": session_label, "task": task}
+    named |= {"run": run, "reconstruction": rec}
+    select = {name: tuple(label for text in texts or [] for label in text.split())
+              for name, texts in named.items()}  # fmt: skip
+    settings = settings_of(dataset, out, Choices(select, filter_file, no_mr, model, std, units))
+    again: list[str] = []
+    if level is Level.participant:
+        scans = planned(settings)
+        print("\n".join(sentences(scans)), flush=True)
+        again = outdated(settings, scans)
+    run_workflow(settings, level.value, cores, profile, dry_run, again)
+    if not dry_run:
+        made = {Level.participant: METHODS, Level.group: TABLE}[level]
+        print(f"done: {out} ({made})")
+
+
+@app.command()
+def study(
+    folders: Annotated[
+        list[Path], typer.Argument(help="The results folders of runs that differ in their seed.")
+    ],
+    config: Configuration = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The study's folder; else the one in which the first run lies.")
+    ] = None,
+) -> None:
+    """Pool several runs and check the paper's claims; exit with 1 where a check fails."""
+    from csrd.extras import require
+
+    require("workflow", "pooling runs")
+    from csrd.report.study import FAILED, sentences
+    from csrd.stages.study import study
+
+    out = out or folders[0].resolve().parent
+    verdicts = study(folders, out, options.configuration(config))
+    print("\n".join(sentences(verdicts, out)))
+    if FAILED in set(verdicts["verdict"]):
+        raise typer.Exit(1)
+
+
+@app.command()
+def openneuro(
+    dataset: Annotated[str, typer.Argument(help="The dataset on OpenNeuro, e.g. ds003382.")],
+    folder: Annotated[Path, typer.Option(help="The folder for the dataset's files.")],
+    subject: Annotated[
+        list[str] | None, typer.Option(help="A subject's label; may be repeated.", show_default="all")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print names and sizes of the files, and fetch nothing.")
+    ] = False,
+    server: Annotated[
+        str | None, typer.Option(help="Address of the list of files.", show_default="OpenNeuro's")
+    ] = None,
+) -> None:
+    """Fetch what measured scans of the mMR on OpenNeuro need, and write their sheet and configuration."""
+    from csrd.stages.openneuro import SERVER, openneuro
+
+    print(
+        json.dumps(
+            openneuro(dataset, subject or [], folder, dry_run=dry_run, server=server or SERVER), indent=2
+        )
+    )
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of the configuration, with which editors check a file of settings."""
+    from csrd.config import schema
+
+    print(schema(), end="")

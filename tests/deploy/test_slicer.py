@@ -6,7 +6,7 @@ What it calls is real: csrd's own command line parses the words, and a stub of Q
 import importlib.util
 import subprocess
 import sys
-from importlib.metadata import distribution
+from importlib.metadata import distributions
 from pathlib import Path
 from types import ModuleType
 from unittest.mock import MagicMock
@@ -21,7 +21,12 @@ from tests.docs.conftest import images
 
 MODULE = REPOSITORY / "slicer" / "CSRDDenoise" / "CSRDDenoise.py"
 LONGEST = 250  # lines
-CSRD = Path(str(distribution("csrd").locate_file("../../../bin/csrd"))).resolve()
+CSRD = next(
+    Path(str(file.locate())).resolve()
+    for installed in distributions(name="csrd")
+    for file in installed.files or ()
+    if file.parts[-2:] == ("bin", "csrd")
+)
 """Where it was installed; the environment of `make test-deploy` has its own Python, and shares the rest."""
 
 

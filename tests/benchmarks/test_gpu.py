@@ -81,10 +81,10 @@ def test_a_difference_beyond_its_tolerance_is_an_error(modules):
 
 
 def test_a_phase_ends_at_its_limit_and_keeps_what_it_measured(tmp_path, bare):
-    found = run(tmp_path, bare, "--phases", "fast", "--limit", "30", tiny=False)  # at full size, for hours
+    found = run(tmp_path, bare, "--phases", "fast", "--limit", "12", tiny=False)  # at full size, for hours
     assert found.returncode == 1
     content = json.loads((tmp_path / "gpu.json").read_text())["fast"]
-    assert "limit of 30 s" in content["status"]
+    assert "limit of 12 s" in content["status"]
     assert "machine" in content
 
 

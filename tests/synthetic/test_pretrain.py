@@ -2,8 +2,8 @@
 
 import json
 import os
+import shutil
 import signal
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,11 +25,13 @@ from csrd.synthetic import pretrain
 TINY = pretrain.Recipe((8, 8), 2, 16, 4, 1e-3, volumes=2, steps_per_volume=4, held_out=1, calibrated_on=3)
 
 
-@pytest.fixture(autouse=True)
-def small_files(anatomies, noise_bank, monkeypatch):
-    monkeypatch.setattr(pretrain, "ANATOMIES", anatomies)
-    monkeypatch.setattr(pretrain, "NOISE", noise_bank)
+@pytest.fixture(autouse=True, scope="module")
+def small_files(anatomies, noise_bank):
     torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pretrain, "ANATOMIES", anatomies)
+        patch.setattr(pretrain, "NOISE", noise_bank)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -41,17 +43,29 @@ def scan() -> Volume:
     return Volume(ball.clip(0).astype(np.float32), centred_affine((48, 56, 48), 3.0), "Bq/mL")
 
 
-def trained(out: Path, **differs) -> dict:
-    return pretrain.pretrain(out, replace(TINY, **differs), torch.device("cpu"), 5)
+def trained(out: Path) -> dict:
+    return pretrain.pretrain(out, TINY, torch.device("cpu"), 5)
 
 
-def test_what_it_leaves_is_two_models_that_need_no_dose(tmp_path, scan):
-    facts = trained(tmp_path)
-    assert set(facts["gain_db"]) == set(pretrain.EMA_LENGTHS) and facts["training"]["step"] == 4
-    assert json.loads((tmp_path / "training.json").read_text())["seed"] == 5
-    write_models(tmp_path, tmp_path / "models")
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    """The folder of one training, with its two models."""
+    folder = tmp_path_factory.mktemp("run")
+    trained(folder)
+    write_models(folder, folder / "models")
+    return folder
+
+
+@pytest.fixture
+def facts(run) -> dict:
+    return json.loads((run / "training.json").read_text())
+
+
+def test_what_it_leaves_is_two_models_that_need_no_dose(run, facts, scan):
+    assert set(facts["gain_db"]) == set(map(str, pretrain.EMA_LENGTHS)) and facts["training"]["step"] == 4
+    assert facts["seed"] == 5
     mr = scan.like(scan.array / 8e3, "arbitrary")
-    with_mr, without = (method(key).load(tmp_path / "models" / key) for key in ("csrd", "csrdnomr"))
+    with_mr, without = (method(key).load(run / "models" / key) for key in ("csrd", "csrdnomr"))
     assert with_mr.measures_noise and without.measures_noise
     alone = without.apply(scan, None, None)
     assert np.array_equal(with_mr.apply(scan, None, None).array, alone.array)
@@ -59,18 +73,17 @@ def test_what_it_leaves_is_two_models_that_need_no_dose(tmp_path, scan):
     assert np.array_equal(without.apply(scan, mr, None).array, alone.array)
 
 
-def test_the_package_holds_the_weights_of_both_models_once(tmp_path, scan, monkeypatch):
-    trained(tmp_path / "run")
+def test_the_package_holds_the_weights_of_both_models_once(run, tmp_path, scan, monkeypatch):
     monkeypatch.setattr(pretrained, "FOLDER", tmp_path / "package")
     (tmp_path / "package" / "csrdnomr").mkdir(parents=True)
     (tmp_path / "package" / "csrdnomr" / "weights.safetensors").write_bytes(b"of an older version")
-    pretrained.publish(tmp_path / "run")
+    pretrained.publish(run)
     assert len(list((tmp_path / "package").rglob("*.safetensors"))) == 1
-    published, run = (
+    published, own = (
         method("csrdnomr").load(folder / "csrdnomr").apply(scan, None, None).array
-        for folder in (tmp_path / "package", tmp_path / "run" / "models")
+        for folder in (tmp_path / "package", run / "models")
     )
-    assert np.allclose(published, run, rtol=1e-2, atol=1e-3 * run.max())  # half precision
+    assert np.allclose(published, own, rtol=1e-2, atol=1e-3 * own.max())  # half precision
 
 
 def test_samples_are_drawn_as_the_model_draws_them():
@@ -78,11 +91,10 @@ def test_samples_are_drawn_as_the_model_draws_them():
     assert (sampler.steps, sampler.sigma_min, sampler.sigma_max, sampler.rho) == pretrain.SAMPLER
 
 
-def test_the_standard_deviation_is_multiplied_by_the_factor_for_the_scan(tmp_path, scan):
+def test_the_standard_deviation_is_multiplied_by_the_factor_for_the_scan(run, facts, scan):
     """A power of the noise level and of the voxels' edge, both measured in the scan."""
-    factor = trained(tmp_path)["std_factor"]
-    write_models(tmp_path, tmp_path / "models")
-    model = method("csrdnomr").load(tmp_path / "models" / "csrdnomr")
+    factor = facts["std_factor"]
+    model = method("csrdnomr").load(run / "models" / "csrdnomr")
     found = model.posterior(scan, None, None, 2)
     level = measured_level(scan, Head.of(scan))
     expected = factor["factor"] * level ** factor["level"] * 3.0 ** factor["voxel"]
@@ -125,25 +137,21 @@ def test_the_factor_is_a_power_law_of_level_and_voxel(monkeypatch):
     assert found == pytest.approx({"factor": 1.7, "level": -0.5, "voxel": -0.6}, rel=1e-5)
 
 
-def test_intervals_are_calibrated_anew_without_a_training(tmp_path):
-    before = trained(tmp_path)
-    facts = json.loads((tmp_path / "training.json").read_text())
-    (tmp_path / "training.json").write_text(json.dumps({**facts, "std_factor": 1.0}))
-    found = pretrain.calibrate(tmp_path, torch.device("cpu"))
-    assert found["std_factor"] == pytest.approx(before["std_factor"], rel=0.05)
-    assert json.loads((tmp_path / "training.json").read_text()) == found
+def test_intervals_are_calibrated_anew_without_a_training(run, facts, tmp_path):
+    again = Path(shutil.copytree(run, tmp_path / "run"))
+    (again / "training.json").write_text(json.dumps({**facts, "std_factor": 1.0}))
+    found = pretrain.calibrate(again, torch.device("cpu"))
+    assert found["std_factor"] == pytest.approx(facts["std_factor"], rel=0.05)
+    assert json.loads((again / "training.json").read_text()) == found
 
 
-def test_the_scale_of_a_scan_is_no_matter(tmp_path, scan):
-    trained(tmp_path)
-    write_models(tmp_path, tmp_path / "models")
-    model = method("csrdnomr").load(tmp_path / "models" / "csrdnomr")
+def test_the_scale_of_a_scan_is_no_matter(run, scan):
+    model = method("csrdnomr").load(run / "models" / "csrdnomr")
     once, thousand = model.apply(scan, None, None), model.apply(scan.like(1000 * scan.array), None, None)
     assert np.allclose(thousand.array, 1000 * once.array, rtol=1e-3, atol=1e-3 * thousand.array.max())
 
 
-def test_an_interrupted_training_ends_at_the_same_weights(tmp_path, monkeypatch):
-    trained(tmp_path / "straight")
+def test_an_interrupted_training_ends_at_the_same_weights(run, tmp_path, monkeypatch):
     drawn = pretrain.Synthetic.draw
 
     def ended(source, step, samples):
@@ -157,7 +165,5 @@ def test_an_interrupted_training_ends_at_the_same_weights(tmp_path, monkeypatch)
     assert not (tmp_path / "resumed" / "weights.safetensors").exists()
     monkeypatch.setattr(pretrain.Synthetic, "draw", drawn)
     trained(tmp_path / "resumed")
-    straight, resumed = (
-        load_file(tmp_path / name / "weights.safetensors") for name in ("straight", "resumed")
-    )
+    straight, resumed = (load_file(folder / "weights.safetensors") for folder in (run, tmp_path / "resumed"))
     assert all(torch.equal(straight[name], resumed[name]) for name in straight)

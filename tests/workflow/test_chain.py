@@ -183,8 +183,8 @@ def test_own_subjects_by_an_outside_command(results, snakemake, study):
     own = {"results_dir": "results-own", "drfs": [4], "methods": ["lowdose"], "cohort": {"sheet": "own.tsv"}}
     own["recon"] = {"engine": "command", "command": command}
     (study / "own.yaml").write_text(yaml.safe_dump(own))
-    files = "config/test.yaml", "own.yaml"
-    snakemake("--cores", "all", "--configfile", *files)
+    files = "results-own/tables/table1.md", "--configfile", "config/test.yaml", "own.yaml"
+    snakemake("--cores", "all", *files)
 
     own, virtual = (
         pd.read_csv(folder / "metrics" / "metrics.csv").set_index(["drf", "method"])
@@ -194,7 +194,7 @@ def test_own_subjects_by_an_outside_command(results, snakemake, study):
     assert own.loc[(4, "lowdose"), "psnr"] == pytest.approx(virtual.loc[(4, "lowdose"), "psnr"], abs=0.1)
     assert re.search(r"MAE \(kBq/mL\)", (study / "results-own" / "tables" / "table1.md").read_text())
     assert (study / "results-own" / "raw" / "sub-Own1" / "sub-Own1_listmode.l64").is_symlink()
-    assert "Nothing to be done" in snakemake("--cores", "all", "--configfile", *files).stdout
+    assert "Nothing to be done" in snakemake("--cores", "all", *files).stdout
 
 
 def test_own_images_and_a_lone_low_dose(results, snakemake, study):

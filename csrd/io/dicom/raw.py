@@ -99,16 +99,16 @@ def write_raw(source: RawData, header: InterfileHeader, target: Path, size: int,
     source's and the header, and the data's element, where the source's data are `inside` it.
     """
     content = _read(source.path)
-    former = content[source.element]
-    encoded = _even(header.encode())
-    value = encoded if isinstance(former.value, bytes) else encoded.decode(ENCODING).rstrip("\0")
-    content[source.element] = DataElement(source.element, former.VR, value)
-    if inside or source.data[1] in (size, 0):
-        content[DATA] = DataElement(DATA, "OB", ELSEWHERE)
-    name = str(content.get("SOPInstanceUID", ""))
-    content.SOPInstanceUID = generate_uid(entropy_srcs=[name, header.text])
-    content.file_meta.MediaStorageSOPInstanceUID = content.SOPInstanceUID
     try:
+        former = content[source.element]
+        encoded = _even(header.encode())
+        value = encoded if isinstance(former.value, bytes) else encoded.decode(ENCODING).rstrip("\0")
+        content[source.element] = DataElement(source.element, former.VR, value)
+        if inside or source.data[1] in (size, 0):
+            content[DATA] = DataElement(DATA, "OB", ELSEWHERE)
+        name = str(content.get("SOPInstanceUID", ""))
+        content.SOPInstanceUID = generate_uid(entropy_srcs=[name, header.text])
+        content.file_meta.MediaStorageSOPInstanceUID = content.SOPInstanceUID
         content.save_as(target, enforce_file_format=True)
     except ELEMENT_ERRORS as error:
         if isinstance(error, OSError):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from csrd.errors import InputError
 from csrd.io.bids import subject_of
 from csrd.io.volume import Volume
 from csrd.stages.predict import Denoised, Denoiser, Source, opened_mr, opened_pet
@@ -244,6 +245,8 @@ def reconstruct(
         attenuation=mumap is not None,
         scatter=given_path(scatter),
     )
+    if recon is not None and recon.frames:
+        raise InputError("recon.frames are one 4D image, which is written: use csrd recon, or set it to None")
     name, cores = subject or subject_of(listmode), threads or os.cpu_count() or 1
     return Reconstructed(*embedded_image(files, recon or Recon(), drf, seed, name, cores))
 

@@ -60,23 +60,28 @@ def recon(
     subject: SubjectName = None,
     threads: Threads = CORES,
 ) -> None:
-    """Reconstruct one list-mode file, in Bq/mL and scaled to the normal dose."""
-    from csrd.stages.recon import reconstruct
+    """Reconstruct one list-mode file, in Bq/mL and scaled to the normal dose.
 
-    reconstruct(
-        listmode,
-        target,
-        recon=options.configuration(config).recon,
-        mumap=mumap,
-        normalisation=normalisation,
-        attenuation=attenuation,
-        scatter=scatter,
-        drf=drf,
-        seed=seed,
-        subject=options.subject_of(subject, listmode),
-        threads=threads,
-        log=f"{target}.log",
-    )
+    With recon.frames in the configuration the image is 4D.
+    """
+    from csrd.stages.recon import reconstruct, reconstruct_frames
+
+    settings = options.configuration(config).recon
+    how = {
+        "recon": settings,
+        "mumap": mumap,
+        "normalisation": normalisation,
+        "attenuation": attenuation,
+        "scatter": scatter,
+        "drf": drf,
+        "seed": seed,
+        "subject": options.subject_of(subject, listmode),
+        "threads": threads,
+    }
+    if settings.frames:
+        reconstruct_frames(listmode, target, **how)
+    else:
+        reconstruct(listmode, target, **how, log=f"{target}.log")
 
 
 @app.command()

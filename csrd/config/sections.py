@@ -35,6 +35,7 @@ NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Drf = Annotated[int, Field(ge=2)]
 Axes = Annotated[str, Field(pattern="^[LR][AP][IS]$")]
+FrameSeconds = Annotated[float, Field(ge=0.001)]  # the clock of list-mode counts milliseconds
 Shape = tuple[PositiveInt, PositiveInt, PositiveInt]
 
 
@@ -219,6 +220,9 @@ class Recon(Section):
     """Gaussian filter after the last iteration; 0: none."""
     subject_lines: Lines = 10_000_000
     """Number of random lines that sample a subject's attenuated sensitivity."""
+    frames: Annotated[tuple[FrameSeconds, ...], Field(min_length=1)] | None = None
+    """Durations in s of time frames, one after the other from the scan's start: each list-mode scan is also
+    reconstructed as one 4D image of them (docs/data.md); null: as a static image only."""
     hardware: str | None = None
     """A μ-map of what else lies in the mMR, coil and table, in 1/cm and scanner coordinates; null: none."""
     mmr_norm: MmrNorm = MmrNorm()
@@ -227,6 +231,14 @@ class Recon(Section):
     """Scatter correction by the embedded engine, where there is a μ-map. none; once: estimated from the
     normal dose and divided by the drf; own: from each dose's events; null: none of a virtual cohort without
     scatter, else once."""
+
+    @model_validator(mode="after")
+    def _frames_embedded(self) -> Self:
+        if self.frames is not None and self.engine != "embedded":
+            raise ValueError(
+                "frames are given, but engine is command, which makes static images; set frames to null"
+            )
+        return self
 
     @property
     def models_scan(self) -> bool:

@@ -1,7 +1,7 @@
 """The interface of every list-mode format."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -58,6 +58,11 @@ class ListMode(ABC):
     remedy: ClassVar[str] = "give a positive number there"  # for a header without the number
 
     @property
+    def begins_s(self) -> float:
+        """Return the seconds from the scan's start to the start of these data."""
+        return 0
+
+    @property
     @abstractmethod
     def scanner(self) -> str:
         """Return the scanner's name."""
@@ -87,6 +92,10 @@ class ListMode(ABC):
 
         Return, as the value of a `yield from`, the survey of the file.
         """
+
+    @abstractmethod
+    def intervals(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield starts (N,) int64 and lengths (N,) in ms of the intervals that were measured, in their order."""
 
     @abstractmethod
     def write_thinned(

@@ -97,6 +97,12 @@ class PacketListMode(ListMode):
             seen.add(words)
         return seen.survey()
 
+    def intervals(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield the times of the time tags, each of which begins an interval."""
+        for words in self.words(self.chunk_words):
+            starts = self.tag_times(words)
+            yield starts, np.full(len(starts), self.tag_interval_ms)
+
     def notes(self, counts: np.ndarray) -> Iterator[str]:
         """Yield a note on each kind of data that the file lacks, compared with its header."""
         if counts[SKIPPED] > AGREE * (words := self.word_count):

@@ -1,6 +1,6 @@
 """A random part of a list-mode file's events, read as if the file had no others."""
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
@@ -40,6 +40,9 @@ class PartOfFile(ListMode):
     @classmethod
     def files_at(cls, path: Path) -> tuple[Path, ...]:
         return (path,)
+
+    def intervals(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        return self.whole.intervals()
 
     def survey(self) -> Survey:
         """Return the file's survey with the counts of the part, from one pass."""

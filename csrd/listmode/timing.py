@@ -18,13 +18,15 @@ NUCLIDE_KEYS = ("isotope name", "isotope", "radionuclide", "Dose type")
 class Timing:
     """Factors from decays at the scan's start to counts: times in s, branching ratio, live fraction.
 
-    `notes` are the assumptions where header and data differ or have no value.
+    The data begin `start_s` after the scan. `notes` are the assumptions where header and data differ or have
+    no value.
     """
 
     duration_s: float
     half_life_s: float
     branching: float
     live: float = 1.0
+    start_s: float = 0
     notes: tuple[str, ...] = ()
 
     @classmethod
@@ -46,7 +48,7 @@ class Timing:
         if keys.dead_time not in listmode.header:
             notes.append(f"{listmode.path} has no dead time correction factor: 1 is used")
         duration_s = math.nan if header_s is None else header_s
-        return cls(duration_s, half_life_s, branching, 1 / dead_time, tuple(notes))
+        return cls(duration_s, half_life_s, branching, 1 / dead_time, listmode.begins_s, tuple(notes))
 
     def over(self, survey: "Survey", listmode: "ListMode") -> "Timing":
         """Return the timing of a file with this survey; each note is a warning.
@@ -60,9 +62,15 @@ class Timing:
 
     @property
     def effective_s(self) -> float:
-        """Return the seconds at the starting activity that yield as many positrons as the scan."""
+        """Return the seconds at the activity of the scan's start that yield as many positrons as these data."""
         decay = math.log(2) / self.half_life_s
-        return self.branching * self.live * -math.expm1(-decay * self.duration_s) / decay
+        lived = math.exp(-decay * self.start_s) * -math.expm1(-decay * self.duration_s) / decay
+        return self.branching * self.live * lived
+
+    @property
+    def decay_correction(self) -> float:
+        """Return the activity at the scan's start over the mean activity during these data."""
+        return self.branching * self.live * self.duration_s / self.effective_s
 
 
 def duration_of(listmode: "ListMode", survey: "Survey") -> tuple[float, list[str]]:

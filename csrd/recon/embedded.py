@@ -98,7 +98,7 @@ def reconstruct(
     if recon.postfilter_fwhm_mm:
         image = gaussian_filter(image, recon.postfilter_fwhm_mm * SIGMA_PER_FWHM / sensitivity.voxel_mm)
     randoms = fans.sum() / 2
-    return sensitivity.like(image, "Bq/mL"), _sidecar(recon, timing, drf, len(prompts), randoms, method)
+    return sensitivity.like(image, "Bq/mL"), sidecar_of(recon, timing, drf, len(prompts), randoms, method)
 
 
 def _long(
@@ -136,7 +136,7 @@ def _long(
     image = osem_of(events, share, scanner, recon.psf, recon.iterations, recon.device)
     if recon.postfilter_fwhm_mm:
         image = gaussian_filter(image, recon.postfilter_fwhm_mm * SIGMA_PER_FWHM / sensitivity.voxel_mm)
-    sidecar = _sidecar(recon, timing, drf, events.count, fans.sum() / 2, "none")
+    sidecar = sidecar_of(recon, timing, drf, events.count, fans.sum() / 2, "none")
     return sensitivity.like(image, "Bq/mL"), sidecar
 
 
@@ -217,7 +217,9 @@ def check_header(listmode: ListMode, drf: float) -> None:
         )
 
 
-def _sidecar(recon: Recon, timing: Timing, drf: float, prompts: int, delayeds: float, scatter: str) -> dict:
+def sidecar_of(
+    recon: Recon, timing: Timing, drf: float, prompts: int, delayeds: float, scatter: str
+) -> dict:
     """Return the image's sidecar, with the keys of BIDS PET where there are any."""
     return {
         "Units": "Bq/mL",
@@ -233,7 +235,7 @@ def _sidecar(recon: Recon, timing: Timing, drf: float, prompts: int, delayeds: f
         "ScatterCorrectionMethod": scatter,
         "ImageDecayCorrected": True,
         "ImageDecayCorrectionTime": 0,
-        "FrameTimesStart": [0],
+        "FrameTimesStart": [timing.start_s],
         "FrameDuration": [timing.duration_s],
         "RadionuclideHalfLife": timing.half_life_s,
         "DeadTimeCorrectionFactor": 1 / timing.live,

@@ -5,16 +5,16 @@ from pathlib import Path
 
 from csrd.config.sections import MmrNorm, Recon
 from csrd.errors import InputError
-from csrd.io.bids import inherited, save_with_sidecar
-from csrd.io.files import refuse_locked
+from csrd.io.bids import inherited, save_with_sidecar, sidecar_path
+from csrd.io.files import refuse_locked, write_json
 from csrd.io.mumap import read_mumap
 from csrd.io.scatter import write_scatter
-from csrd.io.volume import NOTES_KEY, Volume
+from csrd.io.volume import NOTES_KEY, Volume, writing_frames
 from csrd.listmode import open_listmode
 from csrd.process import numba_threads
-from csrd.recon import embedded
+from csrd.recon import dynamic, embedded
 from csrd.recon import sensitivity as library
-from csrd.scanner.geometry import mmr
+from csrd.scanner.geometry import Scanner, mmr
 from csrd.scanner.petsird import scanner_in
 from csrd.stages.import_ import efficiencies_of, normalised_scanner
 from csrd.stages.outside import outside_image
@@ -91,20 +91,55 @@ def reconstruct(
 
     The parameters are those of `ScanFiles` and of `image_of`.
     """
-    scan = ScanFiles(
-        Path(listmode),
-        given_path(header),
-        given_path(mumap),
-        given_path(normalisation),
-        given_path(sensitivity),
-        attenuation,
-        given_path(scatter),
-    )
+    _refuse_target(pet)
+    given = map(given_path, (header, mumap, normalisation, sensitivity))
+    scan = ScanFiles(Path(listmode), *given, attenuation, given_path(scatter))
+    image, sidecar = image_of(scan, recon, drf, seed, subject, threads, log)
+    save_with_sidecar(image, pet, sidecar)
+
+
+def reconstruct_frames(
+    listmode: str | Path,
+    pet: str | Path,
+    *,
+    recon: Recon,
+    seed: int,
+    subject: str,
+    threads: int,
+    drf: float | None = None,
+    mumap: str | Path | None = None,
+    normalisation: str | Path | None = None,
+    sensitivity: str | Path | None = None,
+    attenuation: bool = True,
+    scatter: str | Path | None = None,
+) -> None:
+    """Write one 4D image of the frames in the settings, as `reconstruct` its image, and its sidecar.
+
+    Every frame is in Bq/mL at the scan's start, hence corrected for decay. One frame is in memory at a time.
+    """
+    _refuse_target(pet)
+    assert recon.frames is not None, "frames are in the settings"
+    given = map(given_path, (mumap, normalisation, sensitivity))
+    scan = ScanFiles(Path(listmode), None, *given, attenuation, given_path(scatter))
+    with numba_threads(threads):
+        opened, dose, arrays, body, applied = loaded(scan, recon, drf, seed, subject)
+        table = given_scatter(scan, recon, arrays[-1])
+        frames = dynamic.reconstruct_frames(opened, *arrays, recon, dose, seed, subject, table)
+        grid, step = arrays[2].like(arrays[2].array, "Bq/mL"), recon.frames[0]
+        sidecars = []
+        with writing_frames(pet, grid, len(recon.frames), step) as append:
+            for image, sidecar in frames:
+                append(image.array)
+                sidecars.append(sidecar)
+    said = dynamic.of_all_frames(sidecars)
+    write_json(sidecar_path(pet), _described(said, scan, recon, arrays[-1], body, applied))
+
+
+def _refuse_target(pet: str | Path) -> None:
+    """Raise InputError where an image cannot be written there."""
     if not str(pet).endswith(SUFFIXES):
         raise InputError(f"the output is {pet}; name it with {' or '.join(SUFFIXES)}")
     refuse_locked(pet)
-    image, sidecar = image_of(scan, recon, drf, seed, subject, threads, log)
-    save_with_sidecar(image, pet, sidecar)
 
 
 def estimate_scatter(
@@ -171,6 +206,13 @@ def _embedded(
     scanner = arrays[-1]
     table = given_scatter(files, recon, scanner)
     pet, sidecar = embedded.reconstruct(listmode, *arrays, recon, drf, seed, subject, scatter_table=table)
+    return pet, _described(sidecar, files, recon, scanner, body, applied)
+
+
+def _described(
+    sidecar: dict, files: ScanFiles, recon: Recon, scanner: Scanner, body: Volume | None, applied: dict
+) -> dict:
+    """Return an image's sidecar with what was said of its μ-map, and its corrections by the files."""
     if body is not None and (notes := [*_noted_before(files.mumap), *body.notes]):
         sidecar[NOTES_KEY] = [*notes, *sidecar.get(NOTES_KEY, ())]
     if files.attenuation and scanner.name == mmr().name:
@@ -185,7 +227,7 @@ def _embedded(
         sidecar["NormalisationCorrection"] = f"efficiencies of crystals{lines} in the list-mode file"
     elif files.normalisation is None:
         sidecar["NormalisationCorrection"] = "none: all crystals taken as perfect, so the scale is relative"
-    return pet, sidecar
+    return sidecar
 
 
 def _attenuation(hardware: str | None) -> str:

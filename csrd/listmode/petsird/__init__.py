@@ -164,6 +164,16 @@ class PetsirdListMode(ListMode):
                 seen.add(block)
             return seen.survey(window.left)
 
+    def intervals(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield the starts and lengths of the event blocks, without the time that a former one covers."""
+        end_ms = 0
+        with self._window() as window:
+            for block in self._blocks(window):
+                if block.kind == EVENT_BLOCK:
+                    length = max(0, block.stop_ms - max(block.start_ms, end_ms))
+                    end_ms = max(end_ms, block.stop_ms)
+                    yield np.array([block.start_ms], np.int64), np.array([length], float)
+
     def blocks(self, events: int = EVENTS_AT_A_TIME) -> Generator[EventBlock, None, Survey]:
         """Yield the prompts and delayeds, at most `events` at a time, each block its own arrays.
 

@@ -33,7 +33,7 @@ BALL, BALL_MM, BALL_AT, BALL_RATIO = 22, 16.0, (30.0, 24.0, 18.0), 1.6
 
 @dataclass(frozen=True)
 class Miniature:
-    """The dataset's folder, and of each subject the truth in scanner coordinates and the perfect crystals' scan."""
+    """The dataset's folder; of each subject the truth, its regions, the scan of perfect crystals, the μ-map."""
 
     folder: Path
     truth: dict[str, Volume] = field(default_factory=dict)
@@ -113,7 +113,7 @@ def ball_in(brain: Volume) -> np.ndarray:
 
 
 def vendor_image(activity: Volume) -> Volume:
-    """Return the activity at the vendor's resolution, on voxels like the vendor's, the first axis to the left."""
+    """Return the activity at the vendor's resolution, on its voxels; the first axis runs to the left."""
     smooth = activity.like(gaussian_filter(activity.array, VENDOR_SIGMA_MM / activity.voxel_mm))
     affine = centred_affine(VENDOR_SHAPE, 1.0)
     affine[:3] *= np.array(VENDOR_VOXEL)[:, None]

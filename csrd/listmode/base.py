@@ -95,7 +95,7 @@ class ListMode(ABC):
 
     @abstractmethod
     def intervals(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield starts (N,) int64 and lengths (N,) in ms of the intervals that were measured, in their order."""
+        """Yield starts (N,) int64 and lengths (N,) in ms of the measured intervals, in their order."""
 
     @abstractmethod
     def write_thinned(

@@ -92,8 +92,8 @@ def frames_of(listmode: ListMode, durations_s: Sequence[float]) -> tuple[list[Fr
         notes: tuple[str, ...] = ()
         if covered_s < (1 - AGREE) * durations_s[number]:
             notes = (
-                f"time tags of {listmode.path} cover {covered_s:g} s of the {durations_s[number]:g} s of frame "
-                f"{number + 1}: only these count as measured",
+                f"time tags of {listmode.path} cover {covered_s:g} s of the {durations_s[number]:g} s of "
+                f"frame {number + 1}: only these count as measured",
             )
         header = {**listmode.header, **({key: f"{covered_s:.12g}"} if key else {})}
         survey = replace(whole, counts=counts[number], covered_s=covered_s, unread_bytes=0, notes=notes)
@@ -110,10 +110,10 @@ def _measured(listmode: ListMode) -> tuple[np.ndarray, np.ndarray]:
     lengths = np.concatenate([np.empty(0), *(part[1] for part in parts)])
     if not len(starts):
         raise InputError(f"{listmode.path} has no time tags, so no frames; set recon.frames to null")
-    if (np.diff(starts) < 0).any():
+    if (back := np.flatnonzero(np.diff(starts) < 0)).size:
         raise InputError(
-            f"the clock of {listmode.path} goes back at {int(starts[:-1][np.diff(starts) < 0][0])} ms, so it has "
-            "no frames; set recon.frames to null"
+            f"the clock of {listmode.path} goes back at {starts[back[0]]} ms, so it has no frames; set "
+            "recon.frames to null"
         )
     return starts, lengths
 
@@ -124,8 +124,8 @@ def _refuse_beyond(listmode: ListMode, edges_ms: np.ndarray, end_ms: int) -> Non
     last_s = int(edges_ms[-1] - edges_ms[-2]) / 1000
     if wanted > there + AGREE * last_s:
         raise InputError(
-            f"recon.frames are {wanted:g} s together, but {listmode.path} lasts {there:g} s; shorten or leave "
-            "out the last ones"
+            f"recon.frames are {wanted:g} s together, but {listmode.path} lasts {there:g} s; shorten or "
+            "leave out the last ones"
         )
 
 

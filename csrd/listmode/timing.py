@@ -62,7 +62,7 @@ class Timing:
 
     @property
     def effective_s(self) -> float:
-        """Return the seconds at the activity of the scan's start that yield as many positrons as these data."""
+        """Return the seconds at the scan's starting activity that yield as many positrons as these data."""
         decay = math.log(2) / self.half_life_s
         lived = math.exp(-decay * self.start_s) * -math.expm1(-decay * self.duration_s) / decay
         return self.branching * self.live * lived

@@ -92,8 +92,15 @@ def reconstruct(
     The parameters are those of `ScanFiles` and of `image_of`.
     """
     _refuse_target(pet)
-    given = map(given_path, (header, mumap, normalisation, sensitivity))
-    scan = ScanFiles(Path(listmode), *given, attenuation, given_path(scatter))
+    scan = ScanFiles(
+        Path(listmode),
+        given_path(header),
+        given_path(mumap),
+        given_path(normalisation),
+        given_path(sensitivity),
+        attenuation,
+        given_path(scatter),
+    )
     image, sidecar = image_of(scan, recon, drf, seed, subject, threads, log)
     save_with_sidecar(image, pet, sidecar)
 
@@ -119,8 +126,15 @@ def reconstruct_frames(
     """
     _refuse_target(pet)
     assert recon.frames is not None, "frames are in the settings"
-    given = map(given_path, (mumap, normalisation, sensitivity))
-    scan = ScanFiles(Path(listmode), None, *given, attenuation, given_path(scatter))
+    scan = ScanFiles(
+        Path(listmode),
+        None,
+        given_path(mumap),
+        given_path(normalisation),
+        given_path(sensitivity),
+        attenuation,
+        given_path(scatter),
+    )
     with numba_threads(threads):
         opened, dose, arrays, body, applied = loaded(scan, recon, drf, seed, subject)
         table = given_scatter(scan, recon, arrays[-1])

@@ -27,6 +27,7 @@ HRRT_SENSITIVITY = f"{RECON}/scanner/hrrt_sensitivity.nii.gz"
 SENSITIVITY = f"{RECON}/{SCAN.file('sensitivity')}"
 SCATTER = f"{RECON}/{SCAN.file('scatter')}"
 RECONSTRUCTED = f"{RECON}/{SCAN.file('pet', drf='{drf}')}"
+DYNAMIC = f"{RECON}/{SCAN.file('pet', drf='{drf}', desc='dynamic')}"
 DERIVATIVES = settings.derivatives_dir or "<results>/derivatives/csrd"
 SEVERAL = any("_" in name for name in subjects if name not in PLAIN)  # sessions or runs of one participant
 ALIGNED = "<results>/aligned" if SEVERAL else DERIVATIVES  # by scan; name_derivatives gives BIDS names
@@ -237,6 +238,15 @@ def pages_of_alone():
         for name, subject in ALONE.items()
         for drf in subject.lows
         if methods_for(name)
+    ]
+
+
+def dynamic_images(*suffixes):
+    """Return the 4D images of all list-mode scans and doses; none without recon.frames."""
+    subjects_with = LISTMODE_SUBJECTS if settings.recon.frames else []
+    doses = [1, *settings.drfs]
+    return [
+        file for suffix in suffixes for file in expand(f"{DYNAMIC}{suffix}", subject=subjects_with, drf=doses)
     ]
 
 

@@ -116,9 +116,42 @@ rule reconstruct:
         runtime=growing(720),
         gpu=0,  # a profile gives it
     params:
-        recon=lookup(dpath="recon", within=config),
+        recon={**config["recon"], "frames": None},
         seed=lookup(dpath="seed", within=config),
     message:
         "{wildcards.subject}: reconstruct 1/{wildcards.drf} of the dose"
     script:
         "../scripts/reconstruct.py"
+
+
+# One 4D image of recon.frames, beside the static one.
+rule reconstruct_frames:
+    input:
+        listmode=listmode_of,
+        header=header_of,
+        mumap=f"{MUMAP}.nii.gz",
+        normalisation=normalisation_of,
+        sensitivity=rules.subject_sensitivity.output.sensitivity,
+        scatter=SCATTER_OF_SCAN,
+    output:
+        pet=f"{DYNAMIC}.nii.gz",
+        sidecar=f"{DYNAMIC}.json",
+    log:
+        "<logs>/reconstruct_frames/{subject}_drf-{drf}.log",
+    benchmark:
+        "<benchmarks>/reconstruct_frames/{subject}_drf-{drf}.tsv"
+    wildcard_constraints:
+        subject=among(LISTMODE_SUBJECTS),
+    priority: 1
+    threads: 4
+    resources:
+        mem_mb=lambda wildcards, input, attempt: attempt * int(3000 + 6 * input.size_mb),
+        runtime=growing(720),
+        gpu=0,  # a profile gives it
+    params:
+        recon=lookup(dpath="recon", within=config),
+        seed=lookup(dpath="seed", within=config),
+    message:
+        "{wildcards.subject}: reconstruct the time frames of 1/{wildcards.drf} of the dose"
+    script:
+        "../scripts/reconstruct_frames.py"

@@ -133,14 +133,11 @@ def _counted(listmode: ListMode, edges_ms: np.ndarray) -> tuple[np.ndarray, Surv
     """Return the prompts and delayeds of each frame, (F, KINDS), and the file's survey, from one pass."""
     counts = np.stack([no_counts() for _ in edges_ms[1:]])
     edges = np.append(0, edges_ms[1:])  # events before the first tag have no time
-
-    def blocks() -> Iterator[EventBlock]:
-        nonlocal survey
-        survey = yield from listmode.blocks(EVENTS_AT_A_TIME)
-
-    survey: Survey | None = None
-    for block in blocks():
+    blocks = listmode.blocks()
+    while True:
+        try:
+            block = next(blocks)
+        except StopIteration as end:
+            return counts, end.value
         for kind, times in ((PROMPT, block.time_ms[block.prompt]), (DELAYED, block.time_ms[~block.prompt])):
             counts[:, kind] += np.diff(np.searchsorted(times, edges))
-    assert survey is not None
-    return counts, survey

@@ -19,6 +19,7 @@ from csrd.recon.dynamic import of_all_frames, reconstruct_frames
 from csrd.scanner.geometry import hrrt
 from csrd.stages.recon import reconstruct
 from csrd.stages.recon import reconstruct_frames as write_frames
+from tests import petsird_files
 from tests.recon.conftest import ACTIVITY, SCAN, SETTINGS
 
 RATE = math.log(2) / 10  # of the decay, per s
@@ -171,3 +172,27 @@ def test_frames_without_a_place_are_one_sentence(decayed, tmp_path):
         load_apart({"recon": {"frames": [0]}})
     with pytest.raises(InputError, match="frames"):
         load_apart({"recon": {"frames": []}})
+
+
+def test_a_clock_that_goes_back_has_no_frames(decayed, tmp_path):
+    words = np.fromfile(decayed, "<u4").reshape(-1, 2)
+    (tmp_path / "back.l64").write_bytes(np.concatenate([words[len(words) // 2 :], words[:1000]]).tobytes())
+    header = decayed.with_name(decayed.name + ".hdr").read_text().replace(decayed.name, "back.l64")
+    (tmp_path / "back.l64.hdr").write_text(header)
+    with pytest.raises(InputError, match="the clock of .* goes back at .* ms, so it has no frames"):
+        frames_of(open_listmode(tmp_path / "back.l64"), [1.0])
+
+
+def test_frames_of_petsird_are_of_its_time_blocks(tmp_path):
+    scanner = petsird_files.cylinder(modules=6, crystals=(1, 2, 2), windows=2)
+    blocks = petsird_files.time_blocks(scanner)
+    path = petsird_files.write(tmp_path / "a.petsird", petsird_files.header_of(scanner), blocks)
+    listmode = open_listmode(path)
+    starts, lengths = (np.concatenate(part) for part in zip(*listmode.intervals(), strict=True))
+    assert lengths.sum() / 1000 == listmode.info()["duration_s"]
+    ends = starts + lengths
+    seconds = [(ends[0] - starts[0]) / 1000, (ends[-1] - ends[0]) / 1000]
+    frames, whole = frames_of(listmode, seconds)
+    assert [frame.found.covered_s for frame in frames] == [lengths[0] / 1000, lengths[1:].sum() / 1000]
+    events = [sum(map(len, frame.blocks())) for frame in frames]
+    assert sum(events) == sum(map(len, listmode.blocks())) and events[0] > 0

@@ -2,10 +2,10 @@
 
     python benchmarks/long_scan.py FOLDER [--words 3.5e8] [--iterations 2] [--seconds 20] [--part]
 
-A head with [18F]FDG is scanned by the virtual mMR for some seconds. Its words are repeated, each time with the
-time tags of the seconds that follow, until the file has that many (3.5e8: 1.4 GB, as in ds003382). `csrd thin`
-and `csrd recon` then run as programs of their own, of which the time and the largest memory are printed.
-Scatter is estimated. FOLDER needs 3 GB; a long.l that is there already is used again.
+A head with [18F]FDG is scanned by the virtual mMR for some seconds. Its words are repeated, each time with
+the time tags of the seconds that follow, until the file has that many (3.5e8: 1.4 GB, as in ds003382). Then
+`csrd thin` and `csrd recon` run as programs of their own, of which the time and the largest memory are
+printed. Scatter is estimated. FOLDER needs 3 GB; a long.l that is there already is used again.
 """
 
 import argparse
@@ -52,17 +52,11 @@ def main() -> None:
     how = ["--config", folder / "recon.yaml", "--subject", "sub-01"]
     measured("cp", ["cp", folder / "long.l", folder / "copy.l"])
     (folder / "copy.l").unlink()
-    measured(
-        "csrd thin",
-        [*csrd("thin"), folder / "long.l", folder / "low.l", "--drf", "10", "--subject", "sub-01"],
-    )
-    measured(
-        "csrd recon, a tenth", [*csrd("recon"), folder / "low.l", folder / "low.nii.gz", *corrections, *how]
-    )
-    if not chosen.part:
-        measured(
-            "csrd recon", [*csrd("recon"), folder / "long.l", folder / "long.nii.gz", *corrections, *how]
-        )
+    files = {name: folder / f"{name}.l" for name in ("long", "low")}
+    measured("csrd thin", [*csrd("thin"), *files.values(), "--drf", "10", "--subject", "sub-01"])
+    for name in ("low",) if chosen.part else ("low", "long"):
+        target = folder / f"{name}.nii.gz"
+        measured(f"csrd recon {name}.l", [*csrd("recon"), files[name], target, *corrections, *how])
 
 
 def scan_of_a_head(folder: Path, seconds: float) -> Path:

@@ -133,3 +133,14 @@ def test_data_beyond_4_gib_are_addressed(petlink, tmp_path):
 
     (last,) = word_chunks(data, pairs=False, first_byte=4 * (words - 10), words=10)
     assert last[-2] == 1 << 31 | 77 and last[-1] == 1 << 30
+
+
+def test_a_damaged_element_beside_the_header_is_one_sentence(petlink, tmp_path):
+    """Found by the long run of tests/fuzz: the element is read only when the pair is written again."""
+    pair = pair_of(petlink, tmp_path / "scan.dcm")
+    content = pair.read_bytes()
+    pair.write_bytes(content.replace(b"\x08\x00\x18\x00UI", b"\x08\x00\x18\x00UH"))
+    assert open_listmode(pair).info()["prompts"] and pair.read_bytes() != content
+    with pytest.raises(InputError, match="scan.dcm cannot be written again .*copy it again"):
+        thin(pair, tmp_path / "low.dcm", drf=4, seed=1)
+    assert not (tmp_path / "low.dcm").exists() and not (tmp_path / "low.bf").exists()

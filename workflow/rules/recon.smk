@@ -2,6 +2,7 @@
 MODELLED = settings.recon.models_scan  # by the embedded engine, or for another that is given its model
 # Estimated once a scan, from its normal dose, or [] where each dose has its own or none
 SCATTER_OF_SCAN = f"{SCATTER}.npy" if MODELLED and settings.recon.scatter == "once" else []
+STATIC = {**config["recon"], "frames": None}
 
 
 rule geometric_sensitivity:
@@ -84,7 +85,7 @@ rule estimate_scatter:
         mem_mb=lambda wildcards, input, attempt: attempt * int(3000 + 6 * input.size_mb),
         runtime=growing(120),
     params:
-        recon=lookup(dpath="recon", within=config),
+        recon=STATIC,
         seed=lookup(dpath="seed", within=config),
     message:
         "{wildcards.subject}: estimate scatter"
@@ -116,7 +117,7 @@ rule reconstruct:
         runtime=growing(720),
         gpu=0,  # a profile gives it
     params:
-        recon={**config["recon"], "frames": None},
+        recon=STATIC,
         seed=lookup(dpath="seed", within=config),
     message:
         "{wildcards.subject}: reconstruct 1/{wildcards.drf} of the dose"

@@ -9,7 +9,8 @@ STAGES = {
     "cohort": ("simulate_anatomy", "acquire", "import_listmode", "import_t1w", "import_corrections")
     + ("import_images", "import_norm", "hash_inputs"),
     "thin": ("thin",),
-    "recon": ("geometric_sensitivity", "subject_sensitivity", "estimate_scatter", "reconstruct"),
+    "recon": ("geometric_sensitivity", "subject_sensitivity", "estimate_scatter", "reconstruct")
+    + ("reconstruct_frames",),
     "align": ("align", "describe_derivatives", "name_derivatives"),
     "train": ("fit", "bring_model"),
     "denoise": ("denoise",),

@@ -70,7 +70,7 @@ rule estimate_scatter:
     input:
         listmode=normal_listmode_of,
         mumap=f"{MUMAP}.nii.gz",
-        normalisation=f"{NORMALISATION}.npy",
+        normalisation=normalisation_of,
         sensitivity=rules.subject_sensitivity.output.sensitivity,
     output:
         scatter=f"{SCATTER}.npy",

@@ -1,5 +1,8 @@
 """A Siemens scan as a user's subject: the pair .dcm and .bf, the norm's pair, the μ-map of DICOM."""
 
+import re
+import subprocess
+
 import numpy as np
 import pytest
 
@@ -10,6 +13,7 @@ from csrd.io.volume import Volume
 from csrd.listmode import mmr_bins, open_listmode, write_petlink
 from csrd.seeds import generator
 from csrd.stages.import_ import import_corrections, import_listmode
+from tests.conftest import REPOSITORY, SNAKEMAKE
 from tests.siemens_files import SOFTWARE, norm_pair, pair_of, perfect_norm
 
 
@@ -40,6 +44,36 @@ def test_a_sheet_names_either_half(study, pair, write_sheet):
     first, second = read_sheet(sheet, load({"cohort": {"sheet": str(sheet)}}))
     assert (first.header.name, second.header.name) == ("scan.bf", "scan.dcm")
     assert first.suffix == second.suffix == "l" and first.normalisation_suffix == "n"
+
+
+def test_the_workflow_plans_scans_with_their_own_norm(study, pair, write_sheet):
+    """Scatter, sensitivities and images of every dose take it."""
+    rows = {"normalisation": "norm.dcm", "tracer": "FDG"}
+    people = [
+        rows | {"participant_id": f"sub-{split}", "split": split, "listmode": f"{split}.dcm"}
+        for split in ("train", "validation", "test")
+    ]
+    for row in people:
+        pair_of(study / "scan.l", study / row["listmode"])
+    sheet = write_sheet(*people)
+    for name in ("workflow", "config"):
+        (study / name).symlink_to(REPOSITORY / name)
+    settings = f"cohort={{sheet: {sheet}}}", "methods=[lowdose, tv]", "recon={frames: [0.01, 0.02]}"
+    command = [
+        SNAKEMAKE,
+        "--cores",
+        "1",
+        "-n",
+        "--configfile",
+        "config/openneuro.yaml",
+        "--config",
+        *settings,
+    ]
+    done = subprocess.run(command, cwd=study, env=os.environ, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    jobs = dict(re.findall(r"^(\w+) +(\d+)$", done.stdout, flags=re.MULTILINE))
+    expected = {"import_norm": 3, "estimate_scatter": 3, "reconstruct": 15, "reconstruct_frames": 15}
+    assert {rule: int(jobs[rule]) for rule in expected} == expected
 
 
 def test_a_sheet_with_half_a_pair_is_refused(study, pair, write_sheet):

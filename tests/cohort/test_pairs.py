@@ -59,17 +59,8 @@ def test_the_workflow_plans_scans_with_their_own_norm(study, pair, write_sheet):
     for name in ("workflow", "config"):
         (study / name).symlink_to(REPOSITORY / name)
     settings = f"cohort={{sheet: {sheet}}}", "methods=[lowdose, tv]", "recon={frames: [0.01, 0.02]}"
-    command = [
-        SNAKEMAKE,
-        "--cores",
-        "1",
-        "-n",
-        "--configfile",
-        "config/openneuro.yaml",
-        "--config",
-        *settings,
-    ]
-    done = subprocess.run(command, cwd=study, env=os.environ, capture_output=True, text=True)
+    command = [SNAKEMAKE, "--cores", "1", "-n", "--configfile", "config/openneuro.yaml", "--config"]
+    done = subprocess.run([*command, *settings], cwd=study, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     jobs = dict(re.findall(r"^(\w+) +(\d+)$", done.stdout, flags=re.MULTILINE))
     expected = {"import_norm": 3, "estimate_scatter": 3, "reconstruct": 15, "reconstruct_frames": 15}

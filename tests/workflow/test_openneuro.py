@@ -32,7 +32,7 @@ SMALL = """
 drfs: [4, 10]
 train_drfs: [4]
 methods: [lowdose, tv]
-recon: {voxel_mm: 2.03125, matrix: [104, 120, 125], subsets: 16, iterations: 6, subject_lines: 4.0e+6,
+recon: {voxel_mm: 2.03125, matrix: [104, 120, 125], subsets: 32, iterations: 6, subject_lines: 4.0e+6,
         postfilter_fwhm_mm: 8}
 align: {shape: [96, 112, 112]}
 tv: {weights: [0.05, 0.2]}
@@ -100,7 +100,7 @@ def measured(results, study) -> dict[str, Path]:
 
 def again(target: Path, files: dict[str, Path], **changed: object) -> Volume:
     """Return the normal dose reconstructed as the workflow does, but for some settings."""
-    settings = Recon(voxel_mm=2.03125, matrix=(104, 120, 125), subsets=16, iterations=6, postfilter_fwhm_mm=8)
+    settings = Recon(voxel_mm=2.03125, matrix=(104, 120, 125), subsets=32, iterations=6, postfilter_fwhm_mm=8)
     given = {key: files[key] for key in ("mumap", "normalisation", "sensitivity")}
     how = {"seed": 2024, "subject": TESTED, "threads": 1, "log": "unused"}
     reconstruct(files["listmode"], target, recon=settings.model_copy(update=changed), **given, **how)

@@ -88,13 +88,6 @@ def test_noise_thins_one_subject_anew(snakemake):
     assert {rule: int(jobs[rule]) for rule in wanted} == wanted and "evaluate" not in jobs
 
 
-def test_time_frames_are_one_more_image_of_every_scan_and_dose(snakemake):
-    settings = "results_dir=results-plan", "recon={frames: [10, 20]}"
-    plan = snakemake("--cores", "1", "-n", "--configfile", "config/test.yaml", "--config", *settings).stdout
-    assert re.search(r"^reconstruct_frames +9$", plan, flags=re.MULTILINE)
-    assert re.search(r"^reconstruct +9$", plan, flags=re.MULTILINE)
-
-
 def test_outside_command_needs_no_sensitivity(snakemake):
     files = "config/test.yaml", "config/recon/command.yaml"
     arguments = "--configfile", *files, "--config", "results_dir=results-plan"

@@ -1,8 +1,8 @@
 """Check of an outside engine's image: orientation and scale, against a quick image by the embedded engine.
 
 The quick image has coarse voxels and at most a million events of the same scan. Both are smoothed; then all
-48 orientations of the engine's image are correlated with it, and the totals are compared. What does not agree
-is compared with quick images that lack one correction, so that the missing one can be named.
+48 orientations of the engine's image are correlated with it, and places and totals are compared. What does
+not agree is compared with quick images that lack one correction, so that the missing one can be named.
 """
 
 import itertools
@@ -16,6 +16,7 @@ from typing import Literal, cast
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
+from scipy.ndimage import shift as shifted
 
 from csrd.config.sections import Recon
 from csrd.errors import InputError
@@ -35,7 +36,8 @@ LINES = 2_000_000  # random ones, behind the sensitivity
 SMOOTHING_MM = 12.0  # FWHM of a Gaussian on both images
 SEEN = 0.2  # of the largest sensitivity: where images are compared
 UPTAKE = 0.1  # of the largest uptake, likewise
-TURNED = 0.01  # by which another orientation's correlation must be better
+TURNED = 0.01  # by which another orientation's or place's correlation must be better
+DISPLACED = 0.75  # of the quick image's voxels, beyond which an image lies elsewhere
 NEAR = 0.01  # difference of shape that says nothing
 NEARER = 0.8  # ratio of shapes below which an image without a correction is the likelier one
 UNLIKE = 0.7  # correlation with the quick image below which nothing is alike
@@ -49,9 +51,10 @@ UPRIGHT: Turn = ((0, 1, 2), (1, 1, 1))
 
 @dataclass(frozen=True)
 class Comparison:
-    """What two images have in common: correlation and ratio of totals, and the best other orientation.
+    """What two images have in common: correlation and ratio of totals, other orientations and places.
 
-    `shape` is the root of the mean squared difference over that of the quick image, at the best scale.
+    `turn` is the best other orientation. `shape` is the root of the mean squared difference over that of the quick image, at the best scale.
+    `place` (3,) is where the image lies, seen from the quick one, in voxels.
     """
 
     correlation: float
@@ -59,6 +62,8 @@ class Comparison:
     shape: float
     turn: Turn
     turned_correlation: float
+    place: np.ndarray
+    moved_correlation: float
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,7 @@ class QuickRecon:
         attenuation: bool = True,
         efficiencies: bool = True,
         randoms: bool = True,
+        scatter: bool = True,
     ) -> Volume:
         """Return the quick image in Bq/mL, smoothed, without the corrections that are False."""
         mumap = self.geometric.like(np.zeros(self.geometric.shape, np.float32), "1/cm")
@@ -103,15 +109,20 @@ class QuickRecon:
             values,
             sensitivity,
             self.scanner,
-            self._settings(),
+            self._settings(scatter),
             self.drf * self.fraction,
             self.seed,
             self.subject,
-            scatter_table=self.scatter_table if attenuation else None,
+            scatter_table=self.scatter_table if attenuation and scatter else None,
         )
         return pet
 
-    def _settings(self) -> Recon:
+    @property
+    def corrects_scatter(self) -> bool:
+        """Return whether the quick image is corrected for scatter."""
+        return self.mumap is not None and self.scatter != "none"
+
+    def _settings(self, scatter: bool) -> Recon:
         shape, voxel_mm = self.geometric.shape, float(self.geometric.voxel_mm[0])
         grid = {"matrix": shape, "voxel_mm": voxel_mm}
         return Recon(
@@ -119,7 +130,7 @@ class QuickRecon:
             subsets=8,
             psf=None,
             postfilter_fwhm_mm=SMOOTHING_MM,
-            scatter=self.scatter,
+            scatter=self.scatter if scatter else "none",
         )
 
     def compare(self, image: Volume, quick: Volume) -> "Comparison":
@@ -187,11 +198,14 @@ def check_image(image: Volume, quick: QuickRecon, reference: Volume, calibrated:
     """Return the sidecar's entry on an image that agrees with `reference`, the quick image.
 
     The totals count where the image is `calibrated`, in Bq/mL. Raises InputError that names what is wrong: a
-    flip or turn, a missing correction, a factor.
+    flip or turn, another place, a missing correction, a factor.
     """
     found = quick.compare(image, reference)
-    if found.turned_correlation > max(found.correlation + TURNED, UNLIKE):
+    if found.turned_correlation > max(found.correlation + TURNED, found.moved_correlation, UNLIKE):
         raise InputError(f"{_turned(found)}; {REMEDY}")
+    far = float(np.abs(found.place).max()) > DISPLACED
+    if far and found.moved_correlation > max(found.correlation + TURNED, UNLIKE):
+        raise InputError(f"{_displaced(found, reference.voxel_mm)}; {REMEDY}")
     wrong_total = calibrated and abs(found.total - 1) > TOTAL
     if wrong_total and (factor := _factor(found.total, quick.drf)):
         raise InputError(f"{_times(found)}: {factor}; {REMEDY}")
@@ -225,7 +239,17 @@ def compared(image: np.ndarray, quick: np.ndarray, seen: np.ndarray) -> Comparis
     upright = correlation(image, quick)
     others = {turn: correlation(turned(image, turn), quick) for turn in turns() if turn != UPRIGHT}
     best = max(others, key=lambda turn: others[turn])
-    return Comparison(upright, total, shape, best, others[best])
+    place = displacement(image, quick)
+    moved = correlation(shifted(image, -place, order=1), quick)
+    return Comparison(upright, total, shape, best, others[best], place, moved)
+
+
+def displacement(image: np.ndarray, quick: np.ndarray) -> np.ndarray:
+    """Return where an image lies, seen from a like one, in voxels (3,): their cross-correlation's maximum."""
+    from skimage.registration import phase_cross_correlation
+
+    shift, _, _ = phase_cross_correlation(quick, image, upsample_factor=10, normalization=None)
+    return -np.asarray(shift)
 
 
 def correlation(image: np.ndarray, quick: np.ndarray) -> float:
@@ -269,6 +293,15 @@ def _turned(found: Comparison) -> str:
     )
 
 
+def _displaced(found: Comparison, voxel_mm: np.ndarray) -> str:
+    """Return a sentence on the place that an image has in place of the right one."""
+    mm = ", ".join(f"{value:.0f}" for value in found.place * voxel_mm)
+    return (
+        f"the command's image lies {mm} mm along x, y, z from the events' place, as if its header named "
+        f"another grid (correlation {found.moved_correlation:.3f} there, as it is {found.correlation:.3f})"
+    )
+
+
 def _times(found: Comparison) -> str:
     return (
         f"the command's image has {found.total:.3g} times the activity of a quick one by the embedded engine"
@@ -288,11 +321,14 @@ def _lacking(image: Volume, quick: QuickRecon, found: Comparison, calibrated: bo
     """Return the correction without which a quick image has the engine's shape; "" for none.
 
     A factor alone is no missing correction: the shape must be nearer, and the total not farther. Scatter is
-    not among them: on few events a right image can be nearer to a quick one without it.
+    among them only where the total is too high: on few events a right image can be nearer in shape to a quick
+    one without it.
     """
     without = {"efficiencies of crystals": {"efficiencies": False}, "randoms": {"randoms": False}}
     if quick.mumap is not None:
         without["attenuation"] = {"attenuation": False}
+    if quick.corrects_scatter and calibrated and found.total > 1 + TOTAL:
+        without["scatter"] = {"scatter": False}
     best, least = "", min(NEARER * found.shape, found.shape - NEAR)
     for name, corrections in without.items():
         other = quick.compare(image, quick.image(**corrections))

@@ -1,4 +1,4 @@
-"""The presets with the real programs, where they are on the PATH: their images are as near to the truth."""
+"""The presets with the real programs, where they are on the PATH: images as by the embedded engine."""
 
 import json
 import os
@@ -6,18 +6,36 @@ import shutil
 import subprocess
 import sys
 import warnings
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = {"yrt": "yrtpet_reconstruct", "castor": "castor-recon", "stir": "OSMAPOSL"}
-TRUTH, TOTAL = 1.05, 0.02  # NRMSE to the truth over the embedded engine's; total against the embedded engine
+SCANS = {"HRRT": ["yrt", "castor"], "mMR": ["stir"]}
+NRMSE, TOTAL = 0.08, 0.01  # against the embedded engine, after a filter of 5 mm on both
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory):
+    """Return a function that returns the rows of benchmarks/engines.py on a virtual scan."""
+    folder = tmp_path_factory.mktemp("programs")
+
+    def measured(scan: str) -> list[dict]:
+        found = [engine for engine in SCANS[scan] if shutil.which(PROGRAMS[engine])]
+        arguments = ["--scans", scan, "--engines", *found, "--json", folder / f"{scan}.json"]
+        command = [sys.executable, ROOT / "benchmarks/engines.py", folder, *arguments]
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd=ROOT)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return json.loads((folder / f"{scan}.json").read_text())
+
+    return cache(measured)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("engine", PROGRAMS)
-def test_the_programs_image_is_as_near_to_the_truth_as_the_embedded_engines(engine, tmp_path):
+def test_the_programs_image_is_the_embedded_engines(engine, rows):
     program = PROGRAMS[engine]
     if shutil.which(program) is None:
         text = f"NOT TESTED: {program} is not on the PATH, so config/recon/{engine}.yaml was not run with it"
@@ -25,13 +43,9 @@ def test_the_programs_image_is_as_near_to_the_truth_as_the_embedded_engines(engi
         pytest.skip(text)
     if engine == "castor" and "CASTOR_CONFIG" not in os.environ:
         pytest.fail("castor-recon is on the PATH, but CASTOR_CONFIG is not set to its config folder")
-    scan = "mMR" if engine == "stir" else "HRRT"
-    arguments = ["--seconds", "10", "--scans", scan, "--engines", engine, "--json", tmp_path / "rows.json"]
-    command = [sys.executable, ROOT / "benchmarks/engines.py", tmp_path / "scans", *arguments]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 0, done.stderr[-3000:]
-    found = json.loads((tmp_path / "rows.json").read_text())
+    (scan,) = (name for name, engines in SCANS.items() if engine in engines)
+    found = [row for row in rows(scan) if row["engine"] == engine]
     assert [row["dose"] for row in found] == ["1/1", "1/4"]
     for row in found:
-        assert row["nrmse_truth"] < TRUTH * row["embedded_nrmse_truth"], row
-        assert abs(row["total"] - 1) < TOTAL and "Correlation" in row["check"], row
+        assert row["nrmse"] < NRMSE and abs(row["total"] - 1) < TOTAL, row
+        assert "Correlation" in row["check"], row

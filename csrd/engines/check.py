@@ -37,7 +37,7 @@ SMOOTHING_MM = 12.0  # FWHM of a Gaussian on both images
 SEEN = 0.2  # of the largest sensitivity: where images are compared
 UPTAKE = 0.1  # of the largest uptake, likewise
 TURNED = 0.01  # by which another orientation's or place's correlation must be better
-DISPLACED = 0.75  # of the quick image's voxels, beyond which an image lies elsewhere
+DISPLACED = 1.0  # voxels of the quick image, beyond which an image lies elsewhere
 NEAR = 0.01  # difference of shape that says nothing
 NEARER = 0.8  # ratio of shapes below which an image without a correction is the likelier one
 UNLIKE = 0.7  # correlation with the quick image below which nothing is alike
@@ -53,8 +53,8 @@ UPRIGHT: Turn = ((0, 1, 2), (1, 1, 1))
 class Comparison:
     """What two images have in common: correlation and ratio of totals, other orientations and places.
 
-    `turn` is the best other orientation. `shape` is the root of the mean squared difference over that of the quick image, at the best scale.
-    `place` (3,) is where the image lies, seen from the quick one, in voxels.
+    `turn` is the best other orientation. `shape` is the root of the mean squared difference over that of the
+    quick image, at the best scale. `place` (3,) is where the image lies, seen from the quick one, in voxels.
     """
 
     correlation: float

@@ -1,6 +1,7 @@
 """The check of an outside engine's image: faults that engines commit, one at a time."""
 
 import shlex
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
@@ -92,9 +93,21 @@ def test_a_flip_a_turn_and_a_factor_are_named(fault, sentence, scan, quick):
     assert "recon.command.check: false" in str(caught.value)
 
 
+def test_an_image_at_another_place_is_named_in_mm(scan, quick):
+    # As if an engine counted voxels from another corner: 2 voxels of 6 mm towards the left and the head
+    moved = scan.image.like(np.roll(scan.image.array, (-2, 0, 2), axis=(0, 1, 2)))
+    with pytest.raises(InputError, match=r"lies -1[123], -?[01], 1[123] mm along x, y, z from") as caught:
+        check_image(moved, *quick, calibrated=False)
+    assert "another grid" in str(caught.value)
+    near = scan.image.like(np.roll(scan.image.array, 1, axis=1))
+    assert check_image(near, *quick, calibrated=False)["Correlation"] > 0.8, "less than a coarse voxel"
+
+
 def test_an_image_of_something_else_is_unlike(scan, quick):
+    prepared, reference = quick
+    noise = np.random.default_rng(1).random(scan.image.shape, np.float32)
     with pytest.raises(InputError, match=r"unlike a quick one .* \(correlation -?0"):
-        check_image(scan.image.like(np.roll(scan.image.array, 12, axis=0)), *quick, calibrated=False)
+        check_image(scan.image.like(noise), prepared, reference, calibrated=False)
 
 
 def test_an_unscaled_dose_is_named(scan, quick):
@@ -126,14 +139,14 @@ def without(lacking: str, scan: Scan, folder: Path) -> Volume:
     return embedded_image(files, recon, drf=1, seed=1, subject="sub-01", threads=1)[0]
 
 
-def outside(scan: Scan, image: Volume, folder: Path, **settings):
+def outside(scan: Scan, image: Volume, folder: Path, drf: int = 1, **settings):
     """Return image and sidecar of a command that copies a finished image."""
     image.save(folder / "finished.nii.gz")
     copied = shlex.quote(str(folder / "finished.nii.gz"))
     settings = {"scales_dose": "csrd", "unit": "Bq/mL", **settings}
     command = Command(run=f"sh -c 'test -f $0 && cp {copied} $1' {{listmode}} {{output}}", **settings)
     recon = Recon(engine="command", command=command, matrix=SHAPE, voxel_mm=VOXEL, scatter="none")
-    return image_of(scan.files, recon, drf=1, seed=1, subject="sub-01", threads=1, log=folder / "log")
+    return image_of(scan.files, recon, drf, seed=1, subject="sub-01", threads=1, log=folder / "log")
 
 
 def test_the_check_comes_after_the_command_and_can_be_left_out(scan, tmp_path):
@@ -144,6 +157,63 @@ def test_the_check_comes_after_the_command_and_can_be_left_out(scan, tmp_path):
         outside(scan, wrong, tmp_path)
     kept, sidecar = outside(scan, wrong, tmp_path, check=False)
     assert np.array_equal(kept.array, wrong.array) and "EngineCheck" not in sidecar
+
+
+COMMITS = {  # what a stand-in does to the right image on its way
+    "swapped axes": (lambda image: on_grid(image.array.transpose(0, 2, 1), VOXEL), "axes are interchanged"),
+    "swapped shape": (
+        lambda image: on_grid(image.array.transpose(1, 0, 2), VOXEL),
+        r"has shape \(36, 40, 36\)",
+    ),
+    "reversed axes": (lambda image: flipped(image, 2), "mirrored along z"),
+    "a forgotten dose": (lambda image: image.like(image.array / 4), "it is not scaled for the dose"),
+    "kBq/mL": (lambda image: image.like(image.array / 1000), "its unit is kBq/mL"),
+    "no calibration": (lambda image: image.like(image.array * 37), "has 3[67].* times the activity"),
+    "fewer voxels": (
+        lambda image: on_grid(image.array[:, :, :-1], VOXEL),
+        r"has shape \(40, 36, 35\), but recon.matrix",
+    ),
+    "other voxels": (lambda image: on_grid(image.array, 5.5), r"voxels of \[5.5 5.5 5.5\] mm, but"),
+    "another origin": (lambda image: moved(image, 24.0), "has its centre at"),
+    "another place": (lambda image: image.like(np.roll(image.array, 3, 0)), r"lies 1[6789], -?\d, -?\d mm"),
+}
+
+
+def on_grid(array: np.ndarray, voxel_mm: float) -> Volume:
+    return Volume(array, centred_affine(array.shape, voxel_mm))
+
+
+def moved(image: Volume, mm: float) -> Volume:
+    affine = image.affine.copy()
+    affine[2, 3] += mm
+    return Volume(image.array, affine)
+
+
+@pytest.mark.parametrize("fault", COMMITS)
+def test_a_command_that_commits_a_fault_is_refused(fault, scan, quick, tmp_path, monkeypatch):
+    spoilt, sentence = COMMITS[fault]
+    with_kept_quick_images(monkeypatch, quick[0])
+    dose = {"drf": 4, "scales_dose": "engine"} if "dose" in fault else {}
+    with pytest.raises(InputError, match=sentence):
+        outside(scan, spoilt(scan.image), tmp_path, **dose)
+
+
+@pytest.mark.parametrize("lacking", ["attenuation", "efficiencies of crystals"])
+def test_a_command_that_forgets_a_factor_is_refused(
+    lacking, scan, quick, lacking_images, tmp_path, monkeypatch
+):
+    with_kept_quick_images(monkeypatch, quick[0])
+    with pytest.raises(InputError, match=f"made without {lacking}"):
+        outside(scan, lacking_images(lacking), tmp_path)
+
+
+def with_kept_quick_images(monkeypatch, prepared: QuickRecon) -> None:
+    """Take the quick images of the other tests, since each costs seconds."""
+
+    def kept(*given):
+        return nullcontext(replace(prepared, drf=given[-3]))
+
+    monkeypatch.setattr("csrd.stages.outside.quick_recon", kept)
 
 
 def test_where_nothing_can_be_compared_it_is_noted(scan, tmp_path, caplog):

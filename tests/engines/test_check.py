@@ -216,6 +216,14 @@ def with_kept_quick_images(monkeypatch, prepared: QuickRecon) -> None:
     monkeypatch.setattr("csrd.stages.outside.quick_recon", kept)
 
 
+def test_the_sidecar_has_the_engines_unit_and_its_calibration_factor(scan, tmp_path):
+    settings = {"unit": "relative", "calibration": 1.5e4, "check": False}
+    image, sidecar = outside(scan, Volume(scan.image.array / 1.5e4, scan.image.affine), tmp_path, **settings)
+    np.testing.assert_allclose(image.array, scan.image.array, rtol=1e-5)
+    assert sidecar["EngineUnits"] == "relative" and sidecar["EngineCalibrationFactor"] == 1.5e4
+    assert sidecar["Units"] == "Bq/mL"
+
+
 def test_where_nothing_can_be_compared_it_is_noted(scan, tmp_path, caplog):
     header = tmp_path / "scan.l.hdr"
     text = scan.files.header.read_text()

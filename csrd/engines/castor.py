@@ -72,8 +72,8 @@ def _write_records(path: Path, model: EngineModel) -> int:
     return prompts
 
 
-def write_image(path: Path, image: Volume) -> None:
-    """Write an image as Interfile, x fastest."""
+def write_image(path: Path, image: Volume, number_format: str = "short float") -> None:
+    """Write an image as Interfile, x fastest; CASToR calls float32 "short float", STIR "float"."""
     with whole_file(path.with_suffix(".img")) as part:
         image.array.transpose(2, 1, 0).astype("<f4").tofile(part)
     axes = [f"!matrix size [{i + 1}] := {n}" for i, n in enumerate(image.shape)]
@@ -82,7 +82,7 @@ def write_image(path: Path, image: Volume) -> None:
         "!INTERFILE :=",
         f"!name of data file := {path.with_suffix('.img').name}",
         "imagedata byte order := LITTLEENDIAN",
-        "!number format := short float",
+        f"!number format := {number_format}",
         "!number of bytes per pixel := 4",
         "number of dimensions := 3",
         *axes,

@@ -117,11 +117,6 @@ class QuickRecon:
         )
         return pet
 
-    @property
-    def corrects_scatter(self) -> bool:
-        """Return whether the quick image is corrected for scatter."""
-        return self.mumap is not None and self.scatter != "none"
-
     def _settings(self, scatter: bool) -> Recon:
         shape, voxel_mm = self.geometric.shape, float(self.geometric.voxel_mm[0])
         grid = {"matrix": shape, "voxel_mm": voxel_mm}
@@ -212,7 +207,7 @@ def check_image(image: Volume, quick: QuickRecon, reference: Volume, calibrated:
     if found.shape > NEAR and (lacking := _lacking(image, quick, found, calibrated)):
         raise InputError(f"the command's image agrees better with one made without {lacking}; {REMEDY}")
     if wrong_total:
-        raise InputError(f"{_times(found)}; {REMEDY}")
+        raise InputError(f"{_times(found)}{_as_without_scatter(image, quick)}; {REMEDY}")
     if found.correlation < (UNLIKE if quick.mumap is not None else UNLIKE_WITHOUT_MUMAP):
         raise InputError(
             f"the command's image is unlike a quick one by the embedded engine (correlation "
@@ -317,18 +312,23 @@ def _factor(total: float, drf: float) -> str:
     return near[0] if near else ""
 
 
+def _as_without_scatter(image: Volume, quick: QuickRecon) -> str:
+    """Return a remark where an image has the total of a quick one without scatter correction; else ""."""
+    if quick.mumap is None or quick.scatter == "none":
+        return ""
+    total = quick.compare(image, quick.image(scatter=False)).total
+    return ", as one without scatter correction would have" if abs(total - 1) < TOTAL else ""
+
+
 def _lacking(image: Volume, quick: QuickRecon, found: Comparison, calibrated: bool) -> str:
     """Return the correction without which a quick image has the engine's shape; "" for none.
 
     A factor alone is no missing correction: the shape must be nearer, and the total not farther. Scatter is
-    among them only where the total is too high: on few events a right image can be nearer in shape to a quick
-    one without it.
+    not among them: right images are nearer in shape to a quick one without it.
     """
     without = {"efficiencies of crystals": {"efficiencies": False}, "randoms": {"randoms": False}}
     if quick.mumap is not None:
         without["attenuation"] = {"attenuation": False}
-    if quick.corrects_scatter and calibrated and found.total > 1 + TOTAL:
-        without["scatter"] = {"scatter": False}
     best, least = "", min(NEARER * found.shape, found.shape - NEAR)
     for name, corrections in without.items():
         other = quick.compare(image, quick.image(**corrections))

@@ -95,7 +95,7 @@ def write_stir(target: Path, model: EngineModel) -> dict:
     # The same at every place, so that its axes do not matter
     start = model.start(model.counts_per_unit())
     even = start.like(np.full(start.shape, start.array.max(), np.float32))
-    write_image(target.with_name("initial.hv"), even)
+    write_image(target.with_name("initial.hv"), even, "float")
     return {"prompts": len(bins), "delayeds": model.delayeds, "scanner": model.scanner.name}
 
 

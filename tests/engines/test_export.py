@@ -1,6 +1,8 @@
 """What is exported: each record's factors in closed form, and the programs' own orders of crystals."""
 
 import json
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ import pytest
 from csrd.config.sections import Recon
 from csrd.engines.castor import CASTOR
 from csrd.engines.model import EngineModel
-from csrd.engines.stir import NEVER, SEGMENTS, Lines, Segment, _bins, _counts, _factors
+from csrd.engines.stir import NEVER, SEGMENTS, Lines, Segment, _bins, _counts, _factors, write_stir
 from csrd.engines.yrt import YRT, ring_order
 from csrd.errors import InputError
 from csrd.io.interfile_image import read_interfile
@@ -230,3 +232,17 @@ def test_a_bin_of_stirs_adds_the_factors_of_its_lines(model):
         assert counts[view, position, place] == counts.sum() == 1
         checked += 1
     assert checked > 20
+
+
+def test_stirs_first_image_is_in_the_words_that_stir_reads(model, tmp_path, monkeypatch):
+    monkeypatch.setattr("csrd.engines.stir.SEGMENTS", SEGMENTS[-1:])  # the shortest, for time
+    empty = SimpleNamespace(blocks=lambda: iter(()))
+    write_stir(tmp_path / "events.hs", replace(model, listmode=empty, prompts=100))
+    header = (tmp_path / "initial.hv").read_text()
+    assert "!number format := float" in header.splitlines(), "STIR refuses CASToR's short float"
+    image = read_interfile(tmp_path / "initial.hv", "LPI")
+    assert image.shape == model.sensitivity.shape and np.ptp(image.array) == 0 < image.array.max()
+    sizes = {
+        name: (tmp_path / f"{name}.s").stat().st_size for name in ("events", "multiplicative", "background")
+    }
+    assert set(sizes.values()) == {4 * VIEWS * SEGMENTS[-1].positions * BINS}

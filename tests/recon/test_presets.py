@@ -113,7 +113,8 @@ def run(preset: str, scan: ScanFiles, log: Path, **changes):
     recon = load(yaml.safe_load((ROOT / f"config/recon/{preset}.yaml").read_text())).recon
     command = recon.command.model_copy(update={"check": False, **changes})
     grid = {} if preset == "hrrt" else {"matrix": SHAPE, "voxel_mm": VOXEL}
-    recon = recon.model_copy(update={"command": command, "scatter": "none", **grid})
+    settings = {"iterations": 2, "subsets": 16, "scatter": "none", **grid}
+    recon = recon.model_copy(update={"command": command, **settings})
     if preset == "hrrt":
         scan = replace(scan, mumap=Path("TX.i").absolute(), normalisation=Path("norm.n").absolute())
     return image_of(scan, recon, drf=4, seed=1, subject="sub-01", threads=2, log=log)

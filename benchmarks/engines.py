@@ -51,7 +51,7 @@ GRIDS = {
     "mMR": {"matrix": (121, 121, 127), "voxel_mm": 2.03125, "subsets": 21, "iterations": 2},
 }
 
-SAMPLE = {"subsets": 1, "iterations": 4}  # 0.3 s of data: subsets would hold next to none
+SAMPLE = {"subsets": 3, "iterations": 4}  # 0.3 s of data: more subsets would hold next to none
 
 
 @dataclass(frozen=True)

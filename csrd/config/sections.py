@@ -154,7 +154,7 @@ class Command(Section):
     check: bool = True
     """Compare orientation and scale of each image with a quick reconstruction by the embedded engine."""
     untested: bool = False
-    """true: the preset was never run with its program, as the log then says."""
+    """true: as it is, the preset was never run with its program, and the log says so."""
 
     @model_validator(mode="after")
     def _agree(self) -> Self:

@@ -1,7 +1,8 @@
 """Files for STIR: a Biograph mMR scan as projection data of span 11, with their factors and background.
 
 The target has the prompts, `multiplicative.hs` what a bin of counts is multiplied by to give a line integral
-in Bq/mL · mm, `background.hs` randoms and scatter multiplied by it; the data are float32 in `.s`. In a file
+in Bq/mL · voxels, `background.hs` randoms and scatter multiplied by it; the data are float32 in `.s`. STIR
+measures lengths in edges of a voxel along x. In a file
 the segments run from ring difference −60 to 60; in a segment the order is view, axial position, bin. A bin of
 span 11 holds up to six lines: their g · ε and their background are added, and attenuation is that of their
 mean line. `initial.hv` is an image to begin with. Facts: STIR's template of this scanner, checked against its
@@ -162,7 +163,8 @@ def _factors(segment: Segment, lines: Lines, model: EngineModel) -> tuple[np.nda
             middle = np.mean(pairs, axis=0)
             detected[position] *= attenuation_factors(model.mumap, *lines.ends(*middle))
     seen = lines.valid & (detected > 0)
-    factors = np.divide(1 / np.float32(model.exposure), detected, out=np.full(shape, NEVER), where=seen)
+    per_voxel = np.float32(model.exposure * model.sensitivity.voxel_mm[0])
+    factors = np.divide(1 / per_voxel, detected, out=np.full(shape, NEVER), where=seen)
     background = np.multiply(background, factors, out=np.zeros(shape, np.float32), where=seen)
     return _by_view(factors), _by_view(background)
 

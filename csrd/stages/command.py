@@ -25,7 +25,8 @@ RELATIVE = (
     "the command's images are uncalibrated (recon.command.unit: relative): values named Bq/mL are relative"
 )
 UNTESTED = (
-    "this preset is untested: it was never run with its program (recon.command.untested; docs/recon-hooks.md)"
+    "this preset is untested: as it is, it was never run with its program "
+    "(recon.command.untested; docs/recon-hooks.md)"
 )
 TAIL_LINES = 3
 ENDED = "$ ended after"  # the log's line after what the command printed

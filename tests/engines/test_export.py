@@ -222,7 +222,8 @@ def test_a_bin_of_stirs_adds_the_factors_of_its_lines(model):
         lines = np.array(lines)
         detected = (line_factors(model.scanner, lines) * model.efficiencies[lines].prod(axis=1)).sum()
         ends = positions[lines].mean(axis=0, keepdims=True).swapaxes(0, 1)
-        expected = 1 / (0.01 * detected * attenuation_factors(model.mumap, *ends)[0])
+        per_voxel = 0.01 * model.sensitivity.voxel_mm[0]  # STIR's lengths are in voxels
+        expected = 1 / (per_voxel * detected * attenuation_factors(model.mumap, *ends)[0])
         assert factors[view, position, place] == pytest.approx(expected, rel=1e-4)
         randoms = model.rates[lines].prod(axis=1).sum()
         assert background[view, position, place] == pytest.approx(randoms * expected, rel=1e-4)

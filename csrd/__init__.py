@@ -1,13 +1,14 @@
 """CSR-D: from PET list-mode data to a denoised brain and to the paper's Table 1.
 
-`denoise` denoises one scan, `load_model` reads a model for many; docs/api.md shows each function.
+`denoise` denoises one scan, `denoise_frames` a dynamic one, `load_model` reads a model for many;
+docs/api.md shows each function.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from csrd.api import denoise, evaluate, load_model, reconstruct, thin
+    from csrd.api import denoise, denoise_frames, evaluate, load_model, reconstruct, thin
     from csrd.errors import InputError
     from csrd.io.volume import Volume
     from csrd.listmode.formats import open_listmode
@@ -18,6 +19,7 @@ __all__ = [
     "InputError",
     "Volume",
     "denoise",
+    "denoise_frames",
     "evaluate",
     "load_model",
     "open_listmode",

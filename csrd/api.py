@@ -1,6 +1,7 @@
 """The public functions of `import csrd`: images, volumes or paths in, volumes and numbers out."""
 
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING
 from csrd.errors import InputError
 from csrd.io.bids import subject_of
 from csrd.io.volume import Volume
-from csrd.stages.predict import Denoised, Denoiser, Source, opened_mr, opened_pet
+from csrd.stages.predict import Denoised, Denoiser, Source, opened_frames, opened_mr, opened_pet
 
 if TYPE_CHECKING:
     from csrd.config.sections import Metrics, Recon
@@ -48,12 +49,32 @@ class Model:
         std: bool = False,
         units: str | None = None,
         allow_incomplete: bool = False,
+        static: tuple[float, float] | None = None,
     ) -> Denoised:
         """Return the denoised image of one scan.
 
         Parameters, return value and exceptions are those of `denoise`.
         """
-        return self._denoiser.of(opened_mr(mr), std).denoise(opened_pet(low, units, allow_incomplete), drf)
+        pet = opened_pet(low, units, allow_incomplete, static)
+        return self._denoiser.of(opened_mr(mr), std).denoise(pet, drf)
+
+    def denoise_frames(
+        self,
+        low: Sequence[Volume] | str | Path,
+        mr: Source | None = None,
+        *,
+        durations: Sequence[float] | None = None,
+        drf: float | None = None,
+        std: bool = False,
+        units: str | None = None,
+        allow_incomplete: bool = False,
+    ) -> Iterator[Denoised]:
+        """Return an iterator over the denoised frames of a dynamic scan.
+
+        Parameters, return value and exceptions are those of `denoise_frames`.
+        """
+        frames = opened_frames(low, durations, units, allow_incomplete)
+        return self._denoiser.of(opened_mr(mr), std).denoise_frames(frames, drf)
 
 
 def load_model(
@@ -107,8 +128,9 @@ def denoise(
     device: str = "auto",
     units: str | None = None,
     allow_incomplete: bool = False,
+    static: tuple[float, float] | None = None,
 ) -> Denoised:
-    """Return the denoised image of a low-dose PET scan.
+    """Return the denoised image of a low-dose PET scan; `denoise_frames` denoises a dynamic one.
 
     Parameters
     ----------
@@ -132,6 +154,8 @@ def denoise(
         The unit of the PET where its file does not state it.
     allow_incomplete : bool
         Whether to accept a DICOM series with missing slices.
+    static : (float, float), optional
+        Of a dynamic scan in a file, the window in s after TimeZero: the mean of its frames is denoised.
 
     Returns
     -------
@@ -146,8 +170,57 @@ def denoise(
         Where the MR must be registered and the packages for it are not installed.
     """
     choices = {"product": product, "samples": samples, "steps": steps}
-    pet, anatomy = opened_pet(low, units, allow_incomplete), opened_mr(mr)
+    pet, anatomy = opened_pet(low, units, allow_incomplete, static), opened_mr(mr)
     return Denoiser.load(model, anatomy, std, device, choices).denoise(pet, drf)
+
+
+def denoise_frames(
+    low: Sequence[Volume] | str | Path,
+    mr: Source | None = None,
+    *,
+    durations: Sequence[float] | None = None,
+    model: str | Path | None = None,
+    drf: float | None = None,
+    product: str | None = None,
+    samples: int | None = None,
+    steps: int | None = None,
+    std: bool = False,
+    device: str = "auto",
+    units: str | None = None,
+    allow_incomplete: bool = False,
+) -> Iterator[Denoised]:
+    """Return an iterator over the denoised frames of a dynamic scan, each by its own noise.
+
+    Of a file only one frame is in memory. `csrd.stages.predict.predict` writes the frames to a file.
+
+    Parameters
+    ----------
+    low : sequence of Volume, str or Path
+        The frames on one grid, a 4D NIfTI file, or a folder with a dynamic DICOM series.
+    mr : Volume, str or Path, optional
+        The subject's T1w image. On another grid it is registered once, to the frames' mean.
+    durations : sequence of float, optional
+        Of frames in memory, how long each is in s: its weight in that mean. A file's sidecar has them.
+    model, drf, product, samples, steps, std, device, units, allow_incomplete
+        See `denoise`.
+
+    Yields
+    ------
+    Denoised
+        ``image``, ``std`` (or None) and ``facts`` of a frame. A frame without counts, or with too much noise,
+        is passed through: its ``facts`` have no ``Denoising``, and the reason under ``InputNotes``.
+
+    Raises
+    ------
+    InputError
+        Where the scan, the MR, the model or a choice cannot be used; after the last frame where none could be
+        denoised.
+    MissingExtra
+        Where the MR must be registered and the packages for it are not installed.
+    """
+    choices = {"product": product, "samples": samples, "steps": steps}
+    frames, anatomy = opened_frames(low, durations, units, allow_incomplete), opened_mr(mr)
+    return Denoiser.load(model, anatomy, std, device, choices).denoise_frames(frames, drf)
 
 
 def thin(

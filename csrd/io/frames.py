@@ -17,6 +17,9 @@ from csrd.nuclides import NUCLIDES, nuclide_named
 EDGE_S, EDGE_OF_FRAME = 1.0, 0.1
 """How far an end of a window may lie from a frame's, in s and in durations: clocks are rounded."""
 
+STATIC_FRAMES_KEY, STATIC_WEIGHTS_KEY = "StaticFrames", "StaticWeights"
+UNWEIGHTED = "{} does not say how long its frames are: all have the same weight in their mean"
+
 
 @dataclass(frozen=True)
 class FrameTimes:
@@ -56,11 +59,12 @@ class Frames:
     """A dynamic PET scan of `count` frames on one `grid`; iteration reads one frame at a time as an `Image`.
 
     `step` is the distance of frames in a NIfTI header. `files` are those of each frame of a DICOM series,
-    None for NIfTI. `times` are None where they are not known.
+    None for NIfTI. `volumes` are the frames of a scan in memory, which has no `path`. `times` are None where
+    they are not known.
     """
 
     name: str
-    path: Path
+    path: Path | None
     grid: Volume
     count: int
     sidecar: dict
@@ -69,8 +73,13 @@ class Frames:
     notes: tuple[str, ...] = ()
     files: Sequence[Sequence[Path]] | None = None
     how: dict[str, Any] = field(default_factory=dict)
+    volumes: Sequence[Volume] | None = None
 
     def __iter__(self) -> Iterator[Image]:
+        if self.volumes is not None:
+            yield from (Image(volume, self.name, self.sidecar) for volume in self.volumes)
+            return
+        assert self.path is not None, "frames are in memory or in files"
         if self.files is None:
             for volume in Volume.frames(self.path):
                 yield Image(replace(volume, notes=()), self.name, self.sidecar, self.path)
@@ -119,6 +128,38 @@ def read_frames(path: str | Path, units: str | None = None, allow_incomplete: bo
     return Frames(str(path), path, replace(grid, notes=()), count, sidecar, step, times, notes)
 
 
+def frames_of(volumes: Sequence[Volume], name: str, durations: Sequence[float] | None = None) -> Frames:
+    """Return a dynamic scan from its frames in memory, and their durations in s where these are known.
+
+    Raises InputError where there is no frame, or grids, units or the number of durations differ.
+    """
+    if not volumes:
+        raise InputError(f"{name} has no frame; give one volume for each")
+    first = volumes[0]
+    for number, volume in enumerate(volumes, start=1):
+        if difference := volume.grid_difference(first):
+            raise InputError(f"frame {number} of {name} lies on another grid ({difference}); resample it")
+        if volume.unit != first.unit:
+            raise InputError(
+                f"frame {number} of {name} is in {volume.unit or 'no unit'}, the first in "
+                f"{first.unit or 'none'}; convert them to one"
+            )
+    times: FrameTimes | None = None
+    notes: tuple[str, ...] = ()
+    count = len(volumes)
+    if durations is None:
+        notes = (notice(UNWEIGHTED.format(name)),)
+    else:
+        lasting = np.array(durations, float).reshape(-1)
+        if len(lasting) != count or not (np.isfinite(lasting) & (lasting > 0)).all():
+            raise InputError(
+                f"{name} has {count} frames, but durations are {durations!r}; give seconds for each"
+            )
+        times = FrameTimes(np.append(0, lasting.cumsum()[:-1]), lasting)
+    grid = replace(first.like(np.broadcast_to(np.float32(0), first.shape)), notes=())
+    return Frames(name, None, grid, count, {}, 1.0, times, notes, volumes=volumes)
+
+
 def _dicom_frames(path: Path, units: str | None, allow_incomplete: bool) -> Frames | None:
     files = frame_files(path)
     if len(files) < 2:
@@ -152,9 +193,7 @@ def frame_times(path: Path, sidecar: dict, count: int) -> tuple[FrameTimes | Non
                 "correct the sidecar"
             )
     if "FrameDuration" not in found:
-        return None, (
-            notice(f"{path} does not say how long its frames are: all have the same weight in their mean"),
-        )
+        return None, (notice(UNWEIGHTED.format(path)),)
     durations = found["FrameDuration"]
     starts = found.get("FrameTimesStart", np.append(0, durations.cumsum()[:-1]))
     if durations.min() <= 0 or np.diff(starts).min() <= 0:
@@ -194,8 +233,10 @@ def static_image(frames: Frames, start: float, end: float) -> Image:
     said |= {
         "FrameTimesStart": [float(starts[0])],
         "FrameDuration": [float(starts[-1] + durations[-1] - starts[0])],
-        "StaticFrames": [int(inside[0]) + 1, int(inside[-1]) + 1],
-        "StaticWeights": "duration / decay correction of the frame" if corrected else "duration of the frame",
+        STATIC_FRAMES_KEY: [int(inside[0]) + 1, int(inside[-1]) + 1],
+        STATIC_WEIGHTS_KEY: "duration / decay correction of the frame"
+        if corrected
+        else "duration of the frame",
     }
     if corrected:
         said["DecayCorrectionFactor"] = [float(durations.sum() / (durations / factors).sum())]

@@ -1,6 +1,6 @@
 """Denoising of dynamic scans, frame by frame; memory does not grow with the number of frames."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -33,6 +33,21 @@ EMPTY_KEY, NOISY_KEY = "FramesWithoutCounts", "FramesTooNoisy"
 """The sidecar's keys for the numbers, from 1 on, of frames that are passed through as they are."""
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a frame: its image, standard deviation and dose.
+
+    `passed` is the sidecar's key for the reason why it was left as it is, "" where it was denoised.
+    """
+
+    image: Volume
+    std: Volume
+    drf: float | None = None
+    passed: str = ""
+    doubt: str = ""
+    error: InputError | None = None
+
+
 @dataclass
 class Course:
     """What the frames of a scan had in common and not: each frame's dose, the empty ones, the doubts."""
@@ -42,6 +57,21 @@ class Course:
     noisy: list[int] = field(default_factory=list)
     failed: InputError | None = None
     doubts: dict[int, str] = field(default_factory=dict)
+
+    def add(self, number: int, outcome: Outcome) -> None:
+        """Add the frame of this number, from 1 on."""
+        self.drfs.append(outcome.drf)
+        self.failed = self.failed or outcome.error
+        if outcome.passed:
+            {EMPTY_KEY: self.empty, NOISY_KEY: self.noisy}[outcome.passed].append(number)
+        if outcome.doubt:
+            self.doubts[number] = outcome.doubt
+
+    def refuse_none(self, frames: Frames) -> None:
+        """Raise InputError where no frame was denoised."""
+        if len(self.empty) + len(self.noisy) == frames.count:
+            why = self.failed or "they have no counts in the head, or too much noise"
+            raise InputError(f"no frame of {frames.name} can be denoised: {why}")
 
     def facts(self, drf: float | None) -> dict:
         """Return the entries of a sidecar; `drf` is the dose of all frames, None where it was estimated."""
@@ -73,6 +103,55 @@ class Course:
         return found
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A dynamic scan before its frames are denoised: dose, head and MR, which all frames have in common.
+
+    `least` is the mean in the head above which a frame has counts, `facts` those of model and registration.
+    """
+
+    denoiser: "Denoiser"
+    frames: Frames
+    drf: float | None
+    mask: np.ndarray
+    least: float
+    anatomy: Volume | None
+    facts: dict
+    notes: tuple[str, ...]
+
+    def outcomes(self, frames: Iterable[Image]) -> Iterator[tuple[Image, Outcome]]:
+        """Yield the scan's frames, each with what became of it.
+
+        Raises InputError after the last one where none could be denoised.
+        """
+        course = Course()
+        for number, frame in enumerate(frames, start=1):
+            outcome = _denoised(self, frame)
+            course.add(number, outcome)
+            yield frame, outcome
+        course.refuse_none(self.frames)
+
+
+def prepared(denoiser: "Denoiser", frames: Frames, drf: float | None) -> Prepared:
+    """Return what all frames of a scan have in common; the MR is registered to their mean by duration.
+
+    Raises InputError where the scan or its MR cannot be used.
+    """
+    drf, notes = denoiser.dose(frames.name, frames.path, frames.sidecar, drf)
+    mean = frames.mean(range(frames.count), frames.weights)
+    with naming(frames.name):
+        mask = head_mask(mean)
+    least = EMPTY * float(mean.array[mask].mean(dtype=float))
+    anatomy, registration = denoiser.mr_on(mean)
+    with naming(frames.name):
+        usual = set(denoiser.method.doubts(mean, None))  # a mean has less noise than any frame
+        doubts = [doubt for doubt in denoiser.method.doubts(mean, anatomy) if doubt not in usual]
+        notes += [notice(f"{frames.name}: {doubt}") for doubt in doubts]
+    facts = denoiser.facts(frames.path) | registration
+    said = (*frames.notes, *denoiser.mr_notes, *notes)
+    return Prepared(denoiser, frames, drf, mask, least, anatomy, facts, said)
+
+
 def denoise_frames(
     denoiser: "Denoiser",
     frames: Frames,
@@ -89,70 +168,39 @@ def denoise_frames(
     The result for a DICOM series is a series, that for a NIfTI file a 4D NIfTI file.
     Raises InputError where the scan or its MR cannot be used; no file is then left.
     """
-    drf, notes = denoiser.dose(frames.name, frames.path, frames.sidecar, drf)
-    mean = frames.mean(range(frames.count), frames.weights)
-    with naming(frames.name):
-        mask = head_mask(mean)
-    least = EMPTY * float(mean.array[mask].mean(dtype=float))
-    anatomy, registration = denoiser.mr_on(mean)
-    with naming(frames.name):
-        usual = set(denoiser.method.doubts(mean, None))  # a mean has less noise than any frame
-        doubts = [doubt for doubt in denoiser.method.doubts(mean, anatomy) if doubt not in usual]
-        notes += [notice(f"{frames.name}: {doubt}") for doubt in doubts]
-    course = Course()
-    label = f"{denoiser.method.key}: frames"
+    assert frames.path is not None, "what is written was read from a file"
+    scan, course = prepared(denoiser, frames, drf), Course()
+    shown = progress(frames, f"{denoiser.method.key}: frames", frames.count)
     with ExitStack() as open_files:
         write_image = open_files.enter_context(_output(frames, image, denoiser.method.label))
         write_std = None if std is None else open_files.enter_context(_nifti(frames, std))
-        for number, frame in enumerate(progress(frames, label, frames.count), start=1):
-            out, deviation = _denoised(denoiser, frame, number, mask, least, anatomy, drf, course)
-            write_image(out, frame)
+        for number, (frame, outcome) in enumerate(scan.outcomes(shown), start=1):
+            course.add(number, outcome)
+            write_image(outcome.image, frame)
             if write_std is not None:
-                write_std(deviation, frame)
-        if len(course.empty) + len(course.noisy) == frames.count:
-            why = course.failed or "they have no counts in the head, or too much noise"
-            raise InputError(f"no frame of {frames.name} can be denoised: {why}")
-    notes = [*frames.notes, *denoiser.mr_notes, *notes, *map(notice, course.notes(frames.name, frames.count))]
-    facts = course.facts(drf) | denoiser.facts(frames.path) | registration
-    facts |= {NOTES_KEY: notes} if notes else {}
+                write_std(outcome.std, frame)
+    notes = [*scan.notes, *map(notice, course.notes(frames.name, frames.count))]
+    facts = course.facts(scan.drf) | scan.facts | ({NOTES_KEY: notes} if notes else {})
     unit = frames.grid.unit or frames.sidecar.get("Units", "")
     sidecar = with_known(pet_sidecar(frames.path, unit, **frames.sidecar | facts), known, frames.path)
     _write_sidecars(frames, sidecar, denoiser.method.label, image, std)
 
 
-def _denoised(
-    denoiser: "Denoiser",
-    frame: Image,
-    number: int,
-    mask: np.ndarray,
-    least: float,
-    anatomy: Volume | None,
-    drf: float | None,
-    course: Course,
-) -> tuple[Volume, Volume]:
-    """Return a frame's image and standard deviation, and add to what is known of the frames."""
-    pet, nothing = frame.volume, frame.volume.like(np.zeros_like(frame.volume.array))
-    uptake = float(pet.array[mask].mean(dtype=float))
-    if not uptake > least:
-        course.empty.append(number)
-        course.drfs.append(None)
-        return pet, nothing
+def _denoised(scan: Prepared, frame: Image) -> Outcome:
+    """Return what becomes of a frame."""
+    denoiser, pet = scan.denoiser, frame.volume
+    nothing = pet.like(np.zeros_like(pet.array))
+    uptake = float(pet.array[scan.mask].mean(dtype=float))
+    if not uptake > scan.least:
+        return Outcome(pet, nothing, passed=EMPTY_KEY)
     try:
         doubts = denoiser.method.doubts(pet, None)
-        used, out, std = denoiser.applied(pet, anatomy, drf)
+        used, out, std = denoiser.applied(pet, scan.anatomy, scan.drf)
     except InputError as error:  # no head in so much noise; the first is raised where no frame has one
-        course.failed = course.failed or error
-        course.noisy.append(number)
-        course.drfs.append(None)
-        return pet, nothing
-    if abs(float(out.array[mask].mean(dtype=float)) / uptake - 1) > MEAN_KEPT:
-        course.noisy.append(number)
-        course.drfs.append(None)
-        return pet, nothing
-    if doubts:
-        course.doubts[number] = doubts[0]
-    course.drfs.append(used)
-    return out, nothing if std is None else std
+        return Outcome(pet, nothing, passed=NOISY_KEY, error=error)
+    if abs(float(out.array[scan.mask].mean(dtype=float)) / uptake - 1) > MEAN_KEPT:
+        return Outcome(pet, nothing, passed=NOISY_KEY)
+    return Outcome(out, nothing if std is None else std, used, doubt=doubts[0] if doubts else "")
 
 
 Write = Callable[[Volume, Image], None]

@@ -3,7 +3,7 @@
 import logging
 import math
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -16,7 +16,14 @@ from csrd.extras import require
 from csrd.io.bids import bids_uri, dose_of, pet_sidecar, save_with_sidecar, with_known
 from csrd.io.dicom import check_writable, write_series
 from csrd.io.files import read_json, refuse_locked, sha256, write_text
-from csrd.io.frames import Frames, read_frames, static_image
+from csrd.io.frames import (
+    STATIC_FRAMES_KEY,
+    STATIC_WEIGHTS_KEY,
+    Frames,
+    frames_of,
+    read_frames,
+    static_image,
+)
 from csrd.io.images import Image, read_mr, read_pet, refuse_pet
 from csrd.io.volume import NOTES_KEY, Volume, refuse_dicom_file
 from csrd.methods import method
@@ -26,13 +33,14 @@ from csrd.pretrained import KEYS as PACKAGED_KEYS
 from csrd.pretrained import packaged
 from csrd.progress import progress
 from csrd.resample import resample
-from csrd.stages.dynamic import check_frames_writable, denoise_frames
+from csrd.stages.dynamic import Course, Outcome, Prepared, check_frames_writable, denoise_frames, prepared
 from csrd.stages.fit import model_folder
 from csrd.units import agreed_unit, pet_unit
 
 REGISTRATION_SEED = 2024
 SUFFIXES = (".nii.gz", ".nii")
 PACKAGES = ("torch", "numpy")
+KEPT = ("Units", STATIC_FRAMES_KEY, STATIC_WEIGHTS_KEY)
 
 Source = Volume | str | Path
 
@@ -121,7 +129,7 @@ def _single(
     if static is None:
         return read_pet(low, units, allow_incomplete)
     if frames is None:
-        raise InputError(f"{low} has one frame only; leave --static out")
+        raise InputError(f"{low} has one frame only; leave static out")
     return static_image(frames, *static)
 
 
@@ -178,8 +186,24 @@ class Denoiser:
             notes += [notice(f"{pet.name}: {doubt}") for doubt in doubts]
             drf, image, std = self.applied(pet.volume, anatomy, drf)
         notes = [*pet.volume.notes, *self.mr_notes, *notes]
-        facts = dose_facts(drf, estimated) | self.facts(pet.path) | registration
+        facts = dose_facts(drf, estimated) | self.facts(pet.path) | registration | _kept(pet.sidecar)
         return Denoised(image, std, facts | ({NOTES_KEY: notes} if notes else {}))
+
+    def denoise_frames(self, frames: Frames, drf: float | None) -> Iterator[Denoised]:
+        """Return an iterator over the denoised frames of a dynamic scan; see `csrd.denoise_frames`."""
+        scan = prepared(self, frames, drf)
+        found = enumerate(scan.outcomes(frames), start=1)
+        return (self._of_frame(scan, number, outcome) for number, (_, outcome) in found)
+
+    def _of_frame(self, scan: Prepared, number: int, outcome: Outcome) -> Denoised:
+        """Return a frame with its facts: without those of the model where it was passed through."""
+        alone = Course()
+        alone.add(number, outcome)
+        notes = [*scan.notes, *map(notice, alone.notes(scan.frames.name, scan.frames.count))]
+        facts = {} if outcome.passed else dose_facts(outcome.drf, scan.drf is None) | scan.facts
+        facts |= _kept(scan.frames.sidecar)
+        facts |= {NOTES_KEY: notes} if notes else {}
+        return Denoised(outcome.image, outcome.std if self.std else None, facts)
 
     def dose(
         self, name: str, path: Path | None, sidecar: dict, drf: float | None
@@ -229,6 +253,11 @@ class Denoiser:
         }
 
 
+def _kept(sidecar: dict) -> dict:
+    """Return the facts of a scan's own sidecar that are about the image that was denoised."""
+    return {key: sidecar[key] for key in KEPT if key in sidecar}
+
+
 def dose_facts(drf: float | None, estimated: bool) -> dict:
     """Return the sidecar's facts about the dose; {} where it was neither known nor needed."""
     if drf is None:
@@ -237,13 +266,26 @@ def dose_facts(drf: float | None, estimated: bool) -> dict:
     return known | ({"DoseReductionFactorEstimated": True} if estimated else {})
 
 
-def opened_pet(low: Source, units: str | None, allow_incomplete: bool) -> Image:
+def opened_pet(
+    low: Source,
+    units: str | None,
+    allow_incomplete: bool,
+    static: tuple[float, float] | None = None,
+) -> Image:
     """Return a PET scan with its unit and sidecar, from a volume, a NIfTI file or a folder of DICOM.
 
-    Raises InputError where it cannot be used, or its unit is not known.
+    Of a dynamic scan it is the mean of the frames between two times, `static`.
+    Raises InputError where it cannot be used, its unit is not known, or it is dynamic without `static`.
     """
     if not isinstance(low, Volume):
-        return read_pet(low, units, allow_incomplete)
+        frames = read_frames(low, units, allow_incomplete)
+        if frames is not None and static is None:
+            raise InputError(
+                f"{low} has {frames.count} frames; use csrd.denoise_frames, or give a window, static"
+            )
+        return _single(low, frames, static, units, allow_incomplete)
+    if static is not None:
+        raise InputError("static is given, but the low-dose image has one frame only; leave it out")
     refuse_pet(low, "the low-dose image")
     with naming("the low-dose image"):
         if units is not None:
@@ -252,6 +294,26 @@ def opened_pet(low: Source, units: str | None, allow_incomplete: bool) -> Image:
         if unit:
             pet_unit(unit)
     return Image(low if unit in (None, low.unit) else low.like(low.array, unit), "the low-dose image")
+
+
+def opened_frames(
+    low: Sequence[Volume] | str | Path,
+    durations: Sequence[float] | None,
+    units: str | None,
+    allow_incomplete: bool,
+) -> Frames:
+    """Return a dynamic scan from its frames in memory, a NIfTI file or a folder of DICOM.
+
+    Raises InputError where it cannot be used, or has one frame only in a file.
+    """
+    if not isinstance(low, str | Path):
+        return frames_of([opened_pet(frame, units, False).volume for frame in low], "the scan", durations)
+    if durations is not None:
+        raise InputError(f"durations are given, but {low} is a file; write FrameDuration into its sidecar")
+    frames = read_frames(low, units, allow_incomplete)
+    if frames is None:
+        raise InputError(f"{low} has one frame only; use csrd.denoise")
+    return frames
 
 
 def opened_mr(mr: Source | None) -> Image | None:

@@ -10,7 +10,7 @@ import pytest
 
 from csrd.errors import InputError
 from csrd.io.dicom import new_series, read_series
-from csrd.io.frames import frame_times, read_frames, static_image
+from csrd.io.frames import frame_times, frames_of, read_frames, static_image
 from csrd.io.volume import Volume, centred_affine, writing_frames
 from tests.ground.test_dicom import SHAPE as DICOM_SHAPE
 from tests.ground.test_dicom import write_pet
@@ -137,6 +137,31 @@ def test_frames_that_overlap_are_said_and_have_no_window(tmp_path):
 def test_times_that_are_none(tmp_path, said, sentence):
     with pytest.raises(InputError, match=sentence):
         frame_times(tmp_path / "pet.nii", said, 3)
+
+
+def test_frames_in_memory_are_a_scan(tmp_path):
+    array = voxels(3)
+    volumes = [GRID.like(array[..., index]) for index in range(3)]
+    frames = frames_of(volumes, "scan", [10, 30, 60])
+    np.testing.assert_allclose(
+        frames.mean(range(3), frames.weights).array, array @ [0.1, 0.3, 0.6], rtol=1e-5
+    )
+    assert [frame.volume for frame in frames] == volumes and frames.grid.same_grid(GRID)
+    assert "all have the same weight" in frames_of(volumes[:1], "scan").notes[0]
+    moved = Volume(array[..., 0], np.diag([2, 2, 2, 1.0]), "Bq/mL")
+    for wrong, durations, sentence in (
+        ([], None, "scan has no frame; give one volume for each"),
+        (volumes, [1, 2], r"scan has 3 frames, but durations are \[1, 2\]"),
+        (volumes, [1, 2, 0], "give seconds for each"),
+        ([volumes[0], moved], None, "frame 2 of scan lies on another grid"),
+        (
+            [volumes[0], GRID.like(array[..., 1], "SUV")],
+            None,
+            "frame 2 of scan is in SUV, the first in Bq/mL",
+        ),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            frames_of(wrong, "scan", durations)
 
 
 HALF_LIFE_S, STARTS, DURATIONS = 1224.0, [0.0, 600.0, 1800.0, 3000.0], [600.0, 1200.0, 1200.0, 2400.0]
@@ -273,7 +298,7 @@ def test_a_dynamic_series_is_written_as_one(tmp_path):
     for index, frame in enumerate(frames):
         scale = np.abs(2 * values[..., index]).max() / 32_767
         np.testing.assert_allclose(frame.volume.array, 2 * values[..., index], atol=scale)
-    assert frames.sidecar == read_frames(tmp_path / "pet").sidecar
+    assert frames.sidecar == read_frames(tmp_path / "pet").sidecar | {"Denoising": "CSR-D"}
     headers = [pydicom.dcmread(path) for path in sorted((tmp_path / "out").iterdir())]
     assert [header.InstanceNumber for header in headers] == list(range(1, 1 + 3 * DICOM_SHAPE[2]))
     assert [header.ImageIndex for header in headers] == [header.InstanceNumber for header in headers]

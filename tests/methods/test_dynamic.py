@@ -79,6 +79,43 @@ def test_each_frame_is_denoised_by_its_own_noise(frames, mr, tmp_path):
     assert "frame by frame" in read_json(tmp_path / "std.json")["Description"]
 
 
+def test_frames_in_python_are_those_of_the_command(frames, tmp_path):
+    normal, array = frames
+    array = array[..., ::2]
+    said = {"FrameTimesStart": [0, 30], "FrameDuration": [10, 60], "DecayCorrectionFactor": [1.0, 1.2]}
+    scan, out = write(tmp_path, normal, array, **said), tmp_path / "out.nii.gz"
+    predict([scan], [out], device="cpu")
+    written = [frame.volume for frame in read_frames(out)]
+    empty, found = csrd.denoise_frames(scan, device="cpu")
+    volumes = [normal.like(array[..., index]) for index in range(2)]
+    in_memory = [frame.image for frame in csrd.denoise_frames(volumes, durations=[10, 60], device="cpu")]
+    for index, volume in enumerate(written):
+        np.testing.assert_array_equal([empty, found][index].image.array, volume.array)
+        np.testing.assert_array_equal(in_memory[index].array, volume.array)
+    assert "Denoising" not in empty.facts
+    assert "frame 1 of 2 without counts" in empty.facts["InputNotes"][0]
+    assert (found.facts["Denoising"], found.facts["Units"]) == ("CSRD w/o MR", "Bq/mL")
+    assert "InputNotes" not in found.facts and found.std is None
+    with pytest.raises(InputError, match="the scan: the PET image has no voxel above zero"):
+        csrd.denoise_frames([normal.like(0 * volume.array) for volume in volumes], device="cpu")
+
+
+def test_a_scan_for_the_other_function_is_refused_with_its_name(frames, tmp_path):
+    normal, array = frames
+    scan = write(tmp_path, normal, array)
+    normal.save(tmp_path / "one.nii.gz")
+    with pytest.raises(InputError, match="has 4 frames; use csrd.denoise_frames"):
+        csrd.denoise(scan)
+    with pytest.raises(InputError, match="one frame only; leave static out"):
+        csrd.denoise(tmp_path / "one.nii.gz", static=(0, 10))
+    with pytest.raises(InputError, match="one frame only; leave it out"):
+        csrd.denoise(normal, static=(0, 10))
+    with pytest.raises(InputError, match="one frame only; use csrd.denoise"):
+        csrd.denoise_frames(tmp_path / "one.nii.gz")
+    with pytest.raises(InputError, match="is a file; write FrameDuration"):
+        csrd.denoise_frames(scan, durations=DURATIONS)
+
+
 def test_the_mr_is_registered_once_to_the_mean_by_duration(frames, mr, tmp_path, monkeypatch):
     normal, array = frames
     moved = np.eye(4)
@@ -109,8 +146,11 @@ def test_a_window_is_denoised_as_one_image(frames, tmp_path):
     assert np.linalg.norm(found.array - expected) < 3e-3 * np.linalg.norm(expected), "rounding in bf16"
     assert np.linalg.norm(found.array - mean.array) > 3e-2 * np.linalg.norm(expected)
     assert read_json(tmp_path / "out.json")["StaticFrames"] == [3, 4]
+    in_python = csrd.denoise(scan, static=(30, 210))
+    np.testing.assert_array_equal(in_python.image.array, found.array)
+    assert in_python.facts["StaticFrames"] == [3, 4]
     mean.save(tmp_path / "one.nii.gz")
-    with pytest.raises(InputError, match="has one frame only; leave --static out"):
+    with pytest.raises(InputError, match="has one frame only; leave static out"):
         predict([tmp_path / "one.nii.gz"], [tmp_path / "b.nii.gz"], static=(30, 210))
 
 
@@ -167,7 +207,9 @@ def test_csrd_denoises_a_dynamic_series_into_a_series(tmp_path):
 
     assert (done := run(tmp_path / "out")).returncode == 0, done.stderr
     source, derived = read_frames(tmp_path / "pet"), read_frames(tmp_path / "out")
-    assert derived.count == 3 and derived.sidecar == source.sidecar
+    assert derived.count == 3 and derived.sidecar == source.sidecar | {"Denoising": "Low-Dose"}
+    with pytest.raises(InputError, match="out was denoised before, by Low-Dose"):
+        predict([tmp_path / "out"], [tmp_path / "again"])
     for before, after in zip(source, derived, strict=True):
         np.testing.assert_allclose(after.volume.array, before.volume.array.clip(0), atol=0.2)
     assert (done := run(tmp_path / "mean.nii.gz", "--static", "2731-2736")).returncode == 0, done.stderr

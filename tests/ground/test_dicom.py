@@ -105,7 +105,7 @@ def test_a_derived_series_keeps_its_source_and_has_its_own_names(tmp_path):
     assert {h.RescaleIntercept for h in derived.headers} == {0}
     np.testing.assert_allclose(derived.volume.array, result.array, atol=step)
     np.testing.assert_allclose(derived.volume.affine, source.volume.affine)
-    assert derived.facts == source.facts
+    assert derived.facts == source.facts | {"Denoising": "CSR-D w MR"}
     old, new = source.headers, derived.headers
     assert [h.PatientID for h in new] == ["J1"] * 4 and new[0].StudyInstanceUID == STUDY
     assert new[0].FrameOfReferenceUID == FRAME

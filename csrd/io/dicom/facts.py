@@ -1,10 +1,13 @@
 """Injected dose and times in the headers of a series, under the keys of BIDS PET."""
 
 import math
+import re
 from collections.abc import Sequence
 
 from pydicom.dataset import Dataset
 
+DENOISED = re.compile(r"denoised by ([^;]+)")
+"""Beginning of DerivationDescription in a series that was denoised."""
 LEAST_BQ = 1e5  # injected; a smaller number is in MBq by mistake, since DICOM's unit is Bq
 
 
@@ -47,6 +50,8 @@ def _facts(header: Dataset, unit: str) -> dict:
     if correction := header.get("DecayCorrection"):
         facts["ImageDecayCorrected"] = correction != "NONE"
         facts["DecayCorrection"] = correction
+    if made := DENOISED.match(str(header.get("DerivationDescription", ""))):
+        facts["Denoising"] = made[1]
     return {
         key: value if isinstance(value, bool | float | list) else str(value)
         for key, value in facts.items()

@@ -202,7 +202,9 @@ def _unreadable(row: Row, folder: Path) -> Iterator[str]:
             if column == "mumap" and (folder / path).is_dir():  # DICOM, which the import reads
                 continue
             try:
-                grids[column] = Volume.grid_of(folder / path, frames=column == "pet" and _is_plain(row))
+                grids[column] = Volume.grid_of(folder / path, frames=column.startswith("pet"))
+                if column.startswith("pet") and not _is_plain(row):
+                    yield from _dynamic(column, folder / path)
             except InputError as error:
                 yield f"{column}: {error}"
     normal = grids.pop("pet", None)
@@ -212,6 +214,17 @@ def _unreadable(row: Row, folder: Path) -> Iterator[str]:
                 f"{column} is not on the grid of pet ({difference}); "
                 "reconstruct both with the same matrix and voxel"
             )
+
+
+def _dynamic(column: str, path: Path) -> Iterator[str]:
+    """Yield that an image which is compared, or aligned, is dynamic."""
+    from csrd.io.volume import Volume
+
+    if (count := Volume.count_frames(path)[0]) > 1:
+        yield (
+            f"{column}: {path} has {count} frames; give one 3D image, or, to denoise its frames, give it as "
+            "pet in a row without split and low doses"
+        )
 
 
 def _problems_between(rows: list[Row], folder: Path, config: Config) -> Iterator[str]:

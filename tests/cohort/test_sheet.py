@@ -252,8 +252,11 @@ def test_one_image_without_split_is_denoised_as_it_is(write_sheet, study):
     plain = {"participant_id": "sub-P", "listmode": "n/a", "pet": "dynamic.nii.gz", "split": "n/a"}
     (found,) = read_sheet(write_sheet(plain), fitted)
     assert found.is_plain and not found.is_compared and found.t1w is not None
-    with pytest.raises(InputError, match=r"pet: .* has shape \(8, 8, 8, 3\); give one 3D frame"):
-        read_sheet(write_sheet(plain | {"split": "test"}), fitted)
+    compared = plain | {"split": "test"}
+    alone = plain | {"pet": "n/a", "pet_drf4": "dynamic.nii.gz"}
+    for row, column in ((compared, "pet"), (alone, "pet_drf4")):
+        with pytest.raises(InputError, match=f"{column}: .* has 3 frames; give one 3D image, or, to denoise"):
+            read_sheet(write_sheet(row, columns=WITH_LOW), fitted)
     with_mr = load({**FOUR, "methods": ["csrd"], "cohort": {"models": "packaged"}})
     with pytest.raises(InputError, match="t1w is n/a, and no method in use .* add csrdnomr"):
         read_sheet(write_sheet(plain | {"t1w": "n/a"}), with_mr)

@@ -19,6 +19,8 @@ _NAMES = {
 
 _MBQ = {"bq": 1e-6, "kbq": 1e-3, "mbq": 1.0, "gbq": 1e3, "uci": 0.037, "mci": 37.0, "ci": 37e3}
 
+_KG = {"kg": 1.0, "kilogram": 1.0, "kilograms": 1.0, "g": 1e-3, "lb": 0.45359237, "lbs": 0.45359237}
+
 
 def pet_unit(name: str) -> tuple[str, float]:
     """Return the unit that images are stored in, "Bq/mL" or "SUV", and the factor to it from the named unit.
@@ -37,12 +39,25 @@ def megabecquerel(value: object, unit: str = "MBq") -> float | None:
     >>> megabecquerel(10, "mCi"), megabecquerel(3.7e8, "Bq"), megabecquerel("n/a"), megabecquerel(1, "kg")
     (370.0, 370.0, None, None)
     """
-    factor = _MBQ.get(unit.strip().lower().replace("µ", "u"))
+    return _in_units(value, _MBQ.get(unit.strip().lower().replace("µ", "u")))
+
+
+def kilograms(value: object, unit: str = "kg") -> float | None:
+    """Return a body weight in kg, None where it is not a number above zero or its unit is not known.
+
+    >>> kilograms("70"), kilograms(70e3, "g"), kilograms("n/a"), kilograms(70, "stone")
+    (70.0, 70.0, None, None)
+    """
+    return _in_units(value, _KG.get(unit.strip().lower()))
+
+
+def _in_units(value: object, factor: float | None) -> float | None:
+    """Return a number above zero times a factor, None where either is none."""
     try:
-        activity = float(value) * factor if factor else 0.0  # type: ignore[arg-type]
+        number = float(value) * factor if factor else 0.0  # type: ignore[arg-type]
     except (TypeError, ValueError):
         return None
-    return activity if 0 < activity < math.inf else None
+    return number if 0 < number < math.inf else None
 
 
 def agreed_unit(claims: dict[str, str | None]) -> str | None:

@@ -1,11 +1,13 @@
 """Whole datasets and runs."""
 
 import json
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from csrd.cli import options
 from csrd.cli.options import CORES, Configuration, app
@@ -16,10 +18,38 @@ class Level(StrEnum):
     group = "group"
 
 
-Labels = Annotated[list[str] | None, typer.Option(help="Labels; may be repeated, or separated by spaces.")]
+Labels = Annotated[list[str] | None, typer.Option(help="Labels, one after the other, or repeated.")]
+WITH_LABELS = ("--participant-label", "--session-label", "--task", "--run", "--rec")
 
 
-@app.command()
+class BidsApp(TyperCommand):
+    """A command whose options of labels take several words after the level, as those of other BIDS Apps."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, repeated(args))
+
+
+def repeated(words: Sequence[str]) -> list[str]:
+    """Return a command's words with the option before each of several labels.
+
+    >>> repeated(["in", "out", "participant", "--run", "1", "2", "-n"])
+    ['in', 'out', 'participant', '--run', '1', '--run', '2', '-n']
+    """
+    found: list[str] = []
+    after_level, option, labels = False, "", 0
+    for word in words:
+        if word.startswith("-"):
+            option, labels = word if after_level and word in WITH_LABELS else "", 0
+        elif option:
+            found += [option] if labels else []
+            labels += 1
+        elif word in list(Level):
+            after_level = True
+        found.append(word)
+    return found
+
+
+@app.command(cls=BidsApp)
 def bids(
     dataset: Annotated[Path, typer.Argument(metavar="BIDS", help="The root of the BIDS dataset.")],
     out: Annotated[Path, typer.Argument(help="The folder of derivatives, e.g. BIDS/derivatives/csrd.")],

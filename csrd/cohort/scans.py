@@ -12,13 +12,20 @@ from csrd.errors import InputError
 from csrd.io.bids import entities_of, images_in, inherited
 from csrd.io.files import read_json
 from csrd.io.tables import Row, read_tsv
-from csrd.units import pet_unit
+from csrd.units import kilograms, megabecquerel, pet_unit
 
 EXAMPLE = "a BIDS dataset's participants.tsv"
 SHORT = {"participant": "sub", "session": "ses", "task": "task", "tracer": "trc", "run": "run",
          "reconstruction": "rec"}  # fmt: skip
 """BIDS's entities by the names in `Select`."""
+OF_T1W = {"subject": "sub", "session": "ses", "acquisition": "acq", "ceagent": "ce", "reconstruction": "rec",
+          "run": "run", "echo": "echo", "part": "part", "chunk": "chunk", "space": "space",
+          "description": "desc"}  # fmt: skip
+"""BIDS's entities of a T1w image by their long names."""
+NO_ENTITIES = ("suffix", "datatype", "extension")
+"""Keys of a filter file that select the images that are read anyway."""
 NOT_CORRECTED, ALL = "nac", "all"
+OTHER = "the filter selects none of the participant's T1w images"
 WEIGHTS = ("weight_kg", "body_weight", "weight")
 ACTIVITIES = ("injected_MBq", "InjectedRadioactivity", "injected_activity", "dose")
 
@@ -44,17 +51,21 @@ def read_scans(root: Path, cohort: Cohort) -> tuple[Subject, ...]:
             f"{root} is not a BIDS dataset: it has no dataset_description.json; give the dataset's root"
         )
     images = _images(root, cohort.select)
-    table = _participants(root)
+    table, units = _participants(root)
     found, wrong = [], []
     for pet, note in _of_each_scan(images, cohort.select):
         t1w, more = _t1w(root, pet, cohort.select)
         scan = Scan(pet, t1w, (*note, *more))
         try:
-            found.append(_subject(scan, table, cohort.units))
+            found.append(_subject(scan, table, units, cohort.units))
         except InputError as error:
             wrong.append(str(error))
     if wrong:
         raise InputError(f"{root} has mistakes:\n  " + "\n  ".join(wrong))
+    if not any(scan.t1w for scan in found) and (
+        left_out := [n for scan in found for n in scan.notes if OTHER in n]
+    ):
+        raise InputError(f"{root}: {left_out[0]}; correct the filter of t1w, or leave the MR out by --no-mr")
     return tuple(found)
 
 
@@ -73,8 +84,8 @@ def _images(root: Path, select: Select) -> list[Path]:
         if not wanted or (name == "reconstruction" and ALL in wanted):
             continue
         there = {entities_of(path).get(short, "") for path in left}
-        labels = {_plain(label.removeprefix(f"{short}-")) for label in wanted}
-        if missing := sorted(labels - set(map(_plain, there))):
+        labels = {_plain(label): label for label in (text.removeprefix(f"{short}-") for text in wanted)}
+        if missing := sorted(labels[plain] for plain in labels.keys() - set(map(_plain, there))):
             named = ", ".join(sorted(there - {""})) or "none"
             raise InputError(
                 f"no PET image of {root}, of those selected, has the {name} {missing[0]}; there: {named}"
@@ -135,13 +146,16 @@ def _preference(path: Path) -> tuple[int, str]:
 def _t1w(root: Path, pet: Path, select: Select) -> tuple[Path | None, tuple[str, ...]]:
     """Return the T1w image for a PET image: of its session, else of none, else of another; and a note."""
     entities = entities_of(pet)
-    there = [
+    everything = [
         path
         for path in images_in(root / f"sub-{entities['sub']}", "T1w", "anat", sub=entities["sub"])
-        if path.name.endswith((".nii", ".nii.gz")) and _matches(path, select.t1w)
+        if path.name.endswith((".nii", ".nii.gz"))
     ]
-    if not select.mr or not there:
+    if not select.mr or not everything:
         return None, ()
+    there = [path for path in everything if _matches(path, select.t1w)]
+    if not there:
+        return None, (f"{OTHER}: {', '.join(path.name for path in everything)}",)
     session = entities.get("ses")
 
     def distance(path: Path) -> tuple[int, str]:
@@ -162,7 +176,7 @@ def _matches(path: Path, wanted: dict[str, tuple[str, ...]]) -> bool:
     )
 
 
-def _subject(scan: Scan, table: dict[str, Row], units: str | None) -> Subject:
+def _subject(scan: Scan, table: dict[str, Row], columns: dict[str, str], units: str | None) -> Subject:
     """Return a scan as a subject; only headers are read.
 
     Raises InputError where an image cannot be read.
@@ -170,12 +184,16 @@ def _subject(scan: Scan, table: dict[str, Row], units: str | None) -> Subject:
     from csrd.io.volume import Volume
 
     entities, sidecar = entities_of(scan.pet), inherited(scan.pet)
+    if before := sidecar.get("Denoising"):
+        raise InputError(
+            f"{scan.pet} was denoised before, by {before}; give the dataset of the scans themselves"
+        )
     Volume.grid_of(scan.pet, frames=True)
     if scan.t1w is not None:
         Volume.grid_of(scan.t1w)
     stated = sidecar.get("Units", units)
     row = table.get(f"sub-{entities['sub']}", {})
-    weight, activity = _numbers(row, sidecar)
+    weight, activity = _numbers(row, columns, sidecar)
     return Subject(
         id=scan.pet.name.partition(".")[0].removesuffix("_pet"),
         split="",
@@ -190,34 +208,34 @@ def _subject(scan: Scan, table: dict[str, Row], units: str | None) -> Subject:
     )
 
 
-def _participants(root: Path) -> dict[str, Row]:
-    """Return the rows of ``participants.tsv`` by participant, {} where there is none."""
+def _participants(root: Path) -> tuple[dict[str, Row], dict[str, str]]:
+    """Return the rows of ``participants.tsv`` by participant, and the units of columns in its sidecar."""
     path = root / "participants.tsv"
     if not path.is_file() or len(path.read_text(encoding="utf-8-sig", errors="replace").split("\n")) < 2:
-        return {}
+        return {}, {}
     rows = [row for _, row in read_tsv(path, EXAMPLE).rows]
     named = [(row.get("participant_id", "").removeprefix("sub-"), row) for row in rows]
-    return {f"sub-{label}": row for label, row in named if label}
+    described = read_json(sidecar) if (sidecar := path.with_suffix(".json")).is_file() else {}
+    units = {
+        column: str(said["Units"])
+        for column, said in described.items()
+        if isinstance(said, dict) and said.get("Units")
+    }
+    return {f"sub-{label}": row for label, row in named if label}, units
 
 
-def _numbers(row: Row, sidecar: dict) -> tuple[float | None, float | None]:
+def _numbers(row: Row, units: dict[str, str], sidecar: dict) -> tuple[float | None, float | None]:
     """Return body weight in kg and activity in MBq at the time of the decay correction, None if not known.
 
-    The sidecar has precedence, since it is of one scan and has units. A column of activities is in MBq.
+    The image's sidecar has precedence, since it is of one scan. Columns are in kg and MBq, unless the sidecar
+    of ``participants.tsv`` has other `units`.
     """
-    weight = _number(sidecar.get("BodyWeight")) or _number(sidecar.get("PatientWeight"))
-    weight = weight or next((n for name in WEIGHTS if (n := _number(row.get(name)))), None)
-    activity = injected_activity(sidecar)
-    activity = activity or next((n for name in ACTIVITIES if (n := _number(row.get(name)))), None)
+    weights = [kilograms(sidecar.get(key)) for key in ("BodyWeight", "PatientWeight")]
+    weights += [kilograms(row.get(name), units.get(name, "kg")) for name in WEIGHTS]
+    activities = [injected_activity(sidecar)]
+    activities += [megabecquerel(row.get(name), units.get(name, "MBq")) for name in ACTIVITIES]
+    weight, activity = (next(filter(None, found), None) for found in (weights, activities))
     return weight, at_reference(activity, sidecar)
-
-
-def _number(value: object) -> float | None:
-    try:
-        number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return None
-    return number if 0 < number < float("inf") else None
 
 
 def filters_in(path: Path) -> dict:
@@ -225,20 +243,23 @@ def filters_in(path: Path) -> dict:
 
     Raises InputError for another content.
     """
-    content, known = read_json(path), SHORT | {"subject": "sub", "acquisition": "acq"}
+    content, known = read_json(path), {"pet": SHORT | {"subject": "sub"}, "t1w": OF_T1W}
     names = {short: name for name, short in SHORT.items()}
     found: dict = {"t1w": {}}
     for kind, filters in content.items():
         if kind not in ("pet", "t1w") or not isinstance(filters, dict):
             raise InputError(f'{path} has {kind!r}; write {{"pet": {{…}}, "t1w": {{…}}}} with entities')
         for name, value in filters.items():
-            short = known.get(name, name)
             values = value if isinstance(value, list) else [value]
             labels = tuple("" if one is None else str(one) for one in values)
+            long = known[kind]
+            short: str = long.get(name) or name
+            if name in NO_ENTITIES:
+                continue
+            if short not in long.values():
+                raise InputError(f"{path} has {name!r} for {kind}; there can be {', '.join(long)}")
             if kind == "t1w":
                 found["t1w"][short] = labels
-            elif short in names:
+            else:
                 found[names[short]] = labels
-            elif name not in ("suffix", "datatype", "extension"):
-                raise InputError(f"{path} has {name!r} for pet; there can be {', '.join(SHORT)}")
     return found

@@ -82,11 +82,14 @@ class Subject:
         own = self.normalisation is not None and self.normalisation.suffix in (".dcm", ".bf", ".n")
         return "n" if own else "npy"
 
-    def known(self, raw: str | None) -> dict[str, object]:
-        """Return entries of the sidecar of a scan that is denoised as it is; `raw` is its dataset."""
+    def known(self, raw: str | None, wants_mr: bool = True) -> dict[str, object]:
+        """Return entries of the sidecar of a scan that is denoised as it is.
+
+        `raw` is its dataset; `wants_mr` is whether the method uses an MR.
+        """
         found: dict[str, object] = {NOTES_KEY: list(self.notes)} if self.notes else {}
         if raw is not None:
-            sources = [path for path in (self.pet, self.t1w) if path is not None]
+            sources = [path for path in (self.pet, self.t1w if wants_mr else None) if path]
             found["Sources"] = [f"{RAW_URI}{path.relative_to(raw).as_posix()}" for path in sources]
         if self.unit == "Bq/mL" and self.weight_kg and self.injected_MBq:
             found["SUVPerBqPerML"] = suv_per_bq_ml(self.weight_kg, self.injected_MBq)

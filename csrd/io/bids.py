@@ -170,11 +170,14 @@ def dose_of(path: str | Path) -> int | None:
 
 
 def images_in(folder: Path, suffix: str, part: str = "", **entities: str) -> list[Path]:
-    """Return the NIfTI images under a folder by suffix, subfolder and entities, in any session; sorted."""
+    """Return the NIfTI images under a folder by suffix, subfolder and entities, in any session; sorted.
+
+    A link to a file that is not there, as git-annex leaves one, counts as an image.
+    """
     return sorted(
         path
         for path in folder.rglob(f"{part or '.'}/*_{suffix}.nii*")
-        if path.is_file() and entities.items() <= entities_of(path).items()
+        if (path.is_file() or path.is_symlink()) and entities.items() <= entities_of(path).items()
     )
 
 

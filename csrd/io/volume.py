@@ -245,6 +245,10 @@ def _readable(path: Path) -> Iterator[None]:
     except InputError:
         raise
     except FileNotFoundError:
+        if path.is_symlink():
+            raise InputError(
+                f"{path} is a link to a file that is not there; fetch it, e.g. by datalad get"
+            ) from None
         raise InputError(f"{path} does not exist; check the path") from None
     except _unreadable() as error:
         if getattr(error, "errno", None) == errno.ENOMEM:

@@ -16,6 +16,7 @@ from csrd.errors import CsrdError, InputError
 from csrd.extras import require
 from csrd.io.bids import sidecar_path
 from csrd.io.files import read_json, refuse_locked, write_text
+from csrd.methods import method
 from csrd.methods.base import MODEL_FILE
 from csrd.pretrained import KEYS, PACKAGED, locate
 
@@ -50,9 +51,9 @@ def settings_of(bids: Path, out: Path, choices: Choices) -> dict[str, Any]:
     _check_folders(bids, out)
     chosen = filters_in(choices.filter_file) if choices.filter_file else {}
     chosen |= {name: labels for name, labels in choices.select.items() if labels}
-    if choices.no_mr:
-        chosen["mr"] = False
     methods, models = _model(choices)
+    if choices.no_mr or not any(method(key).wants_mr for key in methods):
+        chosen["mr"] = False
     cohort = {"bids": str(bids), "as_is": True, "std": choices.std, "models": models, "select": chosen}
     if choices.units:
         cohort["units"] = choices.units
@@ -121,6 +122,8 @@ def run(
     require("workflow", "denoising a dataset")
     import yaml
 
+    if profile and not (profile.is_dir() and any(profile.glob("config*.yaml"))):
+        raise InputError(f"{profile} is not a profile of snakemake: it has no config.yaml; check the path")
     out, folder = Path(settings["derivatives_dir"]), Path(settings["results_dir"])
     refuse_locked(out / TABLE)
     targets = [str(out / TABLE)] if level == "group" else []
@@ -135,7 +138,10 @@ def run(
     command += ["--forcerun", *again] if again else []
     done = subprocess.run([*command, *more, *targets])
     if done.returncode:
-        raise RunFailed(f"the workflow did not finish (its logs: {folder / 'logs'}); run the command again")
+        raise RunFailed(
+            f"the workflow did not finish; correct what is said above (logs: {folder / 'logs'}), and run the "
+            "command again"
+        )
 
 
 def snakefile() -> Path:
@@ -174,8 +180,10 @@ def _model(choices: Choices) -> tuple[list[str], str]:
     if choices.model is None:
         return (["csrdnomr"] if choices.no_mr else list(KEYS)), PACKAGED
     folder = choices.model.parent if choices.model.name == MODEL_FILE else choices.model
-    key = read_json(folder / MODEL_FILE).get("method")
-    return [str(key)], str(folder.resolve())
+    key = str(read_json(folder / MODEL_FILE).get("method"))
+    if choices.no_mr and method(key).wants_mr:
+        raise InputError(f"the model in {folder} needs an MR; leave --no-mr out, or name a model without MR")
+    return [key], str(folder.resolve())
 
 
 def _name_of(chosen: dict[str, Any]) -> str:

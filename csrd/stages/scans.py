@@ -15,14 +15,19 @@ COLUMNS = ("participant_id", "session", "image", "method", "mr", "frames", "fram
 MISSING = "n/a"
 
 
-def describe_methods(sidecars: Sequence[str | Path], text: str | Path) -> None:
-    """Write a paragraph for a paper about the scans with these sidecars, as Markdown."""
+def describe_methods(sidecars: Sequence[str | Path], text: str | Path, former: bool = False) -> None:
+    """Write a paragraph for a paper about the scans with these sidecars, as Markdown.
+
+    With `former` it is about all scans in the folder of derivatives in which it lies, of former runs too.
+    """
+    sidecars = _all_sidecars(text) if former else sidecars
     found = [read_json(path) for path in _images(sidecars)]
     with_mr = sum("RegistrationMatrix" in said or len(said["Sources"]) > 1 for said in found)
     dynamic = sum(len(said.get("FrameDuration") or []) > 1 for said in found)
+    versions = sorted({said.get("Versions", {}).get("csrd", csrd.__version__) for said in found})
     models = sorted({f"{said['Denoising']} ({said['ModelSha256'][:12]})" for said in found})
     sentences = [
-        f"{_counted(len(found), 'PET image')} {_were(len(found))} denoised with csrd {csrd.__version__} "
+        f"{_counted(len(found), 'PET image')} {_were(len(found))} denoised with csrd {', '.join(versions)} "
         f"(model: {', '.join(models)}), an implementation of a residual diffusion model of low-dose brain "
         f"PET [1]. The level of noise was measured in each image."
     ]
@@ -35,7 +40,7 @@ def describe_methods(sidecars: Sequence[str | Path], text: str | Path) -> None:
         sentences.append(
             f"{_counted(dynamic, 'image')} {_were(dynamic)} dynamic: each frame was denoised by itself, and "
             "the MR was registered to the mean of the frames weighted by their durations. Frames without "
-            "counts were left as they were."
+            "counts, or with too much noise, were left as they were."
         )
     if len(_images(sidecars)) < len(sidecars):
         sentences.append("The standard deviation was predicted voxel by voxel from samples.")
@@ -53,11 +58,16 @@ def list_scans(table: str | Path) -> None:
     Raises InputError where there is none.
     """
     folder = Path(table).parent
-    sidecars = _images(sorted(folder.glob("sub-*/**/pet/*_pet.json")))
+    sidecars = _images(_all_sidecars(table))
     if not sidecars:
         raise InputError(f"{folder} has no denoised scan; run the level participant first")
     rows = ["\t".join(COLUMNS), *("\t".join(_row(path, folder)) for path in sidecars)]
     write_text(table, "\n".join(rows) + "\n")
+
+
+def _all_sidecars(file: str | Path) -> list[Path]:
+    """Return the sidecars of all PET images in the folder of derivatives in which a file lies."""
+    return sorted(Path(file).parent.glob("sub-*/**/pet/*_pet.json"))
 
 
 def _images(sidecars: Sequence[str | Path]) -> list[Path]:

@@ -7,6 +7,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from csrd.cli.cohorts import repeated
 from csrd.cohort.bids import injected_activity
 from csrd.cohort.scans import filters_in, read_scans
 from csrd.config.sections import Cohort
@@ -14,7 +15,9 @@ from csrd.errors import InputError
 from csrd.io.bids import inherited
 from csrd.io.files import read_json
 from csrd.pretrained import packaged
+from csrd.stages import bids_app
 from csrd.stages.bids_app import Choices, outdated, planned, sentences, settings_of
+from csrd.stages.scans import describe_methods
 from tests.bids.layouts import LAYOUTS, build
 
 EXPECTED = {
@@ -88,6 +91,19 @@ def test_weight_and_activity_by_the_usual_names_and_units(layouts):
     )
 
 
+def test_columns_are_in_the_units_of_their_description(dataset):
+    """Activity on the clock of the decay correction, weights in pounds."""
+    (dataset / "participants.tsv").write_text("participant_id\tweight\tdose\nsub-1\t150\t10\n")
+    (dataset / "pet.json").write_text('{"InjectionStart": 0, "ImageDecayCorrectionTime": 0}')
+    assert (scans(dataset)[0].weight_kg, scans(dataset)[0].injected_MBq) == (150, 10)
+    described = dataset / "participants.json"
+    described.write_text('{"weight": {"Units": "lb"}, "dose": {"Units": "mCi"}, "age": "years"}')
+    scan = scans(dataset)[0]
+    assert (scan.weight_kg, scan.injected_MBq) == (pytest.approx(68.04, abs=0.01), pytest.approx(370))
+    described.write_text('{"weight": {"Units": "stone"}, "dose": {"Units": "counts"}}')
+    assert (scans(dataset)[0].weight_kg, scans(dataset)[0].injected_MBq) == (None, None), "not guessed"
+
+
 @pytest.mark.parametrize(
     ("sidecar", "activity"),
     [
@@ -149,14 +165,33 @@ def test_a_filter_file_has_long_names(dataset, tmp_path):
     path.write_text('{"pet": {"session": "b", "run": 2}, "t1w": {"acquisition": ["mprage"], "run": null}}')
     select = filters_in(path)
     assert select == {"session": ("b",), "run": ("2",), "t1w": {"acq": ("mprage",), "run": ("",)}}
+    touch(dataset / "sub-1/ses-a/anat/sub-1_ses-a_acq-mprage_T1w.nii")
     settings = settings_of(dataset, tmp_path / "out", Choices({"session": ("a",)}, filter_file=path))
     assert [scan.id for scan in planned(settings)] == ["sub-1_ses-a_run-02"], "an option has precedence"
     path.write_text('{"bold": {}}')
     with pytest.raises(InputError, match="has 'bold'; write"):
         filters_in(path)
+    path.write_text('{"t1w": {"datatype": "anat", "suffix": "T1w", "extension": ".nii", "session": "a"}}')
+    assert filters_in(path) == {"t1w": {"ses": ("a",)}}, "what selects the images that are read anyway"
+    path.write_text('{"t1w": {"acquisition_label": "b"}}')
+    with pytest.raises(InputError, match="has 'acquisition_label' for t1w; there can be subject, session"):
+        filters_in(path)
     path.write_text('{"pet": {"colour": "b"}}')
     with pytest.raises(InputError, match="has 'colour' for pet; there can be participant"):
         filters_in(path)
+
+
+def test_a_filter_that_selects_no_mr_is_said(dataset):
+    touch(dataset / "sub-2/pet/sub-2_pet.nii.gz")
+    touch(dataset / "sub-2/anat/sub-2_acq-x_T1w.nii.gz")
+    *_, second = scans(dataset, t1w={"ses": ["a"]})
+    assert second.t1w is None
+    assert second.notes == (
+        "the filter selects none of the participant's T1w images: sub-2_acq-x_T1w.nii.gz",
+    )
+    with pytest.raises(InputError, match="selects none .* sub-1_ses-a_T1w.nii; correct the filter"):
+        scans(dataset, t1w={"acq": ["mprage"]})
+    assert {scan.t1w for scan in scans(dataset, t1w={"acq": ["mprage"]}, mr=False)} == {None}
 
 
 @pytest.mark.parametrize(
@@ -203,6 +238,20 @@ def test_all_images_that_cannot_be_read_are_named_at_once(dataset, tmp_path):
     assert str(caught.value).count("is not a readable NIfTI image") == 2
 
 
+def test_images_that_were_not_fetched_are_named(dataset, tmp_path):
+    """As datalad leaves them: links to content that is elsewhere."""
+    pet = dataset / "sub-1/ses-b/pet/sub-1_ses-b_run-01_pet.nii.gz"
+    t1w = dataset / "sub-1/ses-b/anat/sub-1_ses-b_T1w.nii.gz"
+    t1w.parent.mkdir()
+    pet.unlink()
+    for path in (pet, t1w):
+        path.symlink_to("../../.git/annex/objects/content")
+    with pytest.raises(InputError) as caught:
+        planned(settings_of(dataset, tmp_path / "out", Choices({"session": ("b",)})))
+    for path in (pet, t1w):
+        assert f"{path} is a link to a file that is not there; fetch it" in str(caught.value)
+
+
 def test_a_model_that_needs_an_mr_is_not_used_without(dataset, tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "model.json").write_text('{"method": "csrd"}')
@@ -211,6 +260,58 @@ def test_a_model_that_needs_an_mr_is_not_used_without(dataset, tmp_path):
     (dataset / "sub-1/ses-a/anat/sub-1_ses-a_T1w.nii").unlink()
     with pytest.raises(InputError, match="without a T1w image, which csrd needs"):
         planned(settings_of(dataset, tmp_path / "out", choices))
+    with pytest.raises(InputError, match="needs an MR; leave --no-mr out"):
+        settings_of(dataset, tmp_path / "out", Choices(no_mr=True, model=tmp_path / "model"))
+
+
+def test_an_mr_that_the_model_does_not_use_is_no_source(dataset, tmp_path):
+    (tmp_path / "model.json").write_text('{"method": "csrdnomr"}')
+    found = planned(settings_of(dataset, tmp_path / "out", Choices(model=tmp_path)))
+    assert {scan.t1w for scan in found} == {None}
+    with_mr = scans(dataset)[0]
+    assert len(with_mr.known(str(dataset), wants_mr=True)["Sources"]) == 2
+    assert len(with_mr.known(str(dataset), wants_mr=False)["Sources"]) == 1
+
+
+def test_a_dataset_of_denoised_images_is_refused(dataset, tmp_path):
+    touch(dataset / "sub-2/pet/sub-2_desc-csrd_pet.nii.gz", Denoising="CSRD w MR")
+    with pytest.raises(InputError, match="sub-2_desc-csrd_pet.nii.gz was denoised before, by CSRD w MR"):
+        planned(settings_of(dataset, tmp_path / "out", Choices()))
+
+
+def test_a_folder_that_is_no_profile_is_refused(dataset, tmp_path):
+    settings = settings_of(dataset, tmp_path / "out", Choices())
+    with pytest.raises(InputError, match="is not a profile of snakemake"):
+        bids_app.run(settings, "participant", 1, profile=dataset)
+
+
+def test_the_level_group_needs_a_denoised_scan(dataset, tmp_path):
+    settings = settings_of(dataset, tmp_path / "out", Choices())
+    with pytest.raises(InputError, match="has no denoised scan; run the level participant first"):
+        bids_app.run(settings, "group", 1)
+
+
+def test_several_labels_follow_one_option():
+    words = ["in", "out", "participant", "--participant-label", "01", "02", "--cores", "2", "--rec=all", "-n"]
+    assert repeated(words) == [*words[:5], "--participant-label", *words[5:]]
+    assert repeated(["--run", "1", "in", "out", "group"]) == ["--run", "1", "in", "out", "group"]
+
+
+def test_the_methods_paragraph_is_about_former_runs_too(tmp_path):
+    for label, more in (("1", {}), ("2", {"RegistrationMatrix": [], "FrameDuration": [1, 1]})):
+        said = {
+            "Denoising": "CSRD w MR",
+            "ModelSha256": "a" * 64,
+            "Sources": ["x"],
+            "Versions": {"csrd": label},
+        }
+        touch(tmp_path / f"sub-{label}/pet/sub-{label}_desc-csrd_pet.nii.gz", **said | more)
+    own = [tmp_path / "sub-2/pet/sub-2_desc-csrd_pet.json"]
+    describe_methods(own, tmp_path / "one.md")
+    assert "1 PET image was denoised with csrd 2 (" in (tmp_path / "one.md").read_text()
+    describe_methods(own, tmp_path / "all.md", former=True)
+    text = (tmp_path / "all.md").read_text()
+    assert "2 PET images were denoised with csrd 1, 2 (" in text and "1 image was dynamic" in text
 
 
 def test_an_image_of_another_model_is_made_again(dataset, tmp_path):

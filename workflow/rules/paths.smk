@@ -200,6 +200,11 @@ def methods_for_plain(name):
     return [key for key in suited if method(key).like not in suited]
 
 
+def units_of_plain(wildcards):
+    """Return the unit in the settings for a scan whose sidecar has none."""
+    return None if "Units" in bids.inherited(PLAIN[wildcards.scan].pet) else settings.cohort.units
+
+
 def images_of_plain(*suffixes):
     """Return the files made from scans that are denoised as they are."""
     return [

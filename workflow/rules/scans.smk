@@ -25,8 +25,10 @@ rule denoise_scan:
         runtime=growing(120),
         gpu=0,
     params:
-        units=lookup(dpath="cohort/units", within=config),
-        known=lambda wildcards: PLAIN[wildcards.scan].known(settings.cohort.bids),
+        units=units_of_plain,
+        known=lambda wildcards: PLAIN[wildcards.scan].known(
+            settings.cohort.bids, method(wildcards.method).wants_mr
+        ),
     message:
         "{wildcards.scan}: denoise by {wildcards.method}"
     script:
@@ -71,7 +73,7 @@ rule scan_page_plain:
         mem_mb=growing(4000),
         runtime=growing(10),
     params:
-        units=lookup(dpath="cohort/units", within=config),
+        units=units_of_plain,
     message:
         "{wildcards.scan}: write its page"
     script:
@@ -92,6 +94,8 @@ rule describe_methods:
     resources:
         mem_mb=growing(500),
         runtime=growing(5),
+    params:
+        former=settings.cohort.as_is,
     message:
         "Describe the methods"
     script:

@@ -131,16 +131,25 @@ def _of_each_scan(images: Iterable[Path], select: Select) -> Iterator[tuple[Path
         yield first, (f"{first.name} is denoised of the reconstructions of one scan, {names} are not",)
 
 
-def _preference(path: Path) -> tuple[int, str]:
-    """Return a reconstruction's rank: corrected and static first, without attenuation correction last."""
-    label, kind = entities_of(path).get("rec", "").lower(), inherited(path).get("ImageType") or ()
-    if NOT_CORRECTED in label or "NAC" in kind:
-        return 4, path.name
-    if "stat" in label:
-        return 0, path.name
-    if not label:
-        return 1, path.name
-    return (2 if "dyn" in label else 3), path.name
+def _preference(path: Path) -> tuple[bool, bool, bool, bool, str]:
+    """Return a reconstruction's rank: corrected and static first, without attenuation correction last.
+
+    Of two alike one called static comes first, then one without a label.
+    """
+    label, said = entities_of(path).get("rec", "").lower(), inherited(path)
+    uncorrected = NOT_CORRECTED in label or "NAC" in (said.get("ImageType") or ())
+    uncorrected |= str(said.get("AttenuationCorrection") or "").lower() == "none"
+    return uncorrected, _is_dynamic(path), "stat" not in label, bool(label), path.name
+
+
+def _is_dynamic(path: Path) -> bool:
+    """Return whether an image has frames; False for one that cannot be read, which is reported later."""
+    from csrd.io.volume import Volume
+
+    try:
+        return Volume.count_frames(path)[0] > 1
+    except InputError:
+        return False
 
 
 def _t1w(root: Path, pet: Path, select: Select) -> tuple[Path | None, tuple[str, ...]]:

@@ -78,6 +78,19 @@ def test_static_and_corrected_for_attenuation_comes_first_and_this_is_said(layou
     } == {"acdyn"}
 
 
+def test_static_is_what_has_one_frame_and_corrected_what_the_sidecar_says(dataset):
+    folder = dataset / "sub-2/pet"
+    order = []
+    for label, frames, said in (
+        ("nac", 1, {}), ("a", 1, {"AttenuationCorrection": "none"}), ("b", 3, {}), ("c", 1, {}),
+    ):  # fmt: skip
+        touch(folder / f"sub-2_rec-{label}_pet.nii.gz", frames, **said)
+        order.append(scans(dataset, participant=["2"])[0].pet.name)
+    assert order == [f"sub-2_rec-{label}_pet.nii.gz" for label in ("nac", "a", "b", "c")]
+    touch(folder / "sub-2_pet.nii.gz")
+    assert scans(dataset, participant=["2"])[0].pet.name == "sub-2_pet.nii.gz"
+
+
 def test_weight_and_activity_by_the_usual_names_and_units(layouts):
     visual, _ = scans(layouts / "ds003382")  # body_weight, dose; Mbq
     assert (visual.weight_kg, visual.injected_MBq, visual.unit) == (85, 39, "Bq/mL")

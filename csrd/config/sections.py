@@ -210,13 +210,13 @@ class Recon(Section):
     """Edge length of the cubic voxels."""
     matrix: Shape = (88, 104, 88)
     """Voxels along x, y, z, around the scanner's centre."""
-    subsets: PositiveInt = 32
+    subsets: PositiveInt = 16
     """Subsets of the events."""
-    iterations: PositiveInt = 2
+    iterations: PositiveInt = 3
     """Passes over all events."""
     psf: Psf | None = Psf()
     """The resolution model; null: none."""
-    postfilter_fwhm_mm: NonNegative = 6.0
+    postfilter_fwhm_mm: NonNegative = 5.5
     """Gaussian filter after the last iteration; 0: none."""
     subject_lines: Lines = 10_000_000
     """Number of random lines that sample a subject's attenuated sensitivity."""

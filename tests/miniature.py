@@ -24,7 +24,7 @@ from tests.siemens_files import norm_pair, pair_of, perfect_norm, recorded, vari
 
 FDG = "config/tracers/FDG.tsv"
 BED_MM = -36.0
-SECONDS = {"sub-02": 10, "sub-05": 10, "sub-06": 100}
+SECONDS = {"sub-02": 6, "sub-05": 6, "sub-06": 60}
 VENDOR_SHAPE, VENDOR_VOXEL = (172, 172, 127), (1.39084, 1.39084, 2.03125)  # half of the vendor's 344 × 344
 VENDOR_SIGMA_MM = 2.1  # 5 mm FWHM
 BALL, BALL_MM, BALL_AT, BALL_RATIO = 22, 16.0, (30.0, 24.0, 18.0), 1.6

@@ -29,7 +29,7 @@ from tests.miniature import BALL, BALL_MM, Miniature, miniature
 from tests.openneuro_server import CLIENT, serving
 
 SMALL = """
-drfs: [4, 10]
+drfs: [4]
 train_drfs: [4]
 methods: [lowdose, tv]
 recon: {voxel_mm: 2.03125, matrix: [104, 120, 125], subsets: 32, iterations: 6, subject_lines: 4.0e+6,
@@ -99,8 +99,8 @@ def measured(results, study) -> dict[str, Path]:
 
 
 def again(target: Path, files: dict[str, Path], **changed: object) -> Volume:
-    """Return the normal dose reconstructed as the workflow does, but for some settings."""
-    settings = Recon(voxel_mm=2.03125, matrix=(104, 120, 125), subsets=32, iterations=6, postfilter_fwhm_mm=8)
+    """Return the normal dose reconstructed as the workflow does, but by two iterations and other settings."""
+    settings = Recon(voxel_mm=2.03125, matrix=(104, 120, 125), subsets=32, iterations=2, postfilter_fwhm_mm=8)
     given = {key: files[key] for key in ("mumap", "normalisation", "sensitivity")}
     how = {"seed": 2024, "subject": TESTED, "threads": 1, "log": "unused"}
     reconstruct(files["listmode"], target, recon=settings.model_copy(update=changed), **given, **how)
@@ -109,7 +109,7 @@ def again(target: Path, files: dict[str, Path], **changed: object) -> Volume:
 
 def test_the_report_is_there(results):
     table = pd.read_csv(results / "tables" / "table1.csv", index_col="method")
-    assert list(table.index) == ["lowdose", "tv"] and (table["n"] == 2).all()
+    assert list(table.index) == ["lowdose", "tv"] and (table["n"] == 1).all()
     report = (results / "report.html").read_text()
     assert 'id="vendor"' in report and 'id="corrections"' in report and 'id="truth"' not in report
     assert "not of coil and table" in report and "by the gap crystals that the normalisation marks" in report
@@ -149,7 +149,7 @@ def test_the_image_is_not_turned(image, dataset):
     assert np.linalg.norm((found - centre) * image.voxel_mm) < 1.0 < BALL_MM
 
 
-def test_random_factors_of_the_norm_leave_the_shells_as_they_are(image, dataset, measured, tmp_path):
+def test_random_factors_of_the_norm_leave_the_shells_as_they_are(dataset, measured, tmp_path):
     """Shells by depth in the head, of the scan with a norm.bf of random factors and of perfect crystals."""
     plain = dict(measured) | {"listmode": dataset.perfect[TESTED], "normalisation": tmp_path / "ones.npy"}
     np.save(plain["normalisation"], np.ones(mmr().crystals, np.float32))
@@ -158,14 +158,14 @@ def test_random_factors_of_the_norm_leave_the_shells_as_they_are(image, dataset,
     how = {"lines": 4_000_000, "seed": 2024, "subject": TESTED, "threads": 1, "listmode": plain["listmode"]}
     subject_sensitivity(geometric, plain["mumap"], plain["normalisation"], plain["sensitivity"], **how)
     perfect = again(tmp_path / "perfect.nii.gz", plain)
-    truth = resample(dataset.truth[TESTED], image)
+    image = again(tmp_path / "norm.nii.gz", measured)
     at = np.moveaxis(np.indices(image.shape), 0, -1) * image.voxel_mm
     inside = resample(dataset.labels[TESTED], image, order=0).array
     brain = np.isin(inside, list(SEEN))
     radius = np.linalg.norm(at - at[brain].mean(0), axis=-1)
     shells = [brain & (radius // 12 == shell) for shell in range(6)]
     ratios = [float(image.array[shell].mean() / perfect.array[shell].mean()) for shell in shells]
-    print("shells:", np.round(ratios, 4), [round(float(truth.array[shell].mean())) for shell in shells])
+    print("shells:", np.round(ratios, 4))
     np.testing.assert_allclose(ratios, 1, atol=0.025)
 
 
@@ -200,7 +200,7 @@ def test_planted_faults_are_found(results, measured, tmp_path):
 
 
 def test_the_sidecar_says_what_was_done(results):
-    sidecar = read_json(results / "recon" / TESTED / f"{TESTED}_drf-10_pet.json")
-    assert sidecar["DoseReductionFactor"] == 10
+    sidecar = read_json(results / "recon" / TESTED / f"{TESTED}_drf-4_pet.json")
+    assert sidecar["DoseReductionFactor"] == 4
     assert sidecar["NormalisationCorrection"] == "components of the mMR's own normalisation"
     assert sidecar["ScatterCorrectionMethod"].endswith("from the normal dose")

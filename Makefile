@@ -3,7 +3,7 @@ PYTHON ?= python3
 CORES ?= all
 CONFIG ?= config/config.yaml
 SEEDS ?= 2024 2025 2026
-STUDY ?= [lowdose, tv, unet, restormer, csrd, csrdnomr, mronly]
+STUDY ?= [lowdose, tv, unet, restormer, unet3d, csrd, csrdnomr, mronly]
 DATASET ?= ds003382
 DATA ?= data
 OPENNEURO = openneuro-py==2026.9.1

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
-from csrd.config.methods import LearnedSettings, Training
+from csrd.config.methods import Training
 from csrd.config.sections import Fraction, NonNegative, Section
 from csrd.errors import InputError
 from csrd.methods.base import LoadedPair, robust_scale
-from csrd.methods.learned import Learned, LearnedCalibration
+from csrd.methods.learned import LearnedCalibration
 from csrd.methods.learned.doubts import doubts
 from csrd.methods.learned.scaling import (
     DoseFromNoise,
@@ -24,6 +24,7 @@ from csrd.methods.learned.scaling import (
     measured_level,
     mr_channel,
 )
+from csrd.methods.learned.volumes import VolumeMethod, VolumeSettings
 from csrd.progress import progress
 from csrd.seeds import key64
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from csrd.diffusion.precondition import Denoiser
     from csrd.io.volume import Volume
     from csrd.networks import VolumeNetwork
-    from csrd.train.patches import Batch, Patches, Scan
+    from csrd.train.patches import Batch
 
 SIGMA_DATA = 0.5
 COORDINATES = 3
@@ -72,7 +73,7 @@ class Sampler(Section):
         return self
 
 
-class CsrdSettings(LearnedSettings):
+class CsrdSettings(VolumeSettings):
     network: Literal["edm2", "ddpmpp", "resunet"] = "edm2"
     """The network: magnitude-preserving (edm2), the paper's (ddpmpp), or one for any noise (resunet)."""
     measured: bool = False
@@ -152,7 +153,7 @@ class CsrdCalibration(LearnedCalibration):
     dose_from_noise: DoseFromNoise | None = None
 
 
-class Csrd(Learned):
+class Csrd(VolumeMethod):
     """The model with MR."""
 
     key, label, row = "csrd", "CSRD w MR", 4
@@ -160,8 +161,8 @@ class Csrd(Learned):
     Calibration = CsrdCalibration
     predicts_std = selects = True
     preprocessing = ("standardise",)
-    inference = (*Learned.inference, "blank", "samples", "sampler")
-    training_only = (*Learned.training_only, "dropout", "P_mean", "P_std")
+    inference = (*VolumeMethod.inference, "blank", "samples", "sampler")
+    training_only = (*VolumeMethod.training_only, "dropout", "P_mean", "P_std")
     after_training = ("sampler", "samples")
     product = "table"
 
@@ -267,19 +268,10 @@ class Csrd(Learned):
         sigma = torch.cat([levels.draw(1, denoiser, generator) for generator in batch.generators])
         return residual_loss(denoiser, batch.target, batch.inputs, batch.dose, sigma, batch.noise())
 
-    def scan(self, pair: LoadedPair) -> Scan:
-        return at_least(self.settings.patch, super().scan(pair))
-
-    def patches(self, scans: list[Scan]) -> Patches:
-        from csrd.train.patches import Patches
-
-        settings, size = self.settings, self.settings.patch
+    @property
+    def mixed_fraction(self) -> float:
         # the level of mixed noise has not been measured
-        mixed = 0.0 if settings.measured else settings.mixed
-        return Patches(scans, (size,) * 3, self.seed, coordinates=settings.coordinates, mixed=mixed)
-
-    def smallest_edge(self) -> int:
-        return max(self.settings.patch // self.network.factor, 1)
+        return 0.0 if self.settings.measured else self.settings.mixed
 
     def select(self, validation: list[LoadedPair], metrics: Metrics) -> dict[str, Any]:
         """Return the fraction of a sample that is best in most metrics on validation pairs, with scores."""
@@ -345,14 +337,14 @@ class Csrd(Learned):
 
         upright, mr = low.canonical(), None if mr is None else mr.canonical()
         head, sampler = Head.of(upright), self.settings.sampler
-        conditions = self._conditions(upright, mr, head)
+        conditions = self.conditions(upright, mr, head)
         posterior = Posterior(
             self.denoiser,
             conditions,
             self.noise_condition(upright, head, drf),
             key64(self.seed, hashlib.sha256(np.ascontiguousarray(upright.array).data).hexdigest()),
             precision=partial(precision, self.device),
-            mirrored=self._mirrored(conditions),
+            mirrored=self.mirrored(conditions),
             translations=self.translations,
         )
         levels = noise_levels(sampler.steps, sampler.sigma_min, sampler.sigma_max, sampler.rho)
@@ -364,25 +356,6 @@ class Csrd(Learned):
         unit = self.residual_unit(upright, head, drf)
         factor = self.calibration.std_factor.of(upright, head)
         return ScanPosterior(upright, low, unit, mean, sampled, factor)
-
-    def _conditions(self, low: Volume, mr: Volume | None, head: Head) -> Tensor:
-        """Return the conditions of an upright scan's residual, (C, X, Y, Z)."""
-        import torch
-
-        from csrd.train.patches import coordinates
-
-        conditions = torch.from_numpy(self.inputs(low, mr, head)).to(self.device)
-        if self.settings.coordinates:
-            conditions = torch.cat([conditions, coordinates(low.shape, self.device)])
-        return conditions
-
-    def _mirrored(self, conditions: Tensor) -> Tensor | None:
-        """Return the conditions of the head's mirror image, where the settings have `mirror`."""
-        from csrd.train.patches import mirrored
-
-        if self.settings.mirror:
-            return mirrored(conditions, coordinates=self.settings.coordinates)
-        return None
 
     def estimate_drf(self, low: Volume) -> float:
         dose = self.calibration.dose_from_noise
@@ -450,21 +423,6 @@ class ScanPosterior:
 
     def _volume(self, array: np.ndarray) -> Volume:
         return self.low.like(array).with_axes_of(self.source)
-
-
-def at_least(size: int, scan: Scan) -> Scan:
-    """Return a scan no smaller than a patch along any axis; a smaller one has its last voxels repeated."""
-    from torch import nn
-
-    shape = tuple(scan.target.shape[1:])
-    short = [max(size - n, 0) for n in shape]
-    if not any(short):
-        return scan
-    pad = [part for n in reversed(short) for part in (0, n)]
-    inputs, target = (
-        nn.functional.pad(x[None], pad, mode="replicate")[0] for x in (scan.inputs, scan.target)
-    )
-    return replace(scan, inputs=inputs, target=target, measured=shape)
 
 
 def _best(means: dict[float, dict[str, float]], key: str) -> float:

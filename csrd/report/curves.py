@@ -28,10 +28,11 @@ COLOURS = {
     "tv": "#e69f00",
     "unet": "#009e73",
     "restormer": "#cc79a7",
+    "unet3d": "#d55e00",
     "csrd": "#0072b2",
     "csrdnomr": "#56b4e9",
 }
-MARKERS = dict(zip(COLOURS, "osD^ov", strict=True))
+MARKERS = dict(zip(COLOURS, "osD^Pov", strict=True))
 SMOOTHING = 15  # records in the running median of the training loss, since a batch's loss is mostly noise
 TICKS = (0, 0.25, 0.5, 0.75, 1)
 

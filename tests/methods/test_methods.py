@@ -23,9 +23,8 @@ def volume(seed=0, unit="Bq/mL") -> Volume:
 
 
 def test_the_registry_follows_from_the_files():
-    assert keys() == ["lowdose", "tv", "unet", "restormer", "csrd", "csrdnomr", "mronly"], (
-        "the order of the paper's rows"
-    )
+    rows = ["lowdose", "tv", "unet", "restormer", "unet3d", "csrd", "csrdnomr", "mronly"]
+    assert keys() == rows, "the order of the paper's rows, and ours after what they resemble"
     assert all(key.isalnum() and method(key).key == key and method(key).label for key in keys())
     with pytest.raises(InputError, match="no method 'median'; choose from .*tv"):
         method("median")

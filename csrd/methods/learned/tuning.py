@@ -24,9 +24,10 @@ from csrd.diffusion.posterior import Posterior
 from csrd.io.files import sha256, whole_file
 from csrd.io.volume import Volume
 from csrd.methods.base.denoise import on_voxels_of
-from csrd.methods.csrd import SIGMA_DATA, Csrd, at_least
+from csrd.methods.csrd import SIGMA_DATA, Csrd
 from csrd.methods.learned import HISTORY_FILE, WEIGHTS_FILE
 from csrd.methods.learned.scaling import Head
+from csrd.methods.learned.volumes import at_least
 from csrd.progress import progress
 from csrd.resample import resample
 from csrd.synthetic import ANATOMIES, NOISE, Synthetic

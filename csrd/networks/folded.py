@@ -1,0 +1,27 @@
+"""A network for volumes around another 3D network: voxels are folded into channels and back."""
+
+import torch
+from torch import Tensor, nn
+
+from csrd.networks import VolumeNetwork
+from csrd.networks.edm2 import fold, unfold
+
+
+class Folded(VolumeNetwork):
+    """F(x): (B, in, X, Y, Z) to (B, out, X, Y, Z); X, Y, Z divisible by `factor`."""
+
+    def __init__(self, inner: nn.Module, stem: int, factor: int, feature_bytes: float) -> None:
+        """Wrap a network from in·`stem`³ to out·`stem`³ channels.
+
+        Its own edges are multiples of `factor` / `stem`; an evaluation holds `feature_bytes` for each voxel.
+        """
+        super().__init__()
+        self.inner, self.stem, self.factor = inner, stem, factor
+        self.bytes_per_voxel = feature_bytes / stem**3
+        # 1.5 times as fast as channels first, on a CPU
+        self.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload] # torch declares less
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the output in the precision of the layers, at the resolution of `x`."""
+        folded = fold(x, self.stem).contiguous(memory_format=torch.channels_last_3d)
+        return unfold(self.inner(folded), self.stem)

@@ -2,7 +2,7 @@
 PYTHON ?= python3
 CORES ?= all
 CONFIG ?= config/config.yaml
-SEEDS ?= 2024 2025 2026
+SEEDS ?= 2024 2025 2026 2027
 STUDY ?= [lowdose, tv, unet, restormer, unet3d, csrd, csrdnomr, mronly]
 DATASET ?= ds003382
 DATA ?= data
@@ -45,7 +45,9 @@ openneuro: .venv/installed .venv/openneuro/bin/openneuro-py
 	.venv/openneuro/bin/pip install --quiet $(OPENNEURO)
 	@touch $@
 
-# The same cohort anew for each seed: other heads, other counts, other weights. Fails where a check of the pooled runs does.
+# A larger cohort anew for each seed: other heads, other counts, other weights. Fails where a check of the pooled runs
+# does. It continues where it was interrupted, and does the seeds one after another.
+study: CONFIG = config/workstation.yaml
 study: .venv/installed
 	@for seed in $(SEEDS); do \
 		$(BIN)/snakemake --cores $(CORES) --configfile $(CONFIG) \

@@ -36,6 +36,12 @@ def train(
     attenuation: Annotated[
         bool, typer.Option(help="List-mode: correct for attenuation; this needs a μ-map.")
     ] = True,
+    thinning: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="A further low dose of a training subject, with both in its name; may be repeated."
+        ),
+    ] = None,
     config: Configuration = None,
     threads: Threads = CORES,
     processes: Annotated[
@@ -65,8 +71,9 @@ def train(
         print(json.dumps(said, indent=2))
         return
     images = find_aligned(data, splits, configuration.train_drfs)
+    images["lows"] += thinning or []
     how = {**images, "seed": configuration.seed, "metrics": configuration.metrics}
-    how |= {"threads": threads, "processes": processes}
+    how |= {"threads": threads, "processes": processes, "augment": configuration.augment}
     fit(method, model=model, splits=splits, settings=settings, **how)
 
 

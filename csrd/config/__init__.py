@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import Field, ValidationError, create_model, field_validator, model_validator
+from pydantic import Field, PositiveInt, ValidationError, create_model, field_validator, model_validator
 
 from csrd.config.messages import closest, sentence
 from csrd.config.methods import MethodSettings, merged
 from csrd.config.sections import (
     Align,
+    Augment,
     Cohort,
     Drf,
     Metrics,
@@ -39,6 +40,8 @@ class Config(Section):
     """Dose reduction factors in the table."""
     train_drfs: Annotated[tuple[Drf, ...], Field(min_length=1)] = (4, 6, 8)
     """Dose reduction factors of the images that methods are fitted and selected on."""
+    train_thinnings: PositiveInt = 1
+    """Thinnings of each training scan at each of train_drfs, which learned methods are fitted on."""
     methods: Annotated[tuple[str, ...], Field(min_length=1)] = (
         "lowdose",
         "tv",
@@ -54,6 +57,8 @@ class Config(Section):
     thin: Thin = Thin()
     recon: Recon = Recon()
     align: Align = Align()
+    augment: Augment = Augment()
+    """Changes of training patches on the fly, for every learned method alike."""
     metrics: Metrics = Metrics()
     """Metrics: protocol, networks and weights."""
     noise: Noise = Noise()

@@ -117,6 +117,24 @@ class VirtualScan(Section):
     """Voxel size of the simulated activity and μ-map."""
 
 
+class Augment(Section):
+    mixed_beyond: Annotated[float, Field(ge=1)] = 1.5
+    """Highest dose reduction factor of mixed noise (`mixed`), over the highest in train_drfs; 1: no more."""
+    lesions: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Fraction of training patches with a spot of uptake that is added to low and normal dose."""
+    lesion_fwhm_mm: PositiveFloat = 7.0
+    """Resolution of the images (FWHM), at which these spots are added."""
+    mr_shift_mm: NonNegative = 0.0
+    """Largest displacement of the MR in training patches, in mm."""
+    mr_missing: Fraction = 0.0
+    """Fraction of training patches without the MR, of methods with MR: they then take a scan without one."""
+
+    @property
+    def changes_images(self) -> bool:
+        """Return whether a patch may differ from the measured images."""
+        return bool(self.lesions or self.mr_shift_mm or self.mr_missing)
+
+
 class Thin(Section):
     nested: bool = False
     """Whether the events of a lower dose are a subset of a higher dose's."""

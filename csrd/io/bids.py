@@ -35,7 +35,7 @@ KINDS = {
     "scatter": ("", "scatter"),
     "pet": ("", "pet"),
 }
-"""Subfolder and suffix of each kind of file in raw/, thinned/, recon/ and noise/."""
+"""Subfolder and suffix of each kind of file in raw/, thinned/, recon/ and draws/."""
 DOSE = re.compile(r"[Dd]rf(\d+)$")  # end of the label of `rec` for a low dose, as in acstatDrf4
 BIDS_VERSION = "1.10.0"
 NOTES_KEY = "InputNotes"

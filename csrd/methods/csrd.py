@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from csrd.diffusion.precondition import Denoiser
     from csrd.io.volume import Volume
     from csrd.networks import VolumeNetwork
-    from csrd.train.patches import Batch
+    from csrd.train.patches import Batch, Patches, Scan
 
 SIGMA_DATA = 0.5
 COORDINATES = 3
@@ -267,6 +267,14 @@ class Csrd(VolumeMethod):
         levels = NoiseLevels(self.settings.P_mean, self.settings.P_std, self.settings.blank)
         sigma = torch.cat([levels.draw(1, denoiser, generator) for generator in batch.generators])
         return residual_loss(denoiser, batch.target, batch.inputs, batch.dose, sigma, batch.noise())
+
+    def patches(self, scans: list[Scan]) -> Patches:
+        if self.settings.measured and self.augment.changes_images:
+            raise InputError(
+                f"{self.key}.measured is true, but augment changes images after their noise is measured; set "
+                "augment's lesions, mr_shift_mm and mr_missing to 0"
+            )
+        return super().patches(scans)
 
     @property
     def mixed_fraction(self) -> float:

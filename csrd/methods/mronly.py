@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from csrd.config.methods import LearnedSettings
     from csrd.io.volume import Volume
     from csrd.methods.base import FitContext
+    from csrd.train.patches import Patches, Scan
 
 
 class FlatPair(TrainingPair):
@@ -52,6 +53,11 @@ class MrOnly(Csrd):
         """Return the calibration without the dose from the noise, of which a flat image has none."""
         of_voxels = super(Csrd, cls).calibrated(pairs, settings).model_dump()
         return CsrdCalibration(**of_voxels, residual_sd=ResidualDeviation.fit(pairs))
+
+    def patches(self, scans: list[Scan]) -> Patches:
+        """Return patches without added spots, of which neither the MR nor a flat image shows anything."""
+        self.augment = self.augment.model_copy(update={"lesions": 0.0})
+        return super().patches(scans)
 
     def apply(self, low: Volume, mr: Volume | None, drf: float | None) -> Volume:
         return super().apply(flat(low), mr, drf)

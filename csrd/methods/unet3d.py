@@ -85,7 +85,7 @@ class UNet3d(VolumeMethod):
         inputs = 1 + self.wants_mr + COORDINATES * settings.coordinates + settings.dose
         # no normalisation, which would remove the image's level; the last resolution is MONAI's bottom layer
         finest, *_, coarsest = channels = settings.channels
-        network = UNet(
+        units = UNet(
             spatial_dims=3,
             in_channels=inputs * voxels,
             out_channels=finest,
@@ -95,7 +95,7 @@ class UNet3d(VolumeMethod):
             norm=None,  # type: ignore[arg-type] # monai takes None too
         )
         # MONAI's last unit has as many channels as the output: too few for the voxels of a stem
-        network = nn.Sequential(network, nn.Conv3d(finest, voxels, 1))
+        network = nn.Sequential(units, nn.Conv3d(finest, voxels, 1))
         return Folded(network, settings.stem, settings.factor, FEATURE_MAPS * 4 * finest)
 
     def residual_unit(self, low: Volume, head: Head, drf: float | None) -> float:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from csrd.config.methods import MethodSettings
-from csrd.config.sections import Metrics
+from csrd.config.sections import Augment, Metrics
 from csrd.extras import require
 from csrd.io.bids import dose_of, find_aligned, subject_of
 from csrd.io.files import read_json, whole_file, write_json
@@ -29,6 +29,7 @@ def fit(
     settings: MethodSettings | Mapping[str, Any],
     seed: int,
     metrics: Metrics,
+    augment: Augment = Augment(),  # noqa: B008 # immutable
     threads: int = 1,
     processes: int = 1,
 ) -> None:
@@ -36,7 +37,8 @@ def fit(
 
     `splits` is "train" or "validation" for each subject. `lows` are the low doses of all
     subjects, the other images one a subject, in the order of `splits`. `settings` is the method's block of
-    the configuration; `metrics` are those to select by on validation subjects.
+    the configuration; `metrics` are those to select by on validation subjects; `augment` says how training
+    patches are changed.
     """
     kind = method_of(method)
     if kind.extra:
@@ -45,7 +47,7 @@ def fit(
         require("metrics", f"selecting {kind.label} on validation subjects")
     pairs = _pairs(splits, lows, normals, mrs, masks)
     block = (kind.Settings or MethodSettings).model_validate(settings)
-    context = FitContext(seed, metrics, threads)
+    context = FitContext(seed, metrics, threads, augment)
     train(method, pairs, block, model_folder(model), context, processes=processes)
 
 

@@ -9,6 +9,10 @@ import torch
 from torch import Generator, Tensor, nn
 
 from csrd.seeds import key64
+from csrd.train.augment import Augmentation
+
+BEYOND = 0.75, 1.5
+"""The lowest and the highest factor of mixed noise, over the scans' own lowest and highest."""
 
 
 @dataclass(frozen=True)
@@ -18,8 +22,8 @@ class Scan:
     `inputs` (C, X, Y, Z), the low dose first; `target` (1, X, Y, Z), low dose minus normal dose; `dose` is
     the log of the dose reduction factor; `unit` is the size of a target of 1 in the inputs; `left_right` is
     the array axis from left to right, along which patches may be mirrored. Scans of one `subject` are on one
-    grid and differ in dose. `measured` is the number of measured voxels of each axis, where the others repeat
-    the last.
+    grid and differ in dose or thinning. `measured` is the number of measured voxels of each axis, where the
+    others repeat the last.
     """
 
     inputs: Tensor
@@ -29,6 +33,7 @@ class Scan:
     left_right: int = 0
     subject: str = ""
     measured: tuple[int, ...] | None = None
+    voxel_mm: tuple[float, ...] = (1.0, 1.0, 1.0)
 
     def to(self, device: torch.device) -> "Scan":
         """Return the scan on a device."""
@@ -70,15 +75,21 @@ class Patches:
         coordinates: bool = False,
         mirror: bool = True,
         mixed: float = 0.0,
+        mixed_beyond: float = BEYOND[1],
+        augmentation: Augmentation | None = None,
     ) -> None:
         """`size` in voxels (None: the whole axis); `coordinates` adds 3 channels, −1 … 1 over a volume.
 
-        A fraction `mixed` of patches has the noise of all the subject's doses, mixed to another's (`Mixer`).
+        A fraction `mixed` of patches has the noise of all the subject's doses, mixed to another's (`Mixer`),
+        up to `mixed_beyond` times the highest factor. `augmentation` changes patches further; None: nothing.
         """
         assert scans, "there is nothing to train on"
         self.scans, self.size, self.seed = scans, size, seed
         self.coordinates, self.mirror, self.mixed = coordinates, mirror, mixed
-        self.mixers = [Mixer([other for other in scans if other.subject == scan.subject]) for scan in scans]
+        self.mixers = [
+            Mixer([other for other in scans if other.subject == scan.subject], mixed_beyond) for scan in scans
+        ]
+        self.augmentation = augmentation or Augmentation()
 
     def draw(self, step: int, samples: range) -> Batch:
         """Return patches number `samples` of a step."""
@@ -100,9 +111,14 @@ class Patches:
         size = [n if part is None else min(part, n) for part, n in zip(self.size, shape, strict=True)]
         starts = [int(u * (n - part + 1)) for u, n, part in zip(choices[1:4], shape, size, strict=True)]
         box = [slice(start, start + part) for start, part in zip(starts, size, strict=True)]
-        inputs, target, dose = scan.inputs[:, *box], scan.target[:, *box], scan.dose
+        inputs, target, dose, unit = scan.inputs[:, *box], scan.target[:, *box], scan.dose, scan.unit
         if choices[5] < self.mixed:
-            inputs, target, dose = self.mixers[number].mixed(scan, box, generator)
+            inputs, target, dose, unit = self.mixers[number].mixed(scan, box, generator)
+        if self.augmentation.lesions:
+            low, normal = inputs[:1], inputs[:1] - unit * target
+            low, normal = self.augmentation.with_lesion(low, normal, scan.voxel_mm, generator)
+            inputs, target = torch.cat([low, inputs[1:]]), (low - normal) / unit
+        inputs = self.augmentation.mr_changed(inputs, scan.inputs, box, scan.voxel_mm, generator)
         if self.coordinates:
             inputs = torch.cat([inputs, coordinates(scan.measured or shape, inputs.device, box)])
         if self.mirror and choices[4] < 0.5:
@@ -119,20 +135,19 @@ class Mixer:
     Σ c_i r_i then is a residual at the factor d = 1 + Σ c_i² (d_i − 1).
     """
 
-    BEYOND = 0.75, 1.5
-    """The lowest and the highest factor, over the scans' own lowest and highest."""
-
-    def __init__(self, scans: list[Scan]) -> None:
+    def __init__(self, scans: list[Scan], beyond: float = BEYOND[1]) -> None:
         self.scans = scans
         self.excess = np.expm1([scan.dose for scan in scans])  # d - 1
         doses = [scan.dose for scan in scans]
-        self.range = min(doses) + math.log(self.BEYOND[0]), max(doses) + math.log(self.BEYOND[1])
+        self.range = min(doses) + math.log(BEYOND[0]), max(doses) + math.log(beyond)
         units = np.log([scan.unit for scan in scans])
         # the targets' unit follows a power of the dose reduction factor
         self.unit = np.polyfit(doses, units, 1) if len(set(doses)) > 1 else (0.0, units.mean())
 
-    def mixed(self, scan: Scan, box: Sequence[slice], generator: Generator) -> tuple[Tensor, Tensor, float]:
-        """Return inputs and target of `scan`'s subject within `box` at a random dose, and the dose's log.
+    def mixed(
+        self, scan: Scan, box: Sequence[slice], generator: Generator
+    ) -> tuple[Tensor, Tensor, float, float]:
+        """Return inputs and target of `scan`'s subject within `box` at a random dose, its log, and its unit.
 
         The direction (c_i √(d_i − 1))_i is uniform where no c_i is negative: noise keeps its skewness.
         """
@@ -147,7 +162,7 @@ class Mixer:
         )
         low = low.clamp(min=0)  # as a reconstruction is
         unit = math.exp(np.polyval(self.unit, dose))
-        return torch.cat([low, scan.inputs[1:, *box]]), (low - normal) / unit, dose
+        return torch.cat([low, scan.inputs[1:, *box]]), (low - normal) / unit, dose, unit
 
 
 def mirrored(inputs: Tensor, axis: int = 0, *, coordinates: bool) -> Tensor:

@@ -34,7 +34,9 @@ def test_config_yaml_states_every_default():
             assert stated[key].keys() == type(value).model_fields.keys(), key
 
 
-@pytest.mark.parametrize("name", ["paper.yaml", "test.yaml", "quick.yaml", "recon/command.yaml"])
+@pytest.mark.parametrize(
+    "name", ["paper.yaml", "test.yaml", "quick.yaml", "workstation.yaml", "recon/command.yaml"]
+)
 def test_shipped_files_load(name):
     assert load(settings(name)) != load({})
 

@@ -69,7 +69,7 @@ def test_noise_over_new_thinnings(results, snakemake):
     low = table.loc["lowdose"]
     assert (low["draws"] == 2).all() and (low["voxel_sd"] > 0).all()
     assert (table.loc["tv", "voxel_sd"] < low["voxel_sd"]).all()
-    assert not list((results / "noise").rglob("*_listmode.l64*")), "thinned list-mode is temporary"
+    assert not list((results / "draws").rglob("*_listmode.l64*")), "thinned list-mode is temporary"
 
 
 def test_metrics_name_their_rows(results):

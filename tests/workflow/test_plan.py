@@ -88,6 +88,22 @@ def test_noise_thins_one_subject_anew(snakemake):
     assert {rule: int(jobs[rule]) for rule in wanted} == wanted and "evaluate" not in jobs
 
 
+def test_a_training_scan_is_thinned_several_times(snakemake):
+    """At the training doses, of training subjects, for learned methods alone."""
+    arguments = (
+        "--configfile",
+        "config/test.yaml",
+        "--config",
+        "results_dir=results-plan",
+        "train_thinnings=3",
+    )
+    for methods, again in (("[lowdose, unet]", 2), ("[lowdose, tv]", 0)):
+        plan = snakemake("--cores", "1", "-n", *arguments, f"methods={methods}").stdout
+        jobs = dict(re.findall(r"^(\w+) +(\d+)$", plan, flags=re.MULTILINE))
+        wanted = {"thin": 6, "thin_again": again, "reconstruct_again": again, "crop_again": again}
+        assert {rule: int(jobs.get(rule, 0)) for rule in wanted} == wanted
+
+
 def test_outside_command_needs_no_sensitivity(snakemake):
     files = "config/test.yaml", "config/recon/command.yaml"
     arguments = "--configfile", *files, "--config", "results_dir=results-plan"

@@ -2,64 +2,7 @@
 if SIMULATED:
     NOISE_SUBJECT = subjects_of("test")[0]
     DRAWS = list(range(1, settings.noise.draws + 1))
-    OF_DRAW = {"draw": "{draw}", "drf": "{drf}"}
-    DRAWN_LISTMODE = f"<results>/noise/{SCAN.file('listmode', **OF_DRAW)}"
-    DRAWN = f"<results>/noise/{SCAN.file('pet', **OF_DRAW)}"
-    DRAWN_LOW = f"<results>/noise/{SCAN.file('pet', **OF_DRAW, desc='lowdose')}"
-    DRAWN_DENOISED = f"<results>/noise/{SCAN.file('pet', **OF_DRAW, desc='{method}')}"
-
-    use rule thin as thin_again with:
-        output:
-            listmode=temp(f"{DRAWN_LISTMODE}.{{suffix}}"),
-            header=temp(f"{DRAWN_LISTMODE}.{{suffix}}.hdr"),
-        log:
-            "<logs>/thin_again/{subject}_draw-{draw}_drf-{drf}_{suffix}.log",
-        benchmark:
-            "<benchmarks>/thin_again/{subject}_draw-{draw}_drf-{drf}_{suffix}.tsv"
-        params:
-            seed=lambda wildcards: key64(settings.seed, "draw", wildcards.draw),
-            nested=False,
-        message:
-            "{wildcards.subject}: thin to 1/{wildcards.drf} of the dose, draw {wildcards.draw}"
-
-    use rule reconstruct as reconstruct_again with:
-        input:
-            listmode=f"{DRAWN_LISTMODE}.l64",
-            header=f"{DRAWN_LISTMODE}.l64.hdr",
-            mumap=f"{MUMAP}.nii.gz",
-            normalisation=f"{NORMALISATION}.npy",
-            sensitivity=rules.subject_sensitivity.output.sensitivity if MODELLED else [],
-            scatter=SCATTER_OF_SCAN,
-        output:
-            pet=temp(f"{DRAWN}.nii.gz"),
-            sidecar=temp(f"{DRAWN}.json"),
-        log:
-            "<logs>/reconstruct_again/{subject}_draw-{draw}_drf-{drf}.log",
-        benchmark:
-            "<benchmarks>/reconstruct_again/{subject}_draw-{draw}_drf-{drf}.tsv"
-        message:
-            "{wildcards.subject}: reconstruct 1/{wildcards.drf} of the dose, draw {wildcards.draw}"
-
-    rule crop_again:
-        input:
-            pet=f"{DRAWN}.nii.gz",
-            sidecar=f"{DRAWN}.json",
-            reference=f"{REFERENCE}.nii.gz",
-        output:
-            pet=f"{DRAWN_LOW}.nii.gz",
-            sidecar=f"{DRAWN_LOW}.json",
-        log:
-            "<logs>/crop_again/{subject}_draw-{draw}_drf-{drf}.log",
-        benchmark:
-            "<benchmarks>/crop_again/{subject}_draw-{draw}_drf-{drf}.tsv"
-        threads: 1
-        resources:
-            mem_mb=growing(2000),
-            runtime=growing(10),
-        message:
-            "{wildcards.subject}: crop draw {wildcards.draw} to the common grid"
-        script:
-            "../scripts/crop_like.py"
+    DRAWN_DENOISED = f"<results>/draws/{SCAN.file('pet', **OF_DRAW, desc='{method}')}"
 
     # One job for each method.
     rule denoise_again:

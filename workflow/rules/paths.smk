@@ -13,6 +13,10 @@ SCAN = bids.Scan("{subject}", tracer=TRACER)
 RAW, RECON = "<results>/raw", "<results>/recon"
 LISTMODE = f"{RAW}/{SCAN.file('listmode')}"
 THINNED = f"<results>/thinned/{SCAN.file('listmode', drf='{drf}')}"
+OF_DRAW = {"draw": "{draw}", "drf": "{drf}"}
+DRAWN_LISTMODE = f"<results>/draws/{SCAN.file('listmode', **OF_DRAW)}"
+DRAWN = f"<results>/draws/{SCAN.file('pet', **OF_DRAW)}"
+DRAWN_LOW = f"<results>/draws/{SCAN.file('pet', **OF_DRAW, desc='lowdose')}"
 T1W = f"{RAW}/{SCAN.file('t1w')}"
 MUMAP = f"{RAW}/{SCAN.file('mumap')}"
 NORMALISATION = f"{RAW}/{SCAN.file('normalisation')}"
@@ -52,6 +56,7 @@ SIMULATED_FILES = [
     f"{MUMAP}.nii.gz",
     f"{NORMALISATION}.npy",
 ]
+TRAINING_DRAWS = range(2, settings.train_thinnings + 1)  # the derivatives have the first
 STDS_OF_PLAIN = settings.methods_with_std if settings.cohort.std else ()
 ORACLE = "<results>/metrics/{subject}_drf-{drf}_oracle.nii.gz"
 PAINTED = "<results>/metrics/{subject}_painted.nii.gz"
@@ -148,6 +153,21 @@ def header_of(wildcards):
     """Return the Interfile header beside that file, none for a file with its own."""
     carried = subjects[wildcards.subject].suffix == "petsird"
     return [] if carried else f"{listmode_of(wildcards)}.hdr"
+
+
+def header_of_draw(wildcards):
+    """Return the Interfile header beside a further thinning, none for a file with its own."""
+    suffix = subjects[wildcards.subject].suffix
+    return [] if suffix == "petsird" else f"{DRAWN_LISTMODE}.{suffix}.hdr"
+
+
+def lows_of_fit(wildcards):
+    """Return the low doses that a method is fitted and selected on; learned ones have further thinnings."""
+    lows = expand(f"{LOW}.nii.gz", subject=subjects_of("train", "validation"), drf=settings.train_drfs)
+    if wildcards.method not in settings.learned_methods:
+        return lows
+    trained = [name for name in subjects_of("train") if name in LISTMODE_SUBJECTS]
+    return lows + expand(f"{DRAWN_LOW}.nii.gz", subject=trained, drf=settings.train_drfs, draw=TRAINING_DRAWS)
 
 
 def listmode_with_scanner(wildcards):

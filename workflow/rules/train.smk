@@ -5,7 +5,7 @@ LEARNED_HERE = [] if models else settings.learned_methods
 # A trained network: its weights and the record of its training lie beside the card.
 rule fit:
     input:
-        lows=expand(f"{LOW}.nii.gz", subject=subjects_of("train", "validation"), drf=settings.train_drfs),
+        lows=lows_of_fit,
         normals=expand(f"{REFERENCE}.nii.gz", subject=subjects_of("train", "validation")),
         mrs=expand(f"{MR}.nii.gz", subject=subjects_of("train", "validation")),
         masks=expand(f"{HEAD}.nii.gz", subject=subjects_of("train", "validation")),
@@ -28,6 +28,7 @@ rule fit:
         settings=lambda wildcards: settings.of_method(wildcards.method).model_dump(mode="json"),
         seed=lookup(dpath="seed", within=config),
         metrics=lambda wildcards: config["metrics"] if method(wildcards.method).selects else {},
+        augment=lambda wildcards: config["augment"] if wildcards.method in LEARNED_HERE else {},
         splits={name: subjects[name].split for name in subjects_of("train", "validation")},
         drfs=lookup(dpath="train_drfs", within=config),
     message:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from csrd.config.sections import Metrics
+from csrd.config.sections import Augment, Metrics
 from csrd.errors import InputError
 from csrd.io.files import read_json, write_json
 
@@ -78,12 +78,14 @@ class LoadedPair(TrainingPair):
 class FitContext:
     """Arguments of a fit beside the method's settings.
 
-    `seed` is that of every random generator; `metrics` are used for selection on validation subjects.
+    `seed` is that of every random generator; `metrics` are used for selection on validation subjects;
+    `augment` says how learned methods change their training patches.
     """
 
     seed: int
     metrics: Metrics = Metrics()
     threads: int = 1
+    augment: Augment = Augment()
 
 
 class Method(ABC):

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from csrd.config.messages import sentence
 from csrd.config.methods import LearnedSettings
-from csrd.config.sections import Section
+from csrd.config.sections import Augment, Section
 from csrd.errors import InputError
 from csrd.methods.base import MODEL_FILE, FitContext, LoadedPair, Method, TrainingPair
 from csrd.methods.learned.scaling import Head, mr_channel
@@ -60,6 +60,8 @@ class Learned(Method):
 
     settings: LearnedSettings
     calibration: LearnedCalibration
+    augment = Augment()
+    """How training patches are changed, set by `fit`."""
     network: nn.Module
     """The network with trained weights; absent before the training."""
 
@@ -101,6 +103,43 @@ class Learned(Method):
     def patches(self, scans: list[Scan]) -> Patches:
         """Return the source of training patches."""
 
+    def patches_of(self, scans: list[Scan], size: tuple[int | None, int | None, int | None]) -> Patches:
+        """Return patches of a size in voxels (None: a whole axis), mixed and changed as the settings say."""
+        from csrd.train.augment import Augmentation
+        from csrd.train.patches import Patches
+
+        augment = self.augment
+        return Patches(
+            scans,
+            size,
+            self.seed,
+            coordinates=self.coordinates,
+            mixed=self.mixed_fraction,
+            mixed_beyond=augment.mixed_beyond,
+            augmentation=Augmentation(
+                augment.lesions,
+                augment.lesion_fwhm_mm,
+                augment.mr_shift_mm,
+                augment.mr_missing,
+                self.mr_channel,
+            ),
+        )
+
+    @property
+    def coordinates(self) -> bool:
+        """Return whether a voxel's coordinates are inputs of the network."""
+        return False
+
+    @property
+    def mixed_fraction(self) -> float:
+        """Return the fraction of training patches whose noise is mixed from several doses."""
+        return self.settings.mixed
+
+    @property
+    def mr_channel(self) -> int | None:
+        """Return the input channel of the MR; None: the network has none."""
+        return 1 if self.wants_mr else None
+
     def estimator(self, pair: LoadedPair) -> Callable[[], np.ndarray]:
         """Return a function that denoises an upright pair with the weights at the time of the call."""
         return lambda: self.apply(pair.low, pair.mr, pair.drf).array
@@ -126,9 +165,9 @@ class Learned(Method):
         """
         channels = [low.array / np.float32(head.scale)]
         if self.wants_mr:
-            if mr is None:
+            if mr is None and not self.card.get("augment", {}).get("mr_missing"):
                 raise InputError(f"{self.key} needs the MR; give it with --mr, or use a method without MR")
-            channels.append(mr_channel(mr, low, head))
+            channels.append(np.zeros_like(channels[0]) if mr is None else mr_channel(mr, low, head))
         return np.stack(channels).astype(np.float32)
 
     def scan(self, pair: LoadedPair) -> Scan:
@@ -146,6 +185,7 @@ class Learned(Method):
             self.noise_condition(pair.low, head, pair.drf),
             unit / head.scale,
             subject=pair.subject,
+            voxel_mm=tuple(pair.low.voxel_mm.tolist()),
         )
 
     @classmethod

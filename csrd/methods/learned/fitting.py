@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from csrd import __version__
 from csrd.config.methods import LearnedSettings, Training
+from csrd.config.sections import Augment
 from csrd.errors import InputError
 from csrd.io.files import sha256, whole_file
 from csrd.methods.base import VOXEL_TOLERANCE, FitContext, LoadedPair, TrainingPair
@@ -56,8 +57,11 @@ def _fit(
         raise InputError(f"there is no training subject to fit {kind.key} on; set cohort.train to 1 or more")
     _refuse_other_voxels(loaded)
     method = kind(settings, kind.calibrated(training, settings), context.seed)
+    method.augment = context.augment
     scans = [method.scan(pair) for pair in training]
     of_weights = {"method": kind.key, "seed": context.seed, "settings": method.trained_by()}
+    if context.augment != Augment():
+        of_weights["augment"] = context.augment.model_dump()
     folder = state_folder(out, fingerprint(of_weights, list(_tensors(scans, validation, kind.wants_mr))))
     with processes(method.device) as group, ExitStack() as held:
         _hold(folder, group, method.device, held)
@@ -135,6 +139,7 @@ def _train(
         "parameters": sum(weight.numel() for weight in network.parameters()),
         "weights_sha256": sha256(folder.path / WEIGHTS_FILE),
         "training": vars(counters),
+        "augment": method.augment.model_dump(),
     }
     folder.finish({**facts, **selected})
 

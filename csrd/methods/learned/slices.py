@@ -59,15 +59,13 @@ class SliceMethod(Learned):
 
         Raises InputError where they are not all of one size.
         """
-        from csrd.train.patches import Patches
-
         sizes = {tuple(scan.target.shape[1:3]): scan.subject for scan in scans}
         if len(sizes) > 1:
             listed = " and ".join(f"{x}×{y} in {subject}" for (x, y), subject in list(sizes.items())[:2])
             raise InputError(
                 f"axial slices have {listed} voxels, and {self.key} trains on one size; crop alike"
             )
-        return Patches(scans, AXIAL_SLICE, self.seed, mixed=self.settings.mixed)
+        return self.patches_of(scans, AXIAL_SLICE)
 
     def estimator(self, pair: LoadedPair) -> Callable[[], np.ndarray]:
         slices, scale = self.slices(pair.low, pair.mr)  # once: finding a head takes time

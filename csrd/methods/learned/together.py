@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 
 from csrd import errors
 from csrd.config.methods import MethodSettings
-from csrd.config.sections import Metrics
+from csrd.config.sections import Augment, Metrics
 from csrd.io.files import read_json, write_json
 from csrd.methods.base import FitContext, TrainingPair
 
@@ -42,6 +42,7 @@ def train_together(
             "model_dir": str(model_dir),
             "seed": context.seed,
             "metrics": context.metrics.model_dump(mode="json"),
+            "augment": context.augment.model_dump(mode="json"),
             "threads": max(context.threads // processes, 1),
         }
         write_json(order, content)
@@ -68,7 +69,8 @@ def work(order: Path) -> None:
 
     content = read_json(order)
     kind, pairs = method(content["method"]), [TrainingPair(**pair) for pair in content["pairs"]]
-    context = FitContext(content["seed"], Metrics(**content["metrics"]), content["threads"])
+    augment = Augment(**content["augment"])
+    context = FitContext(content["seed"], Metrics(**content["metrics"]), content["threads"], augment)
     assert kind.Settings is not None, f"{kind.key} is not fitted"
     try:
         with errors.shown_messages():

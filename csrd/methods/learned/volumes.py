@@ -36,17 +36,11 @@ class VolumeMethod(Learned):
         return at_least(self.settings.patch, super().scan(pair))
 
     def patches(self, scans: list[Scan]) -> Patches:
-        from csrd.train.patches import Patches
-
-        settings, size = self.settings, self.settings.patch
-        return Patches(
-            scans, (size,) * 3, self.seed, coordinates=settings.coordinates, mixed=self.mixed_fraction
-        )
+        return self.patches_of(scans, (self.settings.patch,) * 3)
 
     @property
-    def mixed_fraction(self) -> float:
-        """Return the fraction of training patches whose noise is mixed from several doses."""
-        return self.settings.mixed
+    def coordinates(self) -> bool:
+        return self.settings.coordinates
 
     def smallest_edge(self) -> int:
         return max(self.settings.patch // self.network.factor, 1)

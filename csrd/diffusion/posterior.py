@@ -68,15 +68,22 @@ class Posterior:
 
     @torch.no_grad()
     def sample(
-        self, number: int, sigmas: list[float], churn: Churn | None = None, *, from_mean: bool = False
+        self,
+        number: int,
+        sigmas: list[float],
+        churn: Churn | None = None,
+        *,
+        from_mean: bool = False,
+        start: float = 1.0,
     ) -> Tensor:
         """Return sample `number`, which depends on the seed and on no other sample.
 
-        `from_mean` starts around the posterior mean (see `heun`).
+        `from_mean` starts around the posterior mean (see `heun`), with `start` times the noise of the first
+        level: 1 for a sample; 0 for the transport of the mean itself.
         """
         centre = padded(self.mean()[None], self.denoiser.network.factor)[None] if from_mean else 0.0
         denoise, fresh = partial(self._denoise, conditions=self.conditions), partial(self._noise, number)
-        return self._cropped(heun(denoise, self._noise(number), sigmas, churn, fresh, centre))
+        return self._cropped(heun(denoise, start * self._noise(number), sigmas, churn, fresh, centre))
 
     def _view(self, conditions: Tensor, by: int) -> Tensor:
         """Return the mean given conditions (C, X, Y, Z) that are translated by `by` voxels."""

@@ -334,10 +334,13 @@ class Csrd(VolumeMethod):
             residual = blend(found.mean, found.samples[0], fraction)
         return found.image(residual), found.deviation(fraction) if samples else None
 
-    def posterior(self, low: Volume, mr: Volume | None, drf: float | None, samples: int) -> ScanPosterior:
+    def posterior(
+        self, low: Volume, mr: Volume | None, drf: float | None, samples: int, *, start: float = 1.0
+    ) -> ScanPosterior:
         """Return the posterior mean of a scan's residual and samples of it.
 
-        The samples' noise depends on the seed and the scan's voxels only.
+        The samples' noise depends on the seed and the scan's voxels only; they start with `start` times the
+        noise of the first level.
         """
         from csrd.diffusion.posterior import Posterior
         from csrd.diffusion.sampler import Churn, noise_levels
@@ -360,7 +363,7 @@ class Csrd(VolumeMethod):
         from_mean = self.settings.blank > 0
         mean = posterior.mean() if from_mean else posterior.mean_under_noise(sampler.sigma_max)
         numbers = progress(range(samples), f"{self.key}: samples") if samples > 1 else range(samples)
-        sampled = [posterior.sample(k, levels, churn, from_mean=from_mean) for k in numbers]
+        sampled = [posterior.sample(k, levels, churn, from_mean=from_mean, start=start) for k in numbers]
         unit = self.residual_unit(upright, head, drf)
         factor = self.calibration.std_factor.of(upright, head)
         return ScanPosterior(upright, low, unit, mean, sampled, factor)

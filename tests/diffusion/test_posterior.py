@@ -167,3 +167,11 @@ def test_a_limit_of_a_container_or_a_job_counts(monkeypatch, tmp_path, line, fil
     assert limits.free_bytes(torch.device("cpu")) > 1e8
     monkeypatch.setenv("SLURM_MEM_PER_NODE", "4")
     assert limits.free_bytes(torch.device("cpu")) == 2 * 2**20
+
+
+def test_less_noise_at_the_start_leaves_less_of_a_sample(zero):
+    # a network of 0 is the exact denoiser of a Gaussian around 0: the transport is then linear in the noise
+    one, sigmas = bound(Denoiser(zero, 0.5), (4, 6, 8)), noise_levels(4, 0.05, 1.0, 3.0)
+    sample = one.sample(0, sigmas, from_mean=True)
+    torch.testing.assert_close(one.sample(0, sigmas, from_mean=True, start=0.5), sample / 2)
+    assert sample.std() > 0.3 and one.sample(0, sigmas, from_mean=True, start=0.0).abs().max() == 0

@@ -20,6 +20,8 @@ ON_AVERAGE = {
     "restormer": ("psnr", "ssim", "h_dist", "p_dist", "mae"),
 }
 """Methods and metrics in which CSR-D must be better in the mean over runs, test subjects and doses."""
+NOT_BEHIND = {"unet3d": {"psnr": 0.1}}
+"""Methods and metrics in which CSR-D must not be behind in that mean by more than this."""
 PASSED, FAILED, NOT_RUN = "passed", "failed", "not run"
 
 
@@ -48,7 +50,7 @@ def checks(metrics: pd.DataFrame) -> pd.DataFrame:
         raise InputError(
             f"the runs have no method {AGAINST}; add it to `methods` of the configuration and run again"
         )
-    rows = [*_everywhere(metrics), *_on_average(metrics)]
+    rows = [*_everywhere(metrics), *_on_average(metrics), *_not_behind(metrics)]
     return pd.DataFrame(rows, columns=["claim", "run", "verdict", "detail"])
 
 
@@ -89,6 +91,18 @@ def _on_average(metrics: pd.DataFrame) -> Iterator[tuple[str, str, str, str]]:
             ]
             detail = _means(metrics, key, other) + (f"; behind in {listed(behind)}" if behind else "")
             yield claim, "all", verdict, detail
+
+
+def _not_behind(metrics: pd.DataFrame) -> Iterator[tuple[str, str, str, str]]:
+    for other, limits in NOT_BEHIND.items():
+        for key, limit in limits.items():
+            names = f"{label_of(AGAINST)} is at most {limit:g} behind {label_of(other)}"
+            claim = f"{names} in {METRICS[key].label} on average"
+            if not _measured(metrics, other, key):
+                yield claim, "all", NOT_RUN, ""
+                continue
+            verdict = PASSED if advantage(metrics, key, other).mean() >= -limit else FAILED
+            yield claim, "all", verdict, _means(metrics, key, other)
 
 
 def _means(metrics: pd.DataFrame, key: str, other: str) -> str:

@@ -8,14 +8,14 @@ import pytest
 import torch
 
 import csrd
-from csrd.config.sections import Metrics
+from csrd.config.sections import Augment, Metrics
 from csrd.diffusion.posterior import padded
 from csrd.errors import InputError
 from csrd.io.files import read_json, sha256
 from csrd.io.volume import Volume
 from csrd.methods import method
 from csrd.methods.base.train import train
-from csrd.methods.csrd import FRACTIONS, PRODUCTS, SIGMA_DATA, CsrdSettings
+from csrd.methods.csrd import FRACTIONS, PRODUCTS, SIGMA_DATA, Csrd, CsrdSettings
 from csrd.methods.learned.scaling import DoseFromNoise, Head, ResidualDeviation, noise_level
 from csrd.pretrained import packaged
 from csrd.stages.predict import predict
@@ -363,3 +363,10 @@ def test_a_method_without_standard_deviation_says_so(tmp_path):
     pair = head(7, 4)
     with pytest.raises(InputError, match="lowdose predicts no standard deviation; do not request it"):
         method("lowdose")().apply_with_std(pair.low, None, 4)
+
+
+def test_patches_of_a_measured_noise_are_not_changed():
+    one = Csrd(CsrdSettings(network="resunet", measured=True))
+    one.augment = Augment(mr_shift_mm=1.0)
+    with pytest.raises(InputError, match="csrd.measured is true, but augment changes images"):
+        one.patches([])

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from csrd.config.sections import Augment
 from csrd.methods import is_control, method
 from csrd.methods.mronly import MrOnly, flat
 from tests.methods.conftest import ONE_THREAD, head
@@ -43,3 +44,10 @@ def test_the_image_comes_from_the_mr_and_the_mean(model):
 def test_it_is_a_control_and_no_method_of_the_table():
     assert is_control("mronly") and method("mronly").wants_mr and not method("mronly").predicts_std
     assert not is_control("csrd") and is_control("oracle") and not is_control("unknown")
+
+
+def test_a_flat_image_gets_no_spots(pairs, settings):
+    one = MrOnly(settings("mronly"), MrOnly.calibrated([pair.load() for pair in pairs], settings("mronly")))
+    one.augment = Augment(lesions=1.0, mr_shift_mm=1.5)
+    found = one.patches([one.scan(pair.load()) for pair in pairs[:1]]).augmentation
+    assert found.lesions == 0 and found.mr_shift_mm == 1.5

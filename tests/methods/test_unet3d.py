@@ -5,8 +5,10 @@ import pytest
 import torch
 
 from csrd.config import load
+from csrd.config.sections import Augment
 from csrd.errors import InputError
 from csrd.io.volume import Volume
+from csrd.methods import FitContext
 from csrd.methods.learned.scaling import Head, ResidualDeviation
 from csrd.methods.unet3d import UNet3d, Unet3dCalibration
 from csrd.networks.folded import Folded
@@ -121,6 +123,16 @@ def test_the_mr_and_the_dose_are_inputs(model):
     assert not np.array_equal(images[0], images[1]) and not np.array_equal(images[0], images[2])
     with pytest.raises(InputError, match="^unet3d needs the MR"):
         model.apply(pair.low, None, DRF)
+
+
+def test_a_model_that_was_trained_without_mr_in_part_takes_a_scan_without(pairs, model, tmp_path):
+    pair, short = head(4, DRF), load({"unet3d": {**SMALL, "training": {"steps": 4}}}).of_method("unet3d")
+    augment = Augment(lesions=0.5, mr_shift_mm=2.0, mr_missing=0.5)
+    UNet3d.fit(pairs, short, tmp_path, FitContext(seed=1, augment=augment))
+    found = UNet3d.load(tmp_path)
+    assert found.card["augment"] == augment.model_dump()
+    without, beside = (found.apply(pair.low, mr, DRF).array for mr in (None, pair.mr))
+    assert np.isfinite(without).all() and not np.array_equal(without, beside)
 
 
 def test_a_patch_that_the_network_cannot_halve_is_refused():

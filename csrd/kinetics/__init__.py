@@ -1,0 +1,1 @@
+"""Time-activity curves of dynamic scans by region, and binding potentials from them."""

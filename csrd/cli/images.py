@@ -207,6 +207,55 @@ def evaluate(
     print(json.dumps(rows, indent=2))
 
 
+@app.command()
+def tacs(
+    pet: Annotated[
+        Path, typer.Argument(help="A dynamic scan: 4D NIfTI with a sidecar, or its DICOM folder.")
+    ],
+    table: Annotated[Path, typer.Option("--output", "-o", help="The table of curves, .tsv.")],
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            help="Regions in the PET's coordinates, with --mr in the MR's; a .tsv beside it names them.",
+            show_default="the packaged atlas, with an MR",
+        ),
+    ] = None,
+    mr: Annotated[Path | None, typer.Option(help="The subject's T1w image, which is registered.")] = None,
+    units: Annotated[
+        str | None, typer.Option(help="The unit of a PET whose file does not state it: Bq/mL, kBq/mL or SUV.")
+    ] = None,
+    seed: Seed = SEED,
+    threads: Threads = CORES,
+) -> None:
+    """Write time-activity curves of a dynamic scan by region."""
+    from csrd.stages.kinetics import tacs
+
+    tacs(pet, table, labels=labels, mr=mr, units=units, seed=seed, threads=threads)
+
+
+@app.command()
+def kinetics(
+    curves: Annotated[Path, typer.Argument(help="The curves of csrd tacs, .tsv.")],
+    table: Annotated[Path, typer.Option("--output", "-o", help="The table of BP_ND by region, .tsv.")],
+    reference: Annotated[str, typer.Option(help="The reference region, a column of the curves.")],
+    model: Annotated[str, typer.Option(help="srtm, mrtm2 or logan.")] = "srtm",
+    k2prime: Annotated[
+        float | None,
+        typer.Option(
+            "--k2prime", help="mrtm2, logan: the reference's k2 in 1/min.", show_default="SRTM's estimate"
+        ),
+    ] = None,
+    t_star: Annotated[
+        float | None,
+        typer.Option(help="mrtm2, logan: start of the first frame used, s after TimeZero; logan needs it."),
+    ] = None,
+) -> None:
+    """Write BP_ND, R1 and k2' by region from time-activity curves and a reference region."""
+    from csrd.stages.kinetics import kinetics
+
+    kinetics(curves, table, reference=reference, model=model, k2prime=k2prime, t_star=t_star)
+
+
 def _dose(text: str) -> tuple[int, Path]:
     """Return 4=file.nii.gz as (4, file.nii.gz)."""
     drf, separator, path = text.partition("=")

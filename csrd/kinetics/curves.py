@@ -55,7 +55,9 @@ def region_means(
     counts = np.bincount(belongs, minlength=len(regions) + 1)[: len(regions)]
     there = counts > 0
     if not there.any():
-        raise InputError("no voxel of the scan lies in a region; check that the labels are those of this scan")
+        raise InputError(
+            "no voxel of the scan lies in a region; check that the labels are those of this scan"
+        )
     inside = np.flatnonzero(belongs < len(regions))
     belongs = belongs[inside]
     sums = [np.bincount(belongs, frame.ravel()[inside], minlength=len(regions)) for frame in frames]

@@ -76,11 +76,14 @@ class Reference:
     def mrtm2(self, curve: np.ndarray, k2_reference: float, t_star: float = 0) -> Fit:
         """Return the fit of the multilinear reference tissue model with two parameters (Ichise et al. 2003).
 
-        C_T = a (∫C_R + C_R / k2') + b ∫C_T over the frames from `t_star` on; BP_ND = -a / b - 1, R1 = a / k2'.
+        C_T = a (∫C_R + C_R / k2') + b ∫C_T over the frames from `t_star` on; BP_ND = -a / b - 1 and
+        R1 = a / k2'.
         """
         late = self.starts >= t_star
         first = self.integral + self.curve / k2_reference
-        (a, b), covariance = self._regression(np.column_stack([first, self.times.mean_integral(curve)]), curve, late)
+        (a, b), covariance = self._regression(
+            np.column_stack([first, self.times.mean_integral(curve)]), curve, late
+        )
         gradient = np.array([-1 / b, a / b**2])
         bp = Value(float(-a / b - 1), float(np.sqrt(gradient @ covariance @ gradient)))
         r1 = Value(float(a / k2_reference), float(np.sqrt(covariance[0, 0]) / k2_reference))
@@ -97,7 +100,9 @@ class Reference:
         x = (self.integral + self.curve / k2_reference) / over
         design = np.column_stack([x, np.ones_like(x)])
         (slope, _), covariance = self._regression(design, self.times.mean_integral(curve) / over, late)
-        return Fit(Value(float(slope - 1), float(np.sqrt(covariance[0, 0]))), k2_reference=Value(k2_reference))
+        return Fit(
+            Value(float(slope - 1), float(np.sqrt(covariance[0, 0]))), k2_reference=Value(k2_reference)
+        )
 
     def _convolved(self, rate: float) -> np.ndarray:
         return self.times.convolved(self.curve, np.array([rate]))[0]
@@ -140,7 +145,7 @@ class Reference:
     def _regression(
         self, design: np.ndarray, target: np.ndarray, inside: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the parameters (P,) of a weighted linear regression over some frames, and their covariance."""
+        """Return the parameters (P,) and covariance of a weighted linear regression over some frames."""
         root = np.sqrt(self.weights[inside])
         design, target = design[inside] * root[:, None], target[inside] * root
         scale = np.linalg.norm(design, axis=0)

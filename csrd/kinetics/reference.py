@@ -21,7 +21,7 @@ EDGE_S = 1.0
 
 @dataclass(frozen=True)
 class Times:
-    """Edges (M + 1,) in s of M intervals without a gap; `frames` (N,) are the indices of those of the frames."""
+    """Edges (M + 1,) in s of M intervals without a gap; `frames` (N,) are the frames' indices."""
 
     edges: np.ndarray
     frames: np.ndarray
@@ -36,7 +36,7 @@ class Times:
         if (gaps < -EDGE_S).any():
             index = int(np.argmin(gaps)) + 1
             raise InputError(
-                f"frame {index + 1} starts {-gaps[index - 1]:g} s before frame {index} ends; correct the times"
+                f"frame {index + 1} starts {-gaps[index - 1]:g} s before frame {index} ends; correct them"
             )
         edges, frames = [float(starts[0])], []
         for start, duration in zip(starts, durations, strict=True):
@@ -73,7 +73,10 @@ class Times:
         frame; a frame's mean of y then is (mean of c - change of y / length) / rate.
         """
         fine = np.concatenate(
-            [np.linspace(a, b, STEPS, endpoint=False) for a, b in zip(self.edges, self.edges[1:], strict=False)]
+            [
+                np.linspace(a, b, STEPS, endpoint=False)
+                for a, b in zip(self.edges, self.edges[1:], strict=False)
+            ]
             + [self.edges[-1:]]
         )
         values = self.integral(curve).derivative()(fine)

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from csrd.align.labels import read_labels
 from csrd.errors import InputError, MissingExtra
 from csrd.extras import require
 from csrd.io.bids import inherited
 from csrd.io.files import refuse_locked, sha256, write_text
 from csrd.io.frames import read_frames
 from csrd.io.images import Image, read_mr, read_pet
-from csrd.io.tables import read_tsv
 from csrd.io.volume import NOTES_KEY, Volume
 from csrd.methods.base import MODEL_FILE
 from csrd.pretrained import KEYS, packaged
@@ -126,31 +126,11 @@ def _given(path: Path, pet: Volume, mr: Volume | None, to_mr: np.ndarray | None)
 
     Raises InputError where they are not whole numbers, or too many.
     """
-    labels = Volume.load(path, "label")
-    values = np.unique(labels.array)
-    if not np.array_equal(values, np.rint(values)) or len(values) > MOST_REGIONS:
-        raise InputError(
-            f"{path} is not an image of labels (it has {len(values)} values); give whole numbers"
-        )
-    labels = labels.like(np.rint(labels.array).astype(np.int32))
+    labels, names = read_labels(path, MOST_REGIONS)
     if not labels.same_grid(pet):
         on_mr = mr is not None and labels.same_grid(mr)
         labels = resample(labels, pet, to_mr if on_mr else None, order=0)
-    named = _names(path)
-    names = {int(value): named.get(int(value), f"label {int(value)}") for value in values if value}
     return Regions(labels.array, names, f"The regions are those of {path.name}.")
-
-
-def _names(path: Path) -> dict[int, str]:
-    """Return the names by label in a table beside an image, as BIDS has it (``index``, ``name``)."""
-    table = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".tsv")
-    if not table.exists():
-        return {}
-    rows = read_tsv(table, "the BIDS specification of dseg.tsv").rows
-    try:
-        return {int(row["index"]): row["name"] for _, row in rows}
-    except (KeyError, ValueError):
-        raise InputError(f"{table} names no regions; give it the columns index (a number) and name") from None
 
 
 def _of_atlas(anatomy: Volume, is_mr: bool) -> tuple[Regions | None, str]:

@@ -14,10 +14,12 @@ from csrd.io.volume import Volume, centred_affine, writing_frames
 from csrd.pretrained import packaged
 from csrd.scanner.geometry import Scanner, hrrt, mmr
 from csrd.seeds import generator
+from csrd.stages.kinetics import tacs
 from csrd.stages.simulate import write_scan
 from csrd.virtual.acquire import Acquisition
 from tests.align.head_phantom import grid_points, head
 from tests.conftest import REPOSITORY
+from tests.kinetics.tissue import frame_means
 from tests.petsird_files import cylinder, header_of, time_blocks, write
 from tests.siemens_files import pair_of
 
@@ -86,6 +88,7 @@ def desk(tmp_path_factory) -> Path:
     write_json(folder / "mine.yaml", settings | SMALLER)  # which YAML is too
     for model in ("results/models/csrd", "models/csrd"):
         shutil.copytree(packaged("csrd"), folder / model)
+    dynamic(folder, low)
     return folder
 
 
@@ -98,6 +101,26 @@ def images() -> tuple[Volume, Volume, Volume]:
     low = normal + noise * np.sqrt(normal.clip(0) + 100) * 25 / noise.std()
     pets = (Volume(array.astype(np.float32), affine, "Bq/mL") for array in (normal, low))
     return *pets, Volume(head(points, 1).astype(np.float32), affine, "arbitrary")
+
+
+def dynamic(folder: Path, grid: Volume) -> None:
+    """Write a dynamic scan of two regions with BP_ND 1.5, its labels and its curves."""
+    edges = np.array([0, 60, 120, 240, 480, 900, 1500, 2100, 2700, 3600.0])
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[4:12, 6:20, 6:20], labels[12:20, 6:20, 6:20] = 10, 20
+    curves = {label: frame_means(edges, 0.001 / (1 + bp)) for label, bp in ((10, 0.0), (20, 1.5))}
+    with writing_frames(folder / "sub-01_pet.nii.gz", grid, len(edges) - 1) as append:
+        for index in range(len(edges) - 1):
+            frame = np.zeros(SHAPE)
+            for label, curve in curves.items():
+                frame[labels == label] = curve[index]
+            append(frame)
+    times = {"FrameTimesStart": edges[:-1].tolist(), "FrameDuration": np.diff(edges).tolist()}
+    known = {"Units": "Bq/mL", "TracerRadionuclide": "C11", "ImageDecayCorrected": True}
+    write_json(folder / "sub-01_pet.json", times | known)
+    Volume(labels, grid.affine, "label").save(folder / "sub-01_dseg.nii.gz")
+    (folder / "sub-01_dseg.tsv").write_text("index\tname\n10\tcerebellum\n20\tputamen\n")
+    tacs(folder / "sub-01_pet.nii.gz", folder / "curves.tsv", labels=folder / "sub-01_dseg.nii.gz")
 
 
 def scan(scanner: Scanner, activity: Volume, mumap: Volume, path: Path) -> None:

@@ -70,8 +70,8 @@ class Reference:
         k2 = second + r1 * k2a
         estimates = np.array([k2 / k2a - 1, r1, k2 / r1 if r1 else np.nan])
         errors = self._errors(curve, self._srtm_curve, estimates)
-        values = (Value(*pair) for pair in zip(estimates.tolist(), errors.tolist(), strict=True))
-        return Fit(*values, bounded=best in (0, len(RATES) - 1))
+        bp, r1_value, k2_reference = (Value(*pair) for pair in zip(estimates, errors, strict=True))
+        return Fit(bp, r1_value, k2_reference, bounded=best in (0, len(RATES) - 1))
 
     def mrtm2(self, curve: np.ndarray, k2_reference: float, t_star: float = 0) -> Fit:
         """Return the fit of the multilinear reference tissue model with two parameters (Ichise et al. 2003).

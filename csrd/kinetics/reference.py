@@ -80,15 +80,15 @@ class Times:
             + [self.edges[-1:]]
         )
         values = self.integral(curve).derivative()(fine)
-        y, at_edges = np.zeros(len(rates)), [np.zeros(len(rates))]
-        for index, step in enumerate(np.diff(fine)):
-            left, slope = values[index], (values[index + 1] - values[index]) / step
-            kept = np.exp(-rates * step)
-            flat = -np.expm1(-rates * step) / rates
-            y = y * kept + left * flat + slope * (step - flat) / rates
-            if (index + 1) % STEPS == 0:
-                at_edges.append(y)
+        steps, columns = np.diff(fine), rates[:, None]
+        flat = -np.expm1(-columns * steps) / columns
+        parts = values[:-1] * flat + np.diff(values) / steps * (steps - flat) / columns
+        parts = parts * np.exp(-columns * (np.repeat(self.edges[1:], STEPS) - fine[1:]))
+        added = parts.reshape(len(rates), -1, STEPS).sum(axis=2)  # of a frame, at its end
+        at_edges = [np.zeros(len(rates))]
+        for index, length in enumerate(self.lengths):
+            at_edges.append(at_edges[-1] * np.exp(-rates * length) + added[:, index])
         change = np.diff(np.array(at_edges).T, axis=1) / self.lengths
         # the linear parts' own means, so that both terms belong to one curve
-        means = ((values[1:] + values[:-1]) / 2 * np.diff(fine)).reshape(-1, STEPS).sum(axis=1) / self.lengths
+        means = ((values[1:] + values[:-1]) / 2 * steps).reshape(-1, STEPS).sum(axis=1) / self.lengths
         return ((means - change) / rates[:, None])[:, self.frames]

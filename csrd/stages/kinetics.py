@@ -144,7 +144,12 @@ def kinetics(
             notice(f"{curves}: SRTM's k2a of {name} is at the end of its range; its BPND is not determined")
     lines = ["\t".join(COLUMNS), *("\t".join([name, *_cells(row)]) for name, row in rows.items())]
     write_text(table, "\n".join(lines) + "\n")
-    facts = {"Model": model, "Reference": reference, "Weights": weighting, "Sources": [Path(curves).name]}
+    facts: dict = {
+        "Model": model,
+        "Reference": reference,
+        "Weights": weighting,
+        "Sources": [Path(curves).name],
+    }
     facts |= {"TStar": t_star or 0} if model != "srtm" else {}
     facts |= {"k2primeSource": "given" if k2prime else "SRTM"}
     facts |= {"k2prime": {"Units": "1/min"}, "NotDetermined": [n for n, row in rows.items() if row.bounded]}

@@ -59,7 +59,7 @@ def test_from_a_scan_with_freesurfers_labels_to_bp(folder):
         ({"model": "frtm"}, "one of srtm, mrtm2, logan"),
         ({"model": "logan"}, "--t-star in s"),
         ({"model": "mrtm2", "k2prime": -1.0}, "a rate above 0"),
-        ({"model": "mrtm2", "t_star": 2000}, "3 frames start at 2000 s"),
+        ({"model": "mrtm2", "t_star": 2000}, "2 frames start at 2000 s"),
         ({"k2prime": 0.1}, "leave --k2prime"),
     ],
 )

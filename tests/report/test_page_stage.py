@@ -85,3 +85,11 @@ def test_the_atlas_is_matched_to_a_moved_and_larger_head():
         one, other = labels == REGIONS[name], true == REGIONS[name]
         assert 2 * (one & other).sum() / (one.sum() + other.sum()) > least, name
     assert np.array_equal(atlas_labels(anatomy, 1, threads=1), labels), "to the bit"
+
+
+def test_an_mr_without_skull_is_refused():
+    found = atlas()
+    brain = (found.labels.array > 0) & (found.labels.array < REGIONS["bone"])
+    stripped = found.t1.like(np.where(brain, found.t1.array, 0))
+    with pytest.raises(InputError, match="a whole head with its skull"):
+        atlas_labels(stripped, 1, threads=1)

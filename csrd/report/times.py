@@ -22,7 +22,8 @@ STAGES = {
     "figures": ("figure", "figure_errors", "figure_std", "figure_doses", "figure_training")
     + ("figure_reliability",),
     "report": ("record_run", "scan_page", "report"),
-    "noise": ("thin_again", "reconstruct_again", "crop_again", "denoise_again", "noise"),
+    "draws": ("thin_again", "reconstruct_again", "crop_again"),
+    "noise": ("denoise_again", "noise"),
 }  # the rules of each rule file, by their benchmarks' folders: variants of a rule share one
 INDENT = "\u2003"
 BY_JOB = ("fit",)  # rules whose jobs are listed one by one

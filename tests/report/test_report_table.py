@@ -180,7 +180,7 @@ def test_the_papers_table():
     table = paper.paper_table1().set_index("method")
     assert table.loc["csrd", "psnr_mean"] == 41.11 and table.loc["tv", "h_dist_std"] == 8.59
     assert list(table.index) == list(paper.ROWS) == [
-        key for key in keys() if not is_control(key)
+        key for key in keys() if not is_control(key) and key != "unet3d"
     ] and table.shape == (6, 10)
     assert in_row_order(["mine", "csrd", "lowdose"]) == ["lowdose", "csrd", "mine"]
 

@@ -193,7 +193,7 @@ def test_own_subjects_by_an_outside_command(results, snakemake, study):
     assert (own["subject"] == "sub-Own3").all()
     assert own.loc[(4, "lowdose"), "psnr"] == pytest.approx(virtual.loc[(4, "lowdose"), "psnr"], abs=0.1)
     assert re.search(r"MAE \(kBq/mL\)", (study / "results-own" / "tables" / "table1.md").read_text())
-    assert (study / "results-own" / "raw" / "sub-Own1" / "sub-Own1_listmode.l64").is_symlink()
+    assert (study / "results-own" / "raw" / "sub-Own3" / "sub-Own3_listmode.l64").is_symlink()
     assert "Nothing to be done" in snakemake("--cores", "all", *files).stdout
 
 

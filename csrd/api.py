@@ -309,15 +309,10 @@ def reconstruct(
     """
     from csrd.config.sections import Recon
     from csrd.stages.recon import embedded_image
-    from csrd.stages.scan import ScanFiles, given_path
+    from csrd.stages.scan import ScanFiles
 
-    files = ScanFiles(
-        Path(listmode),
-        mumap=given_path(mumap),
-        normalisation=given_path(normalisation),
-        attenuation=mumap is not None,
-        scatter=given_path(scatter),
-    )
+    given = {"mumap": mumap, "normalisation": normalisation, "scatter": scatter}
+    files = ScanFiles.given(listmode, attenuation=mumap is not None, **given)
     if recon is not None and recon.frames:
         raise InputError("recon.frames are one 4D image, which is written: use csrd recon, or set it to None")
     name, cores = subject or subject_of(listmode), threads or os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""What commands have in common: the application, types of options, and their values."""
+"""The application, and the options that several commands have."""
 
 import os
 import re

@@ -51,7 +51,7 @@ UPRIGHT: Turn = ((0, 1, 2), (1, 1, 1))
 
 @dataclass(frozen=True)
 class Comparison:
-    """What two images have in common: correlation and ratio of totals, other orientations and places.
+    """Agreement of two images: correlation, ratio of totals, and the best other orientation and place.
 
     `turn` is the best other orientation. `shape` is the root of the mean squared difference over that of the
     quick image, at the best scale. `place` (3,) is where the image lies, seen from the quick one, in voxels.

@@ -1,52 +1,33 @@
 """Time frames of a list-mode file, each read as if the file had no other events."""
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 
 from csrd.errors import InputError
-from csrd.listmode.base import EVENTS_AT_A_TIME, ListMode, Survey, TimingKeys
-from csrd.listmode.draw import Keep
+from csrd.listmode.base import EVENTS_AT_A_TIME, ListMode, Survey
 from csrd.listmode.events import DELAYED, PROMPT, EventBlock, no_counts
 from csrd.listmode.timing import AGREE
+from csrd.listmode.view import View
 
 
 @dataclass(frozen=True)
-class FrameOfFile(ListMode):
+class FrameOfFile(View):
     """The events of `whole` with `begin_ms` <= time < `end_ms` by the clock of its time tags.
 
     The frame begins `start_s` after the scan; `found` counts its events and its measured time.
     """
 
-    whole: ListMode
     begin_ms: int
     end_ms: int
     start_s: float
     found: Survey
 
     @property
-    def timing_keys(self) -> TimingKeys:  # type: ignore[override] # a format's constant elsewhere
-        return self.whole.timing_keys
-
-    @property
-    def scanner(self) -> str:
-        return self.whole.scanner
-
-    @property
-    def bytes(self) -> int:
-        return self.whole.bytes
-
-    @property
     def begins_s(self) -> float:
         return self.start_s
-
-    @classmethod
-    def files_at(cls, path: Path) -> tuple[Path, ...]:
-        return (path,)
 
     def intervals(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield the file's intervals that begin in the frame."""
@@ -68,9 +49,6 @@ class FrameOfFile(ListMode):
             if last < len(block):
                 break
         return self.found
-
-    def write_thinned(self, target: Path, keep: Keep, notes: Mapping[str, object]) -> NoReturn:
-        raise NotImplementedError("a frame of a file is read, not written; thin the file")
 
 
 def frames_of(listmode: ListMode, durations_s: Sequence[float]) -> tuple[list[FrameOfFile], Survey]:

@@ -89,7 +89,7 @@ class CsrdSettings(VolumeSettings):
     dose: bool = True
     """Whether the dose reduction factor is an input of the network."""
     coordinates: bool = True
-    """Whether a voxel's coordinates in the volume are inputs of the network."""
+    """true: a voxel's coordinates in the volume are inputs of the network."""
     standardise: bool = True
     """Whether residuals are divided by their standard deviation at that dose, else by a robust maximum."""
     patch: PositiveInt = 32

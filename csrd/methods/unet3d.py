@@ -31,9 +31,9 @@ class Unet3dSettings(VolumeSettings):
     stem: PositiveInt = 2
     """Voxels along each axis that are folded into channels."""
     dose: bool = True
-    """Whether the log of the dose reduction factor is an input of the network."""
+    """true: the log of the dose reduction factor is an input of the network."""
     coordinates: bool = True
-    """Whether a voxel's coordinates in the volume are inputs of the network."""
+    """true: a voxel's coordinates in the volume are inputs of the network."""
     patch: PositiveInt = 32
     """Edge of the training patches in voxels."""
     loss: Literal["absolute", "squared"] = "absolute"

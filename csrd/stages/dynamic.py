@@ -35,7 +35,7 @@ EMPTY_KEY, NOISY_KEY = "FramesWithoutCounts", "FramesTooNoisy"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a frame: its image, standard deviation and dose.
+    """Image, standard deviation and dose of a frame of the result.
 
     `passed` is the sidecar's key for the reason why it was left as it is, "" where it was denoised.
     """

@@ -11,7 +11,7 @@ from csrd.engines.yrt import write_yrt
 from csrd.errors import InputError
 from csrd.process import numba_threads
 from csrd.recon import embedded
-from csrd.stages.scan import ScanFiles, given_path, given_scatter, loaded
+from csrd.stages.scan import ScanFiles, given_scatter, loaded
 
 WRITERS: dict[str, tuple[str, Callable[[Path, EngineModel], dict]]] = {
     "castor": (".Cdh", write_castor),
@@ -47,14 +47,8 @@ def export(
         raise InputError(
             f"{target} names no format to write; end it in .Cdh (CASToR), .lmDat (YRT-PET) or .hs (STIR)"
         )
-    files = ScanFiles(
-        Path(listmode),
-        mumap=given_path(mumap),
-        normalisation=given_path(normalisation),
-        sensitivity=given_path(sensitivity),
-        attenuation=attenuation,
-        scatter=given_path(scatter),
-    )
+    given = {"mumap": mumap, "normalisation": normalisation, "sensitivity": sensitivity}
+    files = ScanFiles.given(listmode, attenuation=attenuation, scatter=scatter, **given)
     return export_scan(engine, files, target, recon, drf, seed, subject, threads)
 
 

@@ -18,7 +18,7 @@ from csrd.scanner.geometry import Scanner, mmr
 from csrd.scanner.petsird import scanner_in
 from csrd.stages.import_ import efficiencies_of, normalised_scanner
 from csrd.stages.outside import outside_image
-from csrd.stages.scan import ScanFiles, given_path, given_scatter, loaded, mumap_on
+from csrd.stages.scan import ScanFiles, given_scatter, loaded, mumap_on
 
 SUFFIXES = (".nii.gz", ".nii")
 DEFAULT_NORM = MmrNorm()
@@ -92,15 +92,8 @@ def reconstruct(
     The parameters are those of `ScanFiles` and of `image_of`.
     """
     _refuse_target(pet)
-    scan = ScanFiles(
-        Path(listmode),
-        given_path(header),
-        given_path(mumap),
-        given_path(normalisation),
-        given_path(sensitivity),
-        attenuation,
-        given_path(scatter),
-    )
+    files = {"header": header, "mumap": mumap, "normalisation": normalisation, "sensitivity": sensitivity}
+    scan = ScanFiles.given(listmode, attenuation=attenuation, scatter=scatter, **files)
     image, sidecar = image_of(scan, recon, drf, seed, subject, threads, log)
     save_with_sidecar(image, pet, sidecar)
 
@@ -126,15 +119,8 @@ def reconstruct_frames(
     """
     _refuse_target(pet)
     assert recon.frames is not None, "frames are in the settings"
-    scan = ScanFiles(
-        Path(listmode),
-        None,
-        given_path(mumap),
-        given_path(normalisation),
-        given_path(sensitivity),
-        attenuation,
-        given_path(scatter),
-    )
+    files = {"mumap": mumap, "normalisation": normalisation, "sensitivity": sensitivity}
+    scan = ScanFiles.given(listmode, attenuation=attenuation, scatter=scatter, **files)
     with numba_threads(threads):
         opened, dose, arrays, body, applied = loaded(scan, recon, drf, seed, subject)
         table = given_scatter(scan, recon, arrays[-1])
@@ -173,12 +159,8 @@ def estimate_scatter(
 
     The parameters are those of `ScanFiles` and of `image_of`.
     """
-    files = ScanFiles(
-        Path(listmode),
-        mumap=Path(mumap),
-        normalisation=given_path(normalisation),
-        sensitivity=given_path(sensitivity),
-    )
+    given = {"mumap": mumap, "normalisation": normalisation, "sensitivity": sensitivity}
+    files = ScanFiles.given(listmode, attenuation=True, **given)
     with numba_threads(threads):
         opened, dose, arrays, _, _ = loaded(files, recon, drf, seed, subject)
         table, fraction = embedded.estimated_scatter(opened, *arrays, recon, dose, seed, subject)

@@ -43,6 +43,14 @@ class ScanFiles:
     attenuation: bool = True
     scatter: Path | None = None
 
+    @classmethod
+    def given(
+        cls, listmode: str | Path, *, attenuation: bool = True, **files: str | Path | None
+    ) -> "ScanFiles":
+        """Return the files of a scan as a user names them; an empty name is no file."""
+        paths = {key: Path(file) if file else None for key, file in files.items()}
+        return cls(Path(listmode), attenuation=attenuation, **paths)
+
 
 def loaded(
     files: ScanFiles, recon: Recon, drf: float | None, seed: int, subject: str
@@ -88,11 +96,6 @@ def given_scatter(files: ScanFiles, recon: Recon, scanner: Scanner) -> np.ndarra
     if not recon.estimates_scatter:
         raise InputError(f"recon.scatter is none, but {files.scatter} is given; set it to once")
     return read_scatter(files.scatter, table_shape(scanner), scanner.name)
-
-
-def given_path(file: str | Path | None) -> Path | None:
-    """Return the path of an optional file."""
-    return Path(file) if file else None
 
 
 def header_of(given: Path, data: Path) -> Path | None:

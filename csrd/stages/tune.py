@@ -27,7 +27,7 @@ from csrd.recon.embedded import estimated_scatter, reconstruct
 from csrd.seeds import key64
 from csrd.stages.fit import model_folder
 from csrd.stages.predict import mr_on
-from csrd.stages.scan import ScanFiles, given_path, loaded, refuse_no_mumap
+from csrd.stages.scan import ScanFiles, loaded, refuse_no_mumap
 
 if TYPE_CHECKING:
     from csrd.methods.learned.tuning import SplitScan, Tuning
@@ -118,8 +118,8 @@ def tune_on_listmode(
             "parts of a list-mode file are reconstructed by the embedded engine, and recon.engine is "
             f"{recon.engine}; tune on pairs that your engine reconstructed"
         )
-    mumap, normalisation, sensitivity = map(given_path, (mumap, normalisation, sensitivity))
-    files = ScanFiles(Path(listmode), None, mumap, normalisation, sensitivity, attenuation=attenuation)
+    given = {"mumap": mumap, "normalisation": normalisation, "sensitivity": sensitivity}
+    files = ScanFiles.given(listmode, attenuation=attenuation, **given)
     opened = open_listmode(listmode)
     refuse_no_mumap(files)
     named = [*opened.files, *(Path(path) for path in (mr, mumap, normalisation, sensitivity) if path)]

@@ -61,7 +61,7 @@ class Learned(Method):
     settings: LearnedSettings
     calibration: LearnedCalibration
     augment = Augment()
-    """How training patches are changed, set by `fit`."""
+    """Changes of the training patches, set by `fit`."""
     network: nn.Module
     """The network with trained weights; absent before the training."""
 

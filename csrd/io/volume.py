@@ -255,7 +255,7 @@ def _readable(path: Path) -> Iterator[None]:
             raise MemoryError(f"{path} is larger than the memory") from None
         refuse_dicom_file(path)
         raise InputError(
-            f"{path} is not a readable NIfTI image ({error}); convert or copy it again"
+            f"{path} is not a readable NIfTI image ({' '.join(str(error).split())}); convert or copy it again"
         ) from None
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from csrd.errors import InputError
 from csrd.listmode.base import EVENTS_AT_A_TIME, ListMode, Survey
 from csrd.listmode.events import DELAYED, PROMPT, EventBlock, no_counts
-from csrd.listmode.timing import AGREE
+from csrd.listmode.timing import AGREE, Timing
 from csrd.listmode.view import View
 
 
@@ -58,7 +58,7 @@ def frames_of(listmode: ListMode, durations_s: Sequence[float]) -> tuple[list[Fr
     """
     starts_ms, lengths_ms = _measured(listmode)
     edges_ms = int(starts_ms[0]) + np.round(1000 * np.cumsum([0.0, *durations_s])).astype(np.int64)
-    _refuse_beyond(listmode, edges_ms, int(starts_ms[-1] + np.ceil(lengths_ms[-1])))
+    _refuse_beyond(listmode, durations_s, (starts_ms[-1] + np.ceil(lengths_ms[-1]) - starts_ms[0]) / 1000)
     counts, whole = _counted(listmode, edges_ms)
     key = listmode.timing_keys.duration_s
     found = []
@@ -96,14 +96,17 @@ def _measured(listmode: ListMode) -> tuple[np.ndarray, np.ndarray]:
     return starts, lengths
 
 
-def _refuse_beyond(listmode: ListMode, edges_ms: np.ndarray, end_ms: int) -> None:
+def refuse_longer(listmode: ListMode, durations_s: Sequence[float]) -> None:
+    """Raise InputError where the frames are longer than the scan by its header; no event is read."""
+    _refuse_beyond(listmode, durations_s, Timing.of(listmode).duration_s)
+
+
+def _refuse_beyond(listmode: ListMode, durations_s: Sequence[float], there_s: float) -> None:
     """Raise InputError where the frames are longer than the scan, by more than a rounded duration."""
-    wanted, there = (int(edge - edges_ms[0]) / 1000 for edge in (edges_ms[-1], end_ms))
-    last_s = int(edges_ms[-1] - edges_ms[-2]) / 1000
-    if wanted > there + AGREE * last_s:
+    if sum(durations_s) > there_s + AGREE * durations_s[-1]:
         raise InputError(
-            f"recon.frames are {wanted:g} s together, but {listmode.path} lasts {there:g} s; shorten or "
-            "leave out the last ones"
+            f"recon.frames are {sum(durations_s):g} s together, but {listmode.path} lasts {there_s:g} s; "
+            "shorten or leave out the last ones"
         )
 
 

@@ -11,6 +11,7 @@ from csrd.io.mumap import read_mumap
 from csrd.io.scatter import write_scatter
 from csrd.io.volume import NOTES_KEY, Volume, writing_frames
 from csrd.listmode import open_listmode
+from csrd.listmode.frame import refuse_longer
 from csrd.process import numba_threads
 from csrd.recon import dynamic, embedded
 from csrd.recon import sensitivity as library
@@ -121,6 +122,7 @@ def reconstruct_frames(
     assert recon.frames is not None, "frames are in the settings"
     files = {"mumap": mumap, "normalisation": normalisation, "sensitivity": sensitivity}
     scan = ScanFiles.given(listmode, attenuation=attenuation, scatter=scatter, **files)
+    refuse_longer(open_listmode(listmode), recon.frames)  # before the sensitivity, which takes a minute
     with numba_threads(threads):
         opened, dose, arrays, body, applied = loaded(scan, recon, drf, seed, subject)
         table = given_scatter(scan, recon, arrays[-1])

@@ -174,6 +174,13 @@ def test_frames_without_a_place_are_one_sentence(decayed, tmp_path):
         load_apart({"recon": {"frames": []}})
 
 
+def test_frames_longer_than_the_header_says_are_refused_before_anything_is_read(decayed, tmp_path):
+    too_long = FRAMES.model_copy(update={"frames": (1e4,)})
+    with pytest.raises(InputError, match="are 10000 s together"):
+        write_frames(decayed, tmp_path / "pet.nii.gz", recon=too_long, seed=1, subject="sub-01", threads=1,
+                     mumap=tmp_path / "absent.nii.gz")  # fmt: skip
+
+
 def test_a_clock_that_goes_back_has_no_frames(decayed, tmp_path):
     words = np.fromfile(decayed, "<u4").reshape(-1, 2)
     (tmp_path / "back.l64").write_bytes(np.concatenate([words[len(words) // 2 :], words[:1000]]).tobytes())

@@ -126,7 +126,7 @@ def _recovery_cells(
         row = chosen[chosen["method"] == method]
         if drf is not None:
             row = row[row["drf"] == (1 if method == NORMAL else drf)]
-        text = f"{row['recovery'].iloc[0]:.2f} ± {row['error'].iloc[0]:.2f}" if len(row) else ""
+        text = f"{row['recovery'].iloc[0]:z.2f} ± {row['error'].iloc[0]:.2f}" if len(row) else ""
         cells.append(Cell(text.replace("-", "−")))
     return cells
 

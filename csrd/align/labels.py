@@ -1,10 +1,13 @@
 """Labels of regions and their names: read, brought onto a PET's grid by majority."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from csrd.errors import InputError
+from csrd.io.bids import entities_of
+from csrd.io.files import write_text
 from csrd.io.tables import read_tsv
 from csrd.io.volume import Volume
 from csrd.resample import resample
@@ -80,18 +83,45 @@ def read_labels(path: str | Path, most: int) -> tuple[Volume, dict[int, str]]:
 
 
 def names_beside(path: Path) -> dict[int, str]:
-    """Return the names by label in a table beside an image, as BIDS has it (``index``, ``name``).
+    """Return the names by label in the table of an image, as BIDS has it (``index``, ``name``); {} without.
 
+    It lies beside the image, or further up in a BIDS dataset, with some of the image's entities.
     Raises InputError where there is a table without these columns.
     """
-    table = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".tsv")
-    if not table.exists():
+    table = _table_of(path)
+    if table is None:
         return {}
     rows = read_tsv(table, "the BIDS specification of dseg.tsv").rows
     try:
         return {int(row["index"]): row["name"] for _, row in rows}
     except (KeyError, ValueError):
         raise InputError(f"{table} names no regions; give it the columns index (a number) and name") from None
+
+
+def _table_of(path: Path) -> Path | None:
+    """Return the table of labels beside an image, else the nearest one that it inherits."""
+    own = _beside(path)
+    if own.exists():
+        return own
+    entities = entities_of(path)
+    folders = list(path.absolute().parents)
+    top = next((i for i, folder in enumerate(folders) if folder.name == f"sub-{entities.get('sub')}"), -2)
+    for folder in folders[: top + 2]:
+        for table in sorted(folder.glob("*dseg.tsv"), key=lambda table: -len(entities_of(table))):
+            if entities_of(table).items() <= entities.items():
+                return table
+    return None
+
+
+def _beside(path: str | Path) -> Path:
+    path = Path(path)
+    return path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".tsv")
+
+
+def write_names(names: Mapping[int, str], image: str | Path) -> None:
+    """Write the table of labels beside their image."""
+    lines = ["index\tname", *(f"{label}\t{name}" for label, name in names.items())]
+    write_text(_beside(image), "\n".join(lines) + "\n")
 
 
 def majority(labels: Volume, grid: Volume, matrix: np.ndarray | None = None) -> np.ndarray:

@@ -221,6 +221,9 @@ def tacs(
         ),
     ] = None,
     mr: Annotated[Path | None, typer.Option(help="The subject's T1w image, which is registered.")] = None,
+    regions: Annotated[
+        Path | None, typer.Option(help="Write the regions on the PET's voxels too, .nii.gz.")
+    ] = None,
     units: Annotated[
         str | None, typer.Option(help="The unit of a PET whose file does not state it: Bq/mL, kBq/mL or SUV.")
     ] = None,
@@ -230,7 +233,7 @@ def tacs(
     """Write time-activity curves of a dynamic scan by region."""
     from csrd.stages.kinetics import tacs
 
-    tacs(pet, table, labels=labels, mr=mr, units=units, seed=seed, threads=threads)
+    tacs(pet, table, labels=labels, mr=mr, regions=regions, units=units, seed=seed, threads=threads)
 
 
 @app.command()
@@ -249,11 +252,16 @@ def kinetics(
         float | None,
         typer.Option(help="mrtm2, logan: start of the first frame used, s after TimeZero; logan needs it."),
     ] = None,
+    exclude_frame: Annotated[
+        list[int] | None,
+        typer.Option(help="A frame to leave out, by its number from 1 on; may be repeated."),
+    ] = None,
 ) -> None:
     """Write BP_ND, R1 and k2' by region from time-activity curves and a reference region."""
     from csrd.stages.kinetics import kinetics
 
-    kinetics(curves, table, reference=reference, model=model, k2prime=k2prime, t_star=t_star)
+    how: dict[str, Any] = {"reference": reference, "model": model, "k2prime": k2prime, "t_star": t_star}
+    kinetics(curves, table, **how, exclude_frames=exclude_frame or ())
 
 
 def _dose(text: str) -> tuple[int, Path]:

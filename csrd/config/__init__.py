@@ -13,6 +13,7 @@ from csrd.config.sections import (
     Augment,
     Cohort,
     Drf,
+    Kinetics,
     Metrics,
     Noise,
     Recon,
@@ -25,6 +26,9 @@ from csrd.errors import InputError
 
 if TYPE_CHECKING:
     from csrd.methods import Method
+
+ATLAS, TRUTH = "atlas", "truth"
+"""Values of `kinetics.labels` that are no folder."""
 
 
 class Config(Section):
@@ -61,6 +65,8 @@ class Config(Section):
     """Changes of training patches on the fly, for every learned method alike."""
     metrics: Metrics = Metrics()
     """Metrics: protocol, networks and weights."""
+    kinetics: Kinetics = Kinetics()
+    """Curves and binding potentials of dynamic scans."""
     noise: Noise = Noise()
     """Bias and deviation over several thinnings."""
     report: Report = Report()
@@ -112,6 +118,11 @@ class Config(Section):
         if self.recon.engine == "command" and self.recon.command is None:
             raise ValueError(
                 "recon.engine is command, but recon.command is null; see config/recon/command.yaml"
+            )
+        if self.kinetics.labels == TRUTH and not self.cohort.virtual:
+            raise ValueError(
+                "kinetics.labels is truth, but the subjects are your own; write atlas, or the folder of a "
+                "BIDS dataset with *_dseg images"
             )
         mixing = [name for name in self.fitted_methods if getattr(self.of_method(name), "mixed", 0)]
         if self.thin.nested and mixing:

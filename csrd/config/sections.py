@@ -276,6 +276,33 @@ class Align(Section):
     """Voxels of the cropped images along right, anterior and superior, around the MR's field of view."""
 
 
+class Kinetics(Section):
+    labels: str | None = None
+    """Regions of dynamic scans (docs/kinetics.md). atlas: the packaged atlas, matched to the T1w image;
+    truth: those of the virtual cohort; else the folder of a BIDS dataset of derivatives with *_dseg images;
+    null: no curves."""
+    description: str | None = None
+    """Label of desc- or seg- in the names of such images, where a participant has several."""
+    reference: str = "cerebellar cortex"
+    """The reference region, by its name."""
+    model: Literal["srtm", "mrtm2", "logan"] = "srtm"
+    """The model of BP_ND."""
+    k2prime: PositiveFloat | None = None
+    """mrtm2, logan: the reference region's k2 in 1/min; null: SRTM's estimate."""
+    t_star: NonNegative | None = None
+    """mrtm2, logan: start of the first frame used, in s after TimeZero; logan needs it."""
+    exclude_frames: tuple[PositiveInt, ...] = ()
+    """Numbers, from 1 on, of frames that no model uses, such as those with motion."""
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        if self.model == "srtm" and (self.k2prime is not None or self.t_star is not None):
+            raise ValueError("model is srtm, which estimates k2' from all frames; remove k2prime and t_star")
+        if self.model == "logan" and self.t_star is None:
+            raise ValueError("model is logan, a line from some time on; give t_star in s, as 2100")
+        return self
+
+
 class Noise(Section):
     draws: Annotated[int, Field(ge=2)] = 5
     """Thinnings of one test subject's scan at the lowest dose, behind `make noise`."""

@@ -1,7 +1,7 @@
 """Time-activity curves of regions, from a dynamic scan and labels on its grid."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -35,6 +35,19 @@ class Curves:
         if name not in self.names:
             raise InputError(f"there is no region {name!r}; give one of: {', '.join(self.names)}")
         return self.values[:, self.names.index(name)]
+
+    def without(self, frames: Collection[int]) -> "Curves":
+        """Return the curves without some frames, by their numbers from 1 on.
+
+        Raises InputError where there is no such frame.
+        """
+        count = len(self.starts)
+        if wrong := [number for number in frames if not 1 <= number <= count]:
+            raise InputError(f"there is no frame {wrong[0]} to be excluded; there are frames 1 to {count}")
+        kept = ~np.isin(np.arange(1, count + 1), list(frames))
+        return replace(
+            self, starts=self.starts[kept], durations=self.durations[kept], values=self.values[kept]
+        )
 
 
 def region_means(

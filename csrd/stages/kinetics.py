@@ -1,13 +1,14 @@
 """Time-activity curves of a dynamic scan, and binding potentials from them."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 
-from csrd.align.labels import majority, read_labels
+from csrd.align.labels import majority, read_labels, write_names
 from csrd.errors import InputError, naming, notice
 from csrd.extras import require
-from csrd.io.bids import bids_uri
+from csrd.io.bids import bids_uri, save_with_sidecar
 from csrd.io.files import refuse_locked, write_json, write_text
 from csrd.io.frames import Frames, read_frames
 from csrd.io.images import read_mr
@@ -37,29 +38,28 @@ def tacs(
     *,
     labels: str | Path | None = None,
     mr: str | Path | None = None,
+    regions: str | Path | None = None,
+    virtual: bool = False,
     units: str | None = None,
     seed: int = 2024,
     threads: int = 1,
 ) -> None:
     """Write the mean activity of each region in each frame of a dynamic scan, and a sidecar.
 
-    `labels` are in the PET's coordinates or, with an `mr`, in that of the MR, which is registered to the
-    frames' mean. Without labels the packaged atlas is matched to the MR.
+    The regions are those of `find_regions`, which are written to `regions` where that is given.
     Raises InputError where the scan has one frame or no times, or there are neither labels nor an MR.
     """
     _check_table(table)
     refuse_locked(table)
-    if labels is None and mr is None:
-        raise InputError("there are no regions; give --labels, or --mr for those of the packaged atlas")
-    frames = read_frames(pet, units)
-    if frames is None:
-        raise InputError(f"{pet} has one frame; time-activity curves need a dynamic scan")
+    frames = _dynamic(pet, labels, mr, units)
     if frames.times is None or frames.times.overlap:
         raise InputError(
             f"{pet} does not say when its frames are; write FrameTimesStart and FrameDuration (s) into its "
             "sidecar"
         )
-    array, names, source = _regions(frames, labels, mr, seed, threads)
+    array, names, source = _regions(frames, labels, mr, virtual, seed, threads)
+    if regions is not None:
+        _write_regions(frames, array, names, source, regions)
     series = (frame.volume.array for frame in progress(frames, "tacs: frames", frames.count))
     with naming(pet):
         values, voxels = region_means(series, array, names)
@@ -73,8 +73,57 @@ def tacs(
     write_tacs(Curves(frames.times.starts, frames.times.durations, tuple(voxels), values, facts), table)
 
 
+def find_regions(
+    pet: str | Path,
+    regions: str | Path,
+    *,
+    labels: str | Path | None = None,
+    mr: str | Path | None = None,
+    virtual: bool = False,
+    units: str | None = None,
+    seed: int = 2024,
+    threads: int = 1,
+) -> None:
+    """Write the labels of regions on the grid of a dynamic scan, their names in the `.tsv` beside them.
+
+    `labels` are in the PET's coordinates or, with an `mr`, in that of the MR, which is registered to the
+    frames' mean. Without labels the packaged atlas is matched to the MR. Labels of a `virtual` head have
+    the names of its regions.
+    Raises InputError where the scan has one frame, or there are neither labels nor an MR.
+    """
+    frames = _dynamic(pet, labels, mr, units)
+    _write_regions(frames, *_regions(frames, labels, mr, virtual, seed, threads), regions)
+
+
+def _dynamic(pet: str | Path, labels: str | Path | None, mr: str | Path | None, units: str | None) -> Frames:
+    """Return a dynamic scan, for which there are regions."""
+    if labels is None and mr is None:
+        raise InputError("there are no regions; give --labels, or --mr for those of the packaged atlas")
+    frames = read_frames(pet, units)
+    if frames is None:
+        raise InputError(f"{pet} has one frame; time-activity curves need a dynamic scan")
+    return frames
+
+
+def _write_regions(
+    frames: Frames, array: np.ndarray, names: dict[int, str], source: str, regions: str | Path
+) -> None:
+    """Write labels on the grid of the frames, a sidecar and the table of their names."""
+    if not str(regions).endswith((".nii.gz", ".nii")):
+        raise InputError(f"the regions are {regions}; name them with .nii.gz")
+    volume = frames.grid.like(array, "label")
+    assert frames.path is not None, "what is written was read from a file"
+    save_with_sidecar(volume, regions, {"Sources": [bids_uri(frames.path)], "Description": source})
+    write_names(names, regions)
+
+
 def _regions(
-    frames: Frames, labels: str | Path | None, mr: str | Path | None, seed: int, threads: int
+    frames: Frames,
+    labels: str | Path | None,
+    mr: str | Path | None,
+    virtual: bool,
+    seed: int,
+    threads: int,
 ) -> tuple[np.ndarray, dict[int, str], str]:
     """Return labels on the grid of the frames, the regions' names, and a sentence about their origin."""
     matrix, anatomy = None, None
@@ -88,6 +137,7 @@ def _regions(
             matrix = None if anatomy.same_grid(mean) else register(anatomy, mean, seed, threads)
     if labels is not None:
         found, names = read_labels(labels, MOST_LABELS)
+        names = atlas().regions if virtual else names
         return majority(found, frames.grid, matrix), names, f"labels of {Path(labels).name}"
     from csrd.align.atlas import atlas_labels
 
@@ -105,11 +155,13 @@ def kinetics(
     model: str = "srtm",
     k2prime: float | None = None,
     t_star: float | None = None,
+    exclude_frames: Collection[int] = (),
 ) -> None:
     """Write BP_ND, R1 and k2' of each region by a model against a reference region, and a sidecar.
 
     `k2prime` is in 1/min. MRTM2 and Logan without one use the k2' that SRTM's best known regions share.
     `t_star`, in s after TimeZero, is the start of the first frame of MRTM2 (0) or Logan, which needs it.
+    `exclude_frames` are numbers of frames, from 1 on, that are left out: curves are linear in such a gap.
     Raises InputError where the reference is no region, the scan starts late, or too few frames remain.
     """
     _check_table(table)
@@ -123,6 +175,7 @@ def kinetics(
         raise InputError("Logan's plot is a line from some time on; give it as --t-star in s, as 2100")
     found = read_tacs(curves)
     with naming(curves):
+        found = found.without(exclude_frames)
         curve = found.of(reference)
         _check_start(found)
         _check_count(found, t_star or 0)
@@ -151,6 +204,7 @@ def kinetics(
         "Sources": [Path(curves).name],
     }
     facts |= {"TStar": t_star or 0} if model != "srtm" else {}
+    facts |= {"ExcludedFrames": sorted(exclude_frames)} if exclude_frames else {}
     facts |= {"k2primeSource": "given" if k2prime else "SRTM"}
     facts |= {"k2prime": {"Units": "1/min"}, "NotDetermined": [n for n, row in rows.items() if row.bounded]}
     write_json(sidecar_of_table(table), facts)

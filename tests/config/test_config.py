@@ -185,3 +185,16 @@ def test_one_stage_alone_demands_nothing_of_another():
     assert load_apart(small).recon.matrix == (40, 36, 36)
     with pytest.raises(InputError, match="exceeds recon.matrix"):
         load(small)
+
+
+@pytest.mark.parametrize(
+    "block, said",
+    [
+        ({"model": "logan"}, "give t_star in s"),
+        ({"t_star": 900}, "remove k2prime and t_star"),
+        ({"labels": "truth"}, "the subjects are your own"),
+    ],
+)
+def test_a_block_of_kinetics_that_cannot_be(block, said):
+    with pytest.raises(InputError, match=said):
+        load({"kinetics": block, "cohort": {"bids": "study"}})

@@ -108,3 +108,29 @@ def test_a_voxel_has_the_label_of_most_of_its_samples():
     shifted = np.eye(4)
     shifted[2, 3] = 2.0
     assert majority(labels, grid, shifted).ravel().tolist() == [9, 0]
+
+
+def test_regions_are_written_and_frames_left_out(folder):
+    """Curves of written regions are the same; a wrong frame has no effect once it is left out."""
+    regions = folder / "regions_dseg.nii.gz"
+    tacs(folder / "pet.nii.gz", folder / "a.tsv", labels=folder / "aseg.nii.gz", regions=regions)
+    tacs(folder / "pet.nii.gz", folder / "b.tsv", labels=regions)
+    assert (folder / "a.tsv").read_text() == (folder / "b.tsv").read_text()
+    rows = (folder / "a.tsv").read_text().splitlines()
+    rows[5] = "\t".join([*rows[5].split("\t")[:2], "1", "9e9"])
+    (folder / "b.tsv").write_text("\n".join(rows) + "\n")
+    kinetics(folder / "b.tsv", folder / "bp.tsv", reference="Left-Cerebellum-Cortex", exclude_frames=[5])
+    row = (folder / "bp.tsv").read_text().splitlines()[1].split("\t")
+    assert float(row[1]) == pytest.approx(1.5, rel=0.03)
+    assert json.loads((folder / "bp.json").read_text())["ExcludedFrames"] == [5]
+    with pytest.raises(InputError, match="there is no frame 11"):
+        kinetics(folder / "b.tsv", folder / "bp.tsv", reference="Left-Putamen", exclude_frames=[11])
+
+
+def test_a_table_of_labels_is_inherited_in_a_dataset(folder):
+    image = folder / "sub-01" / "anat" / "sub-01_desc-mine_dseg.nii.gz"
+    image.parent.mkdir(parents=True)
+    (folder / "aseg.nii.gz").rename(image)
+    (folder / "desc-other_dseg.tsv").write_text("index\tname\n8\twrong\n")
+    (folder / "desc-mine_dseg.tsv").write_text("index\tname\n8\tcerebellum\n12\tputamen\n")
+    assert read_labels(image, 10)[1] == {8: "cerebellum", 12: "putamen"}

@@ -64,8 +64,9 @@ pretrained: .venv/installed
 slurm: .venv/installed
 	$(INSTALL_SLURM)
 
+# A process for each core; tests/conftest.py divides the tests.
 test: .venv/installed-dev .venv/openneuro/bin/openneuro-py
-	$(BIN)/python -m pytest --durations=25
+	$(BIN)/python -m pytest --durations=25 --numprocesses=auto --dist=loadscope --no-loadscope-reorder
 
 # The SLURM profile on a SLURM of one node, which it starts (Debian, root), or the reason why it was not tested.
 # Twice quiet, or pytest would close with another count than that of `make test`, which a log is searched for.

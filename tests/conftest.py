@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -64,6 +65,26 @@ def mmr_sample() -> Path:
     if not path.exists():
         pytest.skip("the mMR sample is not here")
     return path
+
+
+CHAIN = "tests/chain"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest group, whose tests share the results of config/test.yaml."""
+    items.sort(key=lambda item: not item.nodeid.startswith(CHAIN))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Return how `make test` divides the tests among processes: by folders, whose fixtures they share."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFolder(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return nodeid.partition("::")[0].rpartition("/")[0]
+
+    return ByFolder(config, log)
 
 
 SYSTEMS = {"linux": sys.platform == "linux", "posix": sys.platform != "win32"}

@@ -42,7 +42,7 @@ NOT_RUN = {
     "touch .venv/installed": "speaks to make",
     "rm -r": "deletes",
     "apptainer build": "takes apptainer",
-    "bids-validator-deno": "tests/workflow/test_chain.py runs it on real results",
+    "bids-validator-deno": "tests/chain/test_chain.py runs it on real results",
 }
 """How lines begin that no test runs, and why."""
 NOT_CARRIED_OUT = {

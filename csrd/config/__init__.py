@@ -86,12 +86,13 @@ class Config(Section):
     @classmethod
     def _scatter_unless_there_is_none(cls, values: Any) -> Any:
         """Fill in `recon.scatter`: none of a virtual cohort without scatter, else once."""
-        found = values if isinstance(values, Mapping) else {}
-        blocks = cohort, scan, recon = [found.get(name, {}) for name in ("cohort", "acquisition", "recon")]
+        if not isinstance(values, Mapping):
+            return values
+        blocks = cohort, scan, recon = [values.get(name, {}) for name in ("cohort", "acquisition", "recon")]
         if all(isinstance(block, Mapping) for block in blocks) and recon.get("scatter") is None:
             virtual = cohort.get("sheet") is None and cohort.get("bids") is None
             without = virtual and scan.get("scatter") is False
-            values = {**found, "recon": {**recon, "scatter": "none" if without else "once"}}
+            values = {**values, "recon": {**recon, "scatter": "none" if without else "once"}}
         return values
 
     @field_validator("drfs", "train_drfs", "methods")

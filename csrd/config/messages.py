@@ -19,7 +19,8 @@ def sentence(error: ValidationError, root: type[BaseModel]) -> str:
         text = f"the configuration lacks {key}; add it"
     elif first["type"] == "model_type":
         keys = ", ".join(section_at(root, first["loc"]).model_fields) or "none"
-        text = f"{key} is {first['input']!r}; it must be a block of keys: {keys}"
+        name = key or "the configuration"
+        text = f"{name} is {first['input']!r}; it must be a block of keys: {keys}"
     elif first["type"] == "value_error":
         reason, block = str(first["ctx"]["error"]), isinstance(first["input"], Mapping)
         text = ": ".join(part for part in (key if block else f"{key} is {first['input']!r}", reason) if part)

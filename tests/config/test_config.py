@@ -165,6 +165,11 @@ def test_mistake_gets_one_line(values, sentence):
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
 
 
+def test_a_path_is_no_configuration():
+    with pytest.raises(InputError, match="the configuration is 'config.yaml'; it must be a block of keys"):
+        load("config.yaml")
+
+
 def test_configuration_is_read_without_heavy_packages():
     heavy = "numba|scipy|nibabel|ants|skimage|matplotlib|pandas|torch|monai|safetensors"
     source = "import sys, csrd.config, csrd.cohort; csrd.config.load({}); print(*sys.modules)"

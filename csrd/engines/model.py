@@ -114,7 +114,10 @@ class EngineModel:
             )
 
     def background(self, crystals: np.ndarray) -> np.ndarray:
-        """Return the randoms and the scatter expected on lines between `crystals` (N, 2), (N,)."""
+        """Return the randoms and the scatter expected on lines between `crystals` (N, 2), (N,).
+
+        Of each line the lower crystal is the first.
+        """
         randoms = self.rates[crystals].prod(axis=1)
         if self.scatter is None:
             return randoms

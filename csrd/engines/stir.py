@@ -131,8 +131,12 @@ class Lines:
         return cls(ends[:, 0], ends[:, 1], valid, scanner)
 
     def crystals(self, ring_a: int, ring_b: int) -> np.ndarray:
-        """Return the crystals of each bin's line between two rings, (VIEWS · BINS, 2)."""
-        return np.stack([self.a - COLUMNS * ring_a, self.b - COLUMNS * ring_b], axis=1)
+        """Return the crystals of each bin's line between two rings, (VIEWS · BINS, 2), the lower one first.
+
+        Tables of scatter are of pairs of heads in that order.
+        """
+        lines = np.stack([self.a - COLUMNS * ring_a, self.b - COLUMNS * ring_b], axis=1)
+        return np.sort(lines, axis=1)
 
     def ends(self, ring_a: float, ring_b: float) -> tuple[np.ndarray, np.ndarray]:
         """Return the ends in mm of each bin's line between two rings or places between rings."""

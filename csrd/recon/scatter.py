@@ -91,7 +91,10 @@ def estimate(
 def expected(
     table: np.ndarray, crystals: np.ndarray, efficiencies: np.ndarray, scanner: Scanner, device: str = "cpu"
 ) -> np.ndarray:
-    """Return the scatter on lines between `crystals` (N, 2) in the normal dose's scan, (N,) float32."""
+    """Return the scatter on lines between `crystals` (N, 2) in the normal dose's scan, (N,) float32.
+
+    Of each line the lower crystal is the first, as in every list-mode file.
+    """
     values = at_lines(table, crystals, scanner, device)
     values *= efficiencies[crystals[:, 0]] * efficiencies[crystals[:, 1]]
     if scanner.measured_factors is not None:

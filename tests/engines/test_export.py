@@ -27,6 +27,7 @@ from csrd.stages.export import export
 
 SHAPE, VOXEL = (14, 15, 16), 20.0
 SENSITIVITY, SIGMA = 0.25, 30.0
+SCATTER = 1e-10  # on lines of the first pair of heads, about as many as randoms on those of the last
 DEAD = 5  # a crystal that detects nothing
 
 
@@ -193,7 +194,10 @@ def test_the_segments_hold_every_pair_of_rings_once():
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    """Return a scan of the mMR for STIR, with efficiencies and rates that differ from crystal to crystal."""
+    """Return a scan of the mMR for STIR, with efficiencies and rates that differ from crystal to crystal.
+
+    Its scatter differs from one pair of heads to the next.
+    """
     draw, scanner = generator(1, "stir"), mmr()
     mu = np.zeros((20, 21, 127), np.float32)
     mu[6:14, 7:15] = 0.09
@@ -203,7 +207,9 @@ def model(tmp_path_factory):
     efficiencies = draw.uniform(0.4, 0.6, scanner.crystals).astype(np.float32)
     rates = draw.uniform(1e-4, 2e-4, scanner.crystals)
     timing = Timing(2, 6586, 0.97)
-    return EngineModel(None, scanner, mumap, efficiencies, mumap, rates, 0.01, timing, 0, 0, 0)
+    scatter = np.empty(table_shape(scanner), np.float32)
+    scatter[...] = SCATTER * np.arange(1, len(scatter) + 1).reshape(-1, *[1] * (scatter.ndim - 1))
+    return EngineModel(None, scanner, mumap, efficiencies, mumap, rates, 0.01, timing, 0, 0, 0, scatter)
 
 
 def test_a_bin_of_stirs_adds_the_factors_of_its_lines(model):
@@ -225,8 +231,11 @@ def test_a_bin_of_stirs_adds_the_factors_of_its_lines(model):
         per_voxel = 0.01 * model.sensitivity.voxel_mm[0]  # STIR's lengths are in voxels
         expected = 1 / (per_voxel * detected * attenuation_factors(model.mumap, *ends)[0])
         assert factors[view, position, place] == pytest.approx(expected, rel=1e-4)
+        heads = np.sort(lines[0] // model.scanner.crystals_per_head)
+        pair = np.flatnonzero((model.scanner.head_pairs == heads).all(axis=1))[0]
         randoms = model.rates[lines].prod(axis=1).sum()
-        assert background[view, position, place] == pytest.approx(randoms * expected, rel=1e-4)
+        scattered = SCATTER * (pair + 1) * model.efficiencies[lines].prod(axis=1).sum()
+        assert background[view, position, place] == pytest.approx((randoms + scattered) * expected, rel=1e-4)
         # An event on one of the lines is counted there
         block = EventBlock(lines[:1].astype(np.uint32), np.ones(1, bool), np.zeros(1, np.uint32))
         counts = _counts(_bins(iter([block])), number)

@@ -5,6 +5,8 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from csrd.config.sections import FILE_PLACEHOLDERS, Command, Recon
 from csrd.engines.check import check_image, quick_recon
 from csrd.engines.child import unwound_by_signals
@@ -91,7 +93,7 @@ def checked_image(
     normalisation = files.normalisation if known else None
     calibrated = command.unit != "relative" or command.calibration is not None
     calibrated &= ours or (mumap is not None and normalisation is not None)
-    field_mm = max(recon.voxel_mm * voxels for voxels in recon.matrix)
+    field_mm = recon.voxel_mm * np.array(recon.matrix)
     with numba_threads(threads), ExitStack() as stack:
         try:
             listmode = open_listmode(files.listmode)
@@ -101,12 +103,19 @@ def checked_image(
             table = given_scatter(files, recon, scanner) if ours else None
             attenuating = None if body is None else partial(mumap_on, body=body, hardware=recon.hardware)
             arrays = attenuating, efficiencies_of(normalisation, scanner), table
-            scan = quick_recon(listmode, scanner, *arrays, field_mm, recon.scatter, drf, seed, subject)
+            like = field_mm, recon.scatter, updates_of(command, recon)
+            scan = quick_recon(listmode, scanner, *arrays, *like, drf, seed, subject)
             quick = stack.enter_context(scan)
             reference = quick.image()
         except InputError as error:
             return {"EngineCheck": notice(f"the command's image was not checked: {error}")}
         return {"EngineCheck": check_image(pet, quick, reference, calibrated)}
+
+
+def updates_of(command: Command, recon: Recon) -> int | None:
+    """Return the number of updates of a command's image; None where the settings do not determine it."""
+    given = all(name in command.run for name in ("{iterations}", "{subsets}"))
+    return recon.iterations * recon.subsets if given else None
 
 
 def _is_nifti(path: Path | None) -> bool:

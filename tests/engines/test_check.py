@@ -26,6 +26,7 @@ from csrd.io.volume import Volume, centred_affine
 from csrd.listmode import open_listmode
 from csrd.resample import resample
 from csrd.scanner.geometry import mmr
+from csrd.stages.outside import updates_of
 from csrd.stages.recon import embedded_image, image_of
 from tests.engines.conftest import RECON, SHAPE, VOXEL, Scan
 
@@ -36,7 +37,7 @@ def quick(scan):
     efficiencies = read_efficiencies(scan.files.normalisation, mmr().crystals, "mMR")
     listmode, mumap = open_listmode(scan.files.listmode), Volume.load(scan.files.mumap, unit="1/cm")
     arrays = mmr(), partial(resample, mumap), efficiencies, None
-    with quick_recon(listmode, *arrays, max(SHAPE) * VOXEL, "none", 1, 1, "sub-01") as prepared:
+    with quick_recon(listmode, *arrays, np.array(SHAPE) * VOXEL, "none", None, 1, 1, "sub-01") as prepared:
         kept = Kept(**vars(prepared))
         yield kept, kept.image()
 
@@ -47,7 +48,7 @@ class Kept(QuickRecon):
     images: ClassVar[dict] = {}
 
     def image(self, **corrections) -> Volume:
-        key = tuple(sorted(corrections.items()))
+        key = self.updates, *sorted(corrections.items())
         if key not in self.images:
             self.images[key] = super().image(**corrections)
         return self.images[key]
@@ -69,6 +70,64 @@ def test_the_embedded_engines_image_agrees(scan, quick):
     assert entry["Correlation"] > 0.97 and abs(entry["Total"] - 1) < 0.05
     relative = check_image(scan.image.like(scan.image.array * 123), prepared, reference, calibrated=False)
     assert relative["Correlation"] == entry["Correlation"] and "Total" not in relative
+
+
+FEW = 3  # updates, after which 0.85 of the activity is there
+
+
+@pytest.fixture(scope="module")
+def unfinished(scan, quick):
+    """Return the embedded engine's image of few updates, and the scan prepared for quick ones of as few."""
+    recon = RECON.model_copy(update={"subsets": FEW, "iterations": 1})
+    image, _ = embedded_image(scan.files, recon, drf=1, seed=1, subject="sub-01", threads=1)
+    return image, replace(quick[0], updates=FEW)
+
+
+def test_an_unfinished_image_is_compared_with_one_of_as_few_updates(unfinished, quick):
+    image, prepared = unfinished
+    assert abs(check_image(image, prepared, prepared.image(), calibrated=True)["Total"] - 1) < 0.05
+    with pytest.raises(InputError, match=r"has 0.8\d* times the activity"):
+        check_image(image, *quick, calibrated=True)
+
+
+def test_faults_of_an_unfinished_image_are_named(unfinished, scan, tmp_path):
+    image, prepared = unfinished
+    with pytest.raises(InputError, match="turned by 180° about z"):
+        check_image(flipped(image, 0, 1), prepared, prepared.image(), calibrated=True)
+    recon = RECON.model_copy(update={"subsets": FEW, "iterations": 1})
+    image = without("attenuation", scan, tmp_path, recon)
+    with pytest.raises(InputError, match="made without attenuation"):
+        check_image(image, prepared, prepared.image(), calibrated=True)
+
+
+def test_the_quick_images_field_is_the_engines(quick):
+    # Else the uniform image to begin with has other values, and unfinished images another total
+    sensitivity = quick[0].geometric
+    seen, voxel_mm = sensitivity.array > 0, sensitivity.voxel_mm
+    extent = [np.ptp(np.flatnonzero(seen.any(axis=other))) + 1 for other in ((1, 2), (0, 2), (0, 1))]
+    np.testing.assert_allclose(extent * voxel_mm, np.array(SHAPE) * VOXEL, atol=voxel_mm.max())
+
+
+@pytest.mark.parametrize(
+    ("settings", "subsets", "iterations"),
+    [(1, 1, 1), (3, 3, 1), (9, 4, 2), (14, 7, 2), (24, 8, 3)],
+)
+def test_a_quick_image_has_as_many_updates(settings, subsets, iterations, quick):
+    recon = replace(quick[0], updates=settings)._settings(True)
+    assert (recon.subsets, recon.iterations) == (subsets, iterations)
+
+
+@pytest.mark.parametrize(
+    ("run", "updates"),
+    [
+        ("engine {listmode} -n {iterations}:{subsets} {output}", 10),
+        ("engine {listmode} -n {iterations} {output}", None),
+        ("engine {listmode} {output}", None),
+    ],
+)
+def test_the_number_of_updates_is_the_settings_where_the_command_has_both(run, updates):
+    command = Command(run=run, scales_dose="csrd", unit="Bq/mL")
+    assert updates_of(command, RECON.model_copy(update={"subsets": 5, "iterations": 2})) == updates
 
 
 @pytest.mark.parametrize(
@@ -127,9 +186,9 @@ def test_a_missing_correction_is_named(lacking, calibrated, quick, lacking_image
         check_image(image, prepared, reference, calibrated)
 
 
-def without(lacking: str, scan: Scan, folder: Path) -> Volume:
+def without(lacking: str, scan: Scan, folder: Path, recon: Recon = RECON) -> Volume:
     """Return the embedded engine's image without one correction."""
-    files, recon = scan.files, RECON
+    files = scan.files
     if lacking == "attenuation":
         files = replace(files, attenuation=False)
     else:

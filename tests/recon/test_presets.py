@@ -142,7 +142,7 @@ def test_a_presets_first_line_says_whether_it_was_run_with_its_program(preset):
     text = (ROOT / f"config/recon/{preset}.yaml").read_text()
     untested = yaml.safe_load(text)["recon"]["command"].get("untested", False)
     assert text.startswith("# UNTESTED" if untested else "# Tested with ")
-    assert untested == (preset in ("hrrt", "stir"))
+    assert untested == (preset == "hrrt")
     table = (ROOT / "docs/recon-hooks.md").read_text()
     row = next(line for line in table.splitlines() if line.startswith(f"| `config/recon/{preset}.yaml`"))
     assert ("untested" in row) == untested

@@ -11,6 +11,10 @@ export PROMPTS=$export/events.hs MULTIPLICATIVE=$export/multiplicative.hs BACKGR
     INITIAL=$export/initial.hv SUBSETS=$subsets SUBITERATIONS=$((iterations * subsets)) OMP_NUM_THREADS=$threads
 OSMAPOSL "$parameters"
 
-# The last image, and its data under the name its header says
+# The last image: its data under the name its header says, and its values as they are, which STIR does not say
 cp "image_$SUBITERATIONS.v" "${output%.hv}.v"
-sed "s|^\(!*name of data file *:= *\).*|\1$(basename "${output%.hv}").v|" "image_$SUBITERATIONS.hv" > "$output"
+{
+    sed -e "s|^\(!*name of data file *:= *\).*|\1$(basename "${output%.hv}").v|" -e '/END OF INTERFILE/d' \
+        "image_$SUBITERATIONS.hv"
+    printf 'quantification units := 1\n!END OF INTERFILE :=\n'
+} > "$output"

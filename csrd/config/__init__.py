@@ -95,6 +95,17 @@ class Config(Section):
             values = {**values, "recon": {**recon, "scatter": "none" if without else "once"}}
         return values
 
+    @model_validator(mode="before")
+    @classmethod
+    def _frames_of_the_scan(cls, values: Any) -> Any:
+        """Fill in `recon.frames` of a dynamic virtual cohort: those of its scan."""
+        found = values if isinstance(values, Mapping) else {}
+        blocks = scan, recon = [found.get(name, {}) for name in ("acquisition", "recon")]
+        usable = all(isinstance(block, Mapping) for block in blocks) and recon.get("frames") is None
+        if usable and scan.get("frames") is not None and recon.get("engine", "embedded") == "embedded":
+            values = {**found, "recon": {**recon, "frames": scan["frames"]}}
+        return values
+
     @field_validator("drfs", "train_drfs", "methods")
     @classmethod
     def _no_doubles(cls, values: tuple) -> tuple:

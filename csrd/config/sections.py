@@ -109,6 +109,12 @@ class VirtualScan(Section):
     """Start of the scan, in seconds after the injection."""
     duration_s: PositiveFloat = 60
     """Duration of the scan; a minute yields about 1e7 prompts."""
+    frames: Annotated[tuple[FrameSeconds, ...], Field(min_length=1)] | None = None
+    """Durations in s of the frames of a dynamic scan: it begins with the injection, lasts as long as they do,
+    and its activity follows the kinetics in the tracer's table (docs/dynamic.md); null: a static scan from
+    start_s on, of duration_s. recon.frames are these, unless others are given."""
+    repeats: PositiveInt = 1
+    """Scans of each subject of a dynamic cohort, for the deviation between them (`make dynamic`)."""
     randoms_fraction: Fraction = 0.25
     """Fraction of the prompts that are random coincidences; an assumption (real scans: 0.15 to 0.35)."""
     scatter: bool = True

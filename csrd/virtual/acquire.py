@@ -17,6 +17,7 @@ from csrd.listmode.hrrt import Segment
 from csrd.progress import progress
 from csrd.scanner.geometry import Scanner
 from csrd.seeds import generator, seed_sequence
+from csrd.virtual.course import Course
 from csrd.virtual.decays import Decays
 from csrd.virtual.scatter import ScatteredPairs
 
@@ -77,12 +78,14 @@ def acquire(
     threads: int,
     counts: Counter[str],
     kinds: list[np.ndarray] | None = None,
+    course: Course | None = None,
 ) -> Iterator[Segment]:
     """Yield the events of a scan in time order, the same for any number of threads.
 
     `activity` is in Bq/mL at the scan's start, `mumap` in 1/cm, both in scanner coordinates. `counts` takes
     the numbers of trues, scattered, random_prompts and delayeds; `kinds` the events' kinds (N,) uint8 of
-    each segment, which no file holds.
+    each segment, which no file holds. With a `course` the decays of the scan are those of the same activity
+    without one, at the times of their regions; a segment is a step of it.
     """
     decays = Decays.of(activity, mumap, efficiencies, scanner)
     scattering = ScatteredPairs(decays) if acquisition.scatter else None
@@ -90,22 +93,21 @@ def acquire(
     randoms = acquisition.randoms_fraction / (1 - acquisition.randoms_fraction)
     randoms *= rate * _lived(acquisition.decay_per_s, 0, acquisition.duration_s)
     singles = _singles(activity, efficiencies, scanner)
-    events = rate * _lived(acquisition.decay_per_s, 0, acquisition.duration_s) + 2 * randoms
-    edges = _segment_edges(acquisition, events)
-    spans = list(zip(edges[:-1], edges[1:], strict=True))
-    for number, (begin, end) in enumerate(progress(spans, f"{subject} acquisition")):
+    if course is None:
+        static = _even_spans(acquisition, rate, randoms)
+        spans, total = iter(static), len(static)
+    else:
+        spans, total = _steps(course, decays, acquisition, randoms), len(course.fractions)
+    for number, span in enumerate(progress(spans, f"{subject} acquisition", total)):
+        begin, end = span.begin, span.end
         rng = generator(seed, "acquire", subject, number)
-        fraction = _lived(2 * acquisition.decay_per_s, begin, end) / _lived(
-            2 * acquisition.decay_per_s, 0, acquisition.duration_s
-        )
-        seconds = acquisition.branching * _lived(acquisition.decay_per_s, begin, end)
-        trues = decays.follow(seconds, seed_sequence(seed, "decays", subject, number), threads)
+        trues = decays.follow(span.seconds, seed_sequence(seed, "decays", subject, number), threads)
         scattered = np.empty((0, 2), np.uint32)
         if scattering is not None:
             stream = seed_sequence(seed, "scattered", subject, number)
-            scattered, _ = scattering.follow(seconds, stream, threads)
-        prompts = _random_pairs(rng, rng.poisson(randoms * fraction), singles, scanner)
-        delayeds = _random_pairs(rng, rng.poisson(randoms * fraction), singles, scanner)
+            scattered, _ = scattering.follow(span.seconds, stream, threads)
+        prompts = _random_pairs(rng, rng.poisson(span.randoms), singles, scanner)
+        delayeds = _random_pairs(rng, rng.poisson(span.randoms), singles, scanner)
         events_of = trues, scattered, prompts, delayeds
         names = "trues", "scattered", "random_prompts", "delayeds"
         counts.update(dict(zip(names, map(len, events_of), strict=True)))
@@ -114,6 +116,45 @@ def acquire(
         if kinds is not None:
             kinds.append(kind)
         yield crystals, kind != DELAYED, times
+
+
+@dataclass(frozen=True)
+class Span:
+    """A part of a scan, from `begin` to `end` in s: the seconds of decays at the activity of the scan's start
+    in it, one number or those of each voxel (V,), and the expected number of randoms."""
+
+    begin: float
+    end: float
+    seconds: float | np.ndarray
+    randoms: float
+
+
+def _even_spans(acquisition: Acquisition, rate: float, randoms: float) -> list[Span]:
+    """Return the spans of a static scan, of about equal numbers of events."""
+    decay, duration = acquisition.decay_per_s, acquisition.duration_s
+    edges = _segment_edges(acquisition, rate * _lived(decay, 0, duration) + 2 * randoms)
+    spans = []
+    for begin, end in zip(edges[:-1], edges[1:], strict=True):
+        fraction = _lived(2 * decay, begin, end) / _lived(2 * decay, 0, duration)
+        seconds = acquisition.branching * _lived(decay, begin, end)
+        spans.append(Span(begin, end, seconds, randoms * fraction))
+    return spans
+
+
+def _steps(course: Course, decays: Decays, acquisition: Acquisition, randoms: float) -> Iterator[Span]:
+    """Yield the steps of a dynamic scan: randoms as the square of the rate of all decays.
+
+    Each label's decays over the whole scan are those of a static scan of the same activity.
+    """
+    labels = course.of_voxels(decays.centres)
+    seconds = acquisition.branching * _lived(acquisition.decay_per_s, 0, acquisition.duration_s)
+    whole = np.bincount(labels, decays.decays, minlength=course.fractions.shape[1])
+    lengths = np.diff(course.edges_s)
+    weights = (course.fractions @ whole) ** 2 / lengths
+    weights /= weights.sum()
+    for number, (begin, length) in enumerate(zip(course.edges_s, lengths, strict=False)):
+        of_voxels = seconds * course.fractions[number][labels]
+        yield Span(float(begin), float(begin + length), of_voxels, float(randoms * weights[number]))
 
 
 def _lived(decay_per_s: float, begin_s: float, end_s: float) -> float:

@@ -80,8 +80,11 @@ class Decays:
         """Return the decays that `follow` takes a second."""
         return float(self.decays @ self.choice.fraction[self.directions.cells])
 
-    def follow(self, seconds: float, seeds: np.random.SeedSequence, threads: int) -> np.ndarray:
-        """Return the detected pairs of `seconds` of decays, (N, 2) uint32, lower head first."""
+    def follow(self, seconds: float | np.ndarray, seeds: np.random.SeedSequence, threads: int) -> np.ndarray:
+        """Return the detected pairs of `seconds` of decays, (N, 2) uint32, lower head first.
+
+        The seconds are those of all voxels, or of each (V,).
+        """
         expected = self.decays * self.choice.fraction[self.directions.cells] * seconds
         thickness = -np.log(np.maximum(self.choice.bounds, 1e-9))
         with ThreadPoolExecutor(threads) as pool:

@@ -61,19 +61,21 @@ class ScatteredPairs:
         return Choice.of(self.interacting * self.interacting[:, opposite_bins()])
 
     def follow(
-        self, seconds: float, seeds: np.random.SeedSequence, threads: int
+        self, seconds: float | np.ndarray, seeds: np.random.SeedSequence, threads: int
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the scattered pairs of `seconds` of decays, and how often both photons scattered in all.
+
+        The seconds are those of all voxels, or of each (V,).
 
         Pairs are (N, 2) uint32, lower head first; numbers (N,) uint8, at least 1. They are the same for any
         number of threads.
         """
-        ones, boths = self._arguments(self.one, False), self._arguments(self.both, True)
+        ones, boths = self._arguments(self.one, False, seconds), self._arguments(self.both, True, seconds)
         with ThreadPoolExecutor(threads) as pool:
             parts = pool.map(
                 lambda part, seed: (
-                    self._follow_part(part, seed.spawn(1)[0], seconds, *ones),
-                    self._follow_part(part, seed, seconds, *boths),
+                    self._follow_part(part, seed.spawn(1)[0], *ones),
+                    self._follow_part(part, seed, *boths),
                 ),
                 range(PARTS),
                 seeds.spawn(PARTS),
@@ -81,8 +83,8 @@ class ScatteredPairs:
             pairs, times = zip(*(found for part in parts for found in part), strict=True)
             return np.concatenate(pairs), np.concatenate(times)
 
-    def _arguments(self, choice: Choice, both: bool) -> tuple:
-        """Return a kernel, the decays (V,) per second that it follows, and its tables."""
+    def _arguments(self, choice: Choice, both: bool, seconds: float | np.ndarray) -> tuple:
+        """Return a kernel, the decays (V,) expected that it follows, and its tables."""
         table, scanner = self.decays.directions, self.decays.scanner
         _, accepted = accepted_cosines(scanner)
         followed = self.decays.decays * choice.fraction[table.cells]
@@ -99,7 +101,7 @@ class ScatteredPairs:
         opposite = opposite_bins()
         return (
             kernel,
-            followed,
+            followed * seconds,
             (choice.entries, choice.first, rest.astype(np.float32), opposite, self.interacting),
         )
 
@@ -107,7 +109,6 @@ class ScatteredPairs:
         self,
         part: int,
         seed: np.random.SeedSequence,
-        seconds: float,
         kernel: Callable,
         followed: np.ndarray,
         choice: tuple,
@@ -119,7 +120,7 @@ class ScatteredPairs:
             seed.generate_state(4, np.uint64),
             _normal_quantiles(),
             decays.centres[some],
-            np.random.default_rng(seed).poisson(followed[some] * seconds),
+            np.random.default_rng(seed).poisson(followed[some]),
             decays.voxel,
             decays.directions.cells[some],
             choice,

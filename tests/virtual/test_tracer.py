@@ -50,8 +50,8 @@ def test_another_tracer_works(anatomy, tmp_path):
         (lambda t: t.replace("\t6.0\t", "\t"), "more or fewer cells"),
         (lambda t: t.replace("half_life_s", "life"), "does not state half_life_s"),
         (lambda t: t.replace("half_life_s: 1224", "half_life_s: 0"), "half-life in seconds"),
-        (lambda t: t + "csf\t19\t1\t0\n", "twice"),
-        (lambda t: t.replace("csf\t19\t0.3\t0.10\n", ""), "lacks the regions csf"),
+        (lambda t: t + "csf\t19\t1\t0\t0\t1\n", "twice"),
+        (lambda t: t.replace("csf\t19\t0.3\t0.10\t-0.85\t0.11\n", ""), "lacks the regions csf"),
     ],
 )
 def test_a_bad_table_is_refused_with_a_sentence(tmp_path, change, message):

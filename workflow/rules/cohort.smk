@@ -27,6 +27,7 @@ if SIMULATED:
             start_s=lookup(dpath="acquisition/start_s", within=config),
             facts=facts_of,
             tested=is_tested,
+            frames=lookup(dpath="acquisition/frames", within=config),
         message:
             "{wildcards.subject}: simulate anatomy, MR and uptake"
         script:
@@ -37,6 +38,7 @@ if SIMULATED:
             tracer=local(settings.cohort.tracer),
             activity=f"{ACTIVITY}.nii.gz",
             mumap=f"{MUMAP}.nii.gz",
+            labels=f"{LABELS}.nii.gz" if settings.acquisition.frames else [],
         output:
             listmode=f"{LISTMODE}.l64",
             header=f"{LISTMODE}.l64.hdr",
@@ -54,6 +56,7 @@ if SIMULATED:
             duration_s=lookup(dpath="acquisition/duration_s", within=config),
             randoms_fraction=lookup(dpath="acquisition/randoms_fraction", within=config),
             scatter=lookup(dpath="acquisition/scatter", within=config),
+            frames=lookup(dpath="acquisition/frames", within=config),
         message:
             "{wildcards.subject}: scan with the virtual HRRT"
         script:

@@ -17,7 +17,7 @@ INSTALL_VENV = { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y
 SLURM = snakemake-executor-plugin-slurm snakemake-executor-plugin-slurm-jobstep
 INSTALL_SLURM = $(BIN)/pip install --quiet --no-deps --constraint constraints.txt $(SLURM)
 
-.PHONY: table1 quick noise openneuro study pretrained slurm test test-cluster test-deploy test-all docs commands graph wheel lint audit format constraints clean
+.PHONY: table1 quick noise dynamic openneuro study pretrained slurm test test-cluster test-deploy test-all docs commands graph wheel lint audit format constraints clean
 
 table1: .venv/installed
 	@test -f "$(CONFIG)" || { echo "$(CONFIG) does not exist; name a configuration: make table1 CONFIG=mine.yaml"; exit 1; }
@@ -29,7 +29,11 @@ quick: .venv/installed
 
 # Bias and deviation by region over several thinnings of one virtual test subject, after (or without) a table1.
 noise: .venv/installed
-	$(BIN)/snakemake --cores $(CORES) --configfile $(CONFIG) noise
+	$(BIN)/snakemake noise --cores $(CORES) --configfile $(CONFIG)
+
+# Dynamic virtual scans from the injection on: bias and spread of BP_ND by region, method and dose.
+dynamic: .venv/installed
+	$(BIN)/snakemake dynamic --cores $(CORES) --configfile config/dynamic.yaml
 
 # Measured scans of a public dataset, from raw data to Table 1: make openneuro DATASET=ds003382 SUBJECTS="02 05 06"
 # It downloads gigabytes a subject, and goes on where it was interrupted; DRY_RUN=1 only says how many.

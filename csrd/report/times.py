@@ -24,6 +24,8 @@ STAGES = {
     "report": ("record_run", "scan_page", "report"),
     "draws": ("thin_again", "reconstruct_again", "crop_again"),
     "noise": ("denoise_again", "noise"),
+    "dynamic": ("acquire_repeat", "thin_repeat", "reconstruct_repeat", "mean_of_frames", "align_dynamic")
+    + ("denoise_mean", "denoise_frames", "tune_filters", "measure_binding", "dynamic"),
 }  # the rules of each rule file, by their benchmarks' folders: variants of a rule share one
 INDENT = "\u2003"
 BY_JOB = ("fit",)  # rules whose jobs are listed one by one

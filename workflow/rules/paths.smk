@@ -61,6 +61,19 @@ STDS_OF_PLAIN = settings.methods_with_std if settings.cohort.std else ()
 ORACLE = "<results>/metrics/{subject}_drf-{drf}_oracle.nii.gz"
 PAINTED = "<results>/metrics/{subject}_painted.nii.gz"
 LOWEST = max(settings.drfs)
+# Of a dynamic cohort: repeats of a scan, which are numbered like the draws of a thinning
+AGAIN = f"<results>/dynamic/{SCAN.file('listmode', draw='{draw}')}"
+AGAIN_NORMALISATION = f"<results>/dynamic/{SCAN.file('normalisation', draw='{draw}')}"
+AGAIN_THINNED = f"<results>/dynamic/{SCAN.file('listmode', **OF_DRAW)}"
+FRAMES_OF = f"<results>/dynamic/{SCAN.file('pet', **OF_DRAW, desc='dynamic')}"
+MEAN_OF = f"<results>/dynamic/{SCAN.file('pet', **OF_DRAW, desc='mean')}"
+GUIDE_OF = f"<results>/dynamic/{SCAN.file('pet', **OF_DRAW, desc='csrdmean')}"
+FRAMEWISE_OF = f"<results>/dynamic/{SCAN.file('pet', **OF_DRAW, desc='csrd')}"
+MR_OF_DYNAMIC = f"<results>/dynamic/{SCAN.mr}"
+BINDING = "<results>/metrics/{subject}_binding.csv"
+CURVES = "<results>/metrics/{subject}_curves.csv"
+REPEATS = list(range(1, settings.acquisition.repeats + 1))
+DOSES = [1, *settings.drfs]
 COMPARED_METHODS = list(settings.compared_methods)
 COMPARED = "csrd" in COMPARED_METHODS and len(COMPARED_METHODS) > 1
 WITH_HEADER = "l64|l"  # suffixes of list-mode that has an Interfile header beside it
@@ -147,6 +160,13 @@ def listmode_of(wildcards):
 def normal_listmode_of(wildcards):
     """Return the subject's list-mode file of the normal dose."""
     return f"{LISTMODE}.{subjects[wildcards.subject].suffix}"
+
+
+def listmode_of_repeat(wildcards):
+    """Return a repeat's list-mode of a dynamic cohort at a dose; the first one is the subject's scan."""
+    if wildcards.draw == "1":
+        return listmode_of(wildcards)
+    return f"{AGAIN if wildcards.drf == '1' else AGAIN_THINNED}.l64"
 
 
 def header_of(wildcards):

@@ -3,6 +3,7 @@
 import hashlib
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -117,11 +118,10 @@ def run(
 ) -> None:
     """Run the workflow for a level, "participant" or "group"; images `again` are made again.
 
+    A `dry` run writes nothing into the derivatives.
     Raises RunFailed where it ends with an error; the same command goes on where it was.
     """
     require("workflow", "denoising a dataset")
-    import yaml
-
     if profile and not (profile.is_dir() and any(profile.glob("config*.yaml"))):
         raise InputError(f"{profile} is not a profile of snakemake: it has no config.yaml; check the path")
     out, folder = Path(settings["derivatives_dir"]), Path(settings["results_dir"])
@@ -129,19 +129,31 @@ def run(
     targets = [str(out / TABLE)] if level == "group" else []
     if level == "group" and not any(out.glob("sub-*/**/pet/*_pet.json")):
         raise InputError(f"{out} has no denoised scan; run the level participant first")
-    file = folder / "config.yaml"
-    write_text(file, yaml.safe_dump(_plain(settings), sort_keys=False))
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile()), "--directory", str(folder),
-               "--configfile", str(file), "--cores", str(cores)]  # fmt: skip
-    command += ["--workflow-profile", str(profile.resolve())] if profile else []
-    command += ["--dry-run"] if dry else []
-    command += ["--forcerun", *again] if again else []
-    done = subprocess.run([*command, *more, *targets])
-    if done.returncode:
+    options = ["--workflow-profile", str(profile.resolve())] if profile else []
+    options += ["--forcerun", *again] if again else []
+    options += [*more, *targets]
+    if dry:
+        with tempfile.TemporaryDirectory(prefix="csrd-bids-") as scratch:
+            place = folder if folder.is_dir() else Path(scratch)  # where a run has left its record
+            code = _snakemake(settings, place, Path(scratch), cores, ["--dry-run", *options])
+    else:
+        code = _snakemake(settings, folder, folder, cores, options)
+    if code:
         raise RunFailed(
             f"the workflow did not finish; correct what is said above (logs: {folder / 'logs'}), and run the "
             "command again"
         )
+
+
+def _snakemake(settings: dict[str, Any], folder: Path, config: Path, cores: int, options: list[str]) -> int:
+    """Run snakemake in a folder, by settings that are written into the folder `config`; return its status."""
+    import yaml
+
+    file = config / "config.yaml"
+    write_text(file, yaml.safe_dump(_plain(settings), sort_keys=False))
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile()), "--directory", str(folder),
+               "--configfile", str(file), "--cores", str(cores)]  # fmt: skip
+    return subprocess.run([*command, *options]).returncode
 
 
 def snakefile() -> Path:

@@ -62,7 +62,9 @@ def test_a_session_with_frames_is_denoised_and_listed(tmp_path):
     for path in root.rglob("ses-intervention/anat/*"):
         path.unlink()  # the MR of the other session is used
     out = root / "derivatives" / "csrd"
-    said = app(root, out, "participant", "--session-label", "intervention", "--cores", 1)
+    selected = root, out, "participant", "--session-label", "intervention", "--cores", 1
+    assert "denoise by csrd" in app(*selected, "--dry-run") and not out.exists()
+    said = app(*selected)
     assert "the T1w image is of another session: sub-01_ses-baseline_T1w.nii.gz" in said
     assert [path.relative_to(out).as_posix() for path in images(out)] == [
         "sub-01/ses-intervention/pet/sub-01_ses-intervention_task-eyes_desc-csrd_pet.nii.gz",
@@ -75,6 +77,7 @@ def test_a_session_with_frames_is_denoised_and_listed(tmp_path):
     (page,) = (out / "csrd_pages").iterdir()
     assert page.name == "sub-01_ses-intervention_task-eyes_desc-csrd_pet.html"
     assert "is dynamic: this page shows the mean of its 3 frames" in page.read_text()
+    assert "Nothing to be done" in app(*selected, "--dry-run")
     app(root, out, "group", "--cores", 1)
     ((_, row),) = read_tsv(out / "csrd_scans.tsv", "none").rows
     assert (row["session"], row["frames"], row["frames_without_counts"]) == ("intervention", "3", "1")

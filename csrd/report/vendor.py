@@ -20,9 +20,10 @@ CORRECTIONS = {
 }
 NOTE = (
     "The embedded reconstruction of the normal dose beside the vendor's image of the same scan, in cubes of "
-    "24 mm inside the head. Ratio and background are slope and intercept of a line through the cubes' means, "
-    "the background relative to the mean; deviation is that of the cubes from the line. The images differ in "
-    "resolution, corrections and iterations, so that small differences are expected."
+    "24 mm inside the head, both smoothed by a Gaussian of 12 mm. The ratio is that of the mean "
+    "activities. The background is the intercept of a line through the cubes' means, relative to the mean, "
+    "± its standard error; deviation is that of the cubes from the line. The images differ in resolution, "
+    "corrections and iterations, so that small differences are expected."
 )
 
 
@@ -33,7 +34,8 @@ def agreements(rows: pd.DataFrame) -> dict[str, tuple[int, Agreement]]:
         first = part.iloc[0]
         names = [] if first["exchanged"] == "none" else str(first["exchanged"]).split(", ")
         turned = tuple(AXES.index(name) for name in names)
-        measured = Agreement(turned, first["ratio"], first["background"], first["spread"])
+        figures = first[["ratio", "background", "spread", "background_error"]]
+        measured = Agreement(turned, *map(float, figures))
         found[str(subject)] = len(part), measured
     return found
 
@@ -46,7 +48,7 @@ def vendor_html(rows: pd.DataFrame) -> str:
             [
                 Cell(str(cubes)),
                 Cell(f"{one.ratio:.3f}"),
-                Cell(_percent(one.background)),
+                Cell(f"{_percent(one.background)} ± {100 * one.background_error:.1f} %"),
                 Cell(f"{100 * one.spread:.1f} %"),
                 Cell("; ".join(one.faults) or "agrees"),
             ],

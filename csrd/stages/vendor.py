@@ -50,6 +50,7 @@ def compare_vendor(
             "ratio": agreement.ratio,
             "background": agreement.background,
             "spread": agreement.spread,
+            "background_error": agreement.background_error,
             "exchanged": ", ".join(AXES[axis] for axis in agreement.turned) or "none",
         }
         for cube in cubes

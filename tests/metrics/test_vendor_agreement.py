@@ -61,3 +61,23 @@ def test_a_wrong_correction_of_one_side_is_found(head):
     tilt = np.linspace(0.7, 1.3, SHAPE[2], dtype=np.float32)
     faults = compare(noisy(head, 1) * tilt, noisy(head, 2), AFFINE)[1].faults
     assert any("ratios of regions deviate" in fault for fault in faults)
+
+
+def test_the_error_is_that_of_repeated_images(head):
+    """Backgrounds of 40 noisy images against the noise-free one, and what one image says of them."""
+    found = [compare(noisy(head, seed), head, AFFINE)[1] for seed in range(40)]
+    seen, stated = np.std([one.background for one in found]), np.mean([one.background_error for one in found])
+    assert 0.65 < stated / seen < 1.1
+    assert abs(np.mean([one.background for one in found])) < seen / 2, "noise is no background"
+
+
+def test_noise_that_hides_a_background_is_found(head):
+    noise = gaussian_filter(generator(3, "noise").standard_normal(SHAPE), 1)
+    very = head + np.where(head > 0, 3000 * noise / noise.std(), 0).astype(np.float32)
+    assert compare(very, head, AFFINE)[1].faults[0].startswith("noise hides a background below")
+
+
+def test_another_resolution_is_no_fault(head):
+    ours, theirs = (gaussian_filter(head, fwhm_mm / 2.355 / VOXEL) for fwhm_mm in (8.4, 5))
+    agreement = compare(ours, theirs, AFFINE)[1]
+    assert agreement.faults == [] and agreement.ratio == pytest.approx(1, abs=0.03)

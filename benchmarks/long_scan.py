@@ -13,6 +13,8 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +43,9 @@ def main() -> None:
     folder = chosen.folder
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "long.l").exists():
-        base = scan_of_a_head(folder, chosen.seconds)
+        # In a process of its own: the memory of a program includes that of the one which started it
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+            base = pool.submit(scan_of_a_head, folder, chosen.seconds).result()
         started = time.monotonic()
         repeated(base, folder / "long.l", int(chosen.words))
         print(f"wrote {folder / 'long.l'} in {time.monotonic() - started:.0f} s")

@@ -33,8 +33,8 @@ SMALL = """
 drfs: [4]
 train_drfs: [4]
 methods: [lowdose, tv]
-recon: {voxel_mm: 2.03125, matrix: [104, 120, 125], subsets: 32, iterations: 6, subject_lines: 4.0e+6,
-        postfilter_fwhm_mm: 8}
+recon: {voxel_mm: 2.03125, matrix: [104, 120, 125], subsets: 8, iterations: 24, subject_lines: 4.0e+6,
+        postfilter_fwhm_mm: 8}  # few subsets: of so few events each would lose contrast
 align: {shape: [96, 112, 112]}
 tv: {weights: [0.05, 0.2]}
 """

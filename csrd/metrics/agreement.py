@@ -75,7 +75,7 @@ def compare(ours: np.ndarray, theirs: np.ndarray, affine: np.ndarray) -> tuple[l
     The other measures are of the image as it is, turned or not.
     """
     voxel_mm = np.abs(np.diag(affine)[:3])
-    cubes = cubes_of(*(_alike(image, voxel_mm) for image in (ours, theirs)), affine)
+    cubes = cubes_of(_alike(ours, voxel_mm), _alike(theirs, voxel_mm), affine)
     assert len(cubes) > 2, "a head of more than two cubes"
     x, y = np.array([[cube.theirs, cube.ours] for cube in cubes]).T
     slope, offset = np.polyfit(x, y, 1)

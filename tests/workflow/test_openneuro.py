@@ -171,13 +171,11 @@ def test_random_factors_of_the_norm_leave_the_shells_as_they_are(dataset, measur
 
 
 def test_the_vendors_images_agree(results):
-    """Scans of 6 s leave the background open at most, by the report's verdict."""
+    """Of the scans of 6 s the background is too noisy for a verdict."""
     found = agreements(pd.read_csv(results / "metrics" / "vendor.csv"))
     print(found)
     assert set(found) == {"sub-02", "sub-05", TESTED}
-    for subject, (_, agreement) in found.items():
-        assert abs(agreement.ratio - 1) < 0.1 and agreement.turned == ()
-        assert all("noise hides" in fault for fault in agreement.faults), (subject, agreement)
+    assert all(abs(one.ratio - 1) < 0.03 and one.turned == () for _, one in found.values())
     assert found[TESTED][1].faults == [] and abs(found[TESTED][1].background) < 0.03
 
 

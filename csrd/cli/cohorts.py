@@ -53,7 +53,7 @@ def repeated(words: Sequence[str]) -> list[str]:
 def bids(
     dataset: Annotated[Path, typer.Argument(metavar="BIDS", help="The root of the BIDS dataset.")],
     out: Annotated[Path, typer.Argument(help="The folder of derivatives, e.g. BIDS/derivatives/csrd.")],
-    level: Annotated[Level, typer.Argument(help="participant denoises, group lists what was denoised.")],
+    level: Annotated[Level, typer.Argument(help="participant denoises, group lists and compares.")],
     participant_label: Labels = None,
     session_label: Labels = None,
     task: Labels = None,
@@ -77,6 +77,30 @@ def bids(
     units: Annotated[
         str | None, typer.Option(help="The unit of PET whose sidecar has none: Bq/mL, kBq/mL or SUV.")
     ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            help="Regions for curves and BP_ND of dynamic scans: atlas, or a dataset with *_dseg images."
+        ),
+    ] = None,
+    description: Annotated[
+        str | None, typer.Option(help="desc- or seg- of those images, where there are several.")
+    ] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="The reference region.", show_default="cerebellar cortex")
+    ] = None,
+    kinetic_model: Annotated[
+        str | None, typer.Option(help="srtm, mrtm2 or logan.", show_default="srtm")
+    ] = None,
+    t_star: Annotated[
+        float | None, typer.Option(help="mrtm2, logan: start of the first frame used, s after TimeZero.")
+    ] = None,
+    k2prime: Annotated[
+        float | None,
+        typer.Option(
+            "--k2prime", help="mrtm2, logan: the reference's k2 in 1/min.", show_default="SRTM's estimate"
+        ),
+    ] = None,
     cores: Annotated[int, typer.Option(min=1, help="Cores to use.", show_default="all")] = CORES,
     profile: Annotated[
         Path | None, typer.Option(help="A profile of snakemake, e.g. workflow/profiles/slurm.")
@@ -88,6 +112,8 @@ def bids(
     """Denoise every PET scan of a BIDS dataset, as a BIDS App: derivatives with sessions and runs.
 
     A participant's T1w image is used where there is one. The same command goes on with an interrupted run.
+    With --labels dynamic scans get curves and BP_ND by region, before and after, which the level group
+    compares between two sessions (--session-label test retest).
     """
     from csrd.stages.bids_app import METHODS, TABLE, Choices, outdated, planned, sentences, settings_of
     from csrd.stages.bids_app import run as run_workflow
@@ -96,7 +122,9 @@ def bids(
     named |= {"run": run, "reconstruction": rec}
     select = {name: tuple(label for text in texts or [] for label in text.split())
               for name, texts in named.items()}  # fmt: skip
-    settings = settings_of(dataset, out, Choices(select, filter_file, no_mr, model, std, units))
+    kinetics: dict[str, Any] = {"labels": labels, "description": description, "reference": reference}
+    kinetics |= {"model": kinetic_model, "t_star": t_star, "k2prime": k2prime}
+    settings = settings_of(dataset, out, Choices(select, filter_file, no_mr, model, std, units, kinetics))
     again: list[str] = []
     if level is Level.participant:
         scans = planned(settings)

@@ -1,7 +1,8 @@
 """The cohort: the user's own subjects, from a sheet or a BIDS dataset, or virtual subjects."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from csrd.cohort.bids import read_bids
 from csrd.cohort.scans import read_scans
@@ -9,10 +10,14 @@ from csrd.cohort.sheet import read_sheet
 from csrd.cohort.subject import SPLITS, Subject, virtual_subjects
 from csrd.config import Config
 
+if TYPE_CHECKING:  # its reading of headers needs nibabel, which takes a while
+    from csrd.cohort.regions import Labels
+
 __all__ = [
     "SPLITS",
     "Subject",
     "in_suv",
+    "labels_of_scans",
     "read_bids",
     "read_scans",
     "read_sheet",
@@ -43,3 +48,15 @@ def subjects(config: Config) -> tuple[Subject, ...]:
         return read_bids(Path(config.cohort.bids), config)
     assert config.cohort.sheet is not None, "a cohort is virtual, a dataset or a sheet"
     return read_sheet(Path(config.cohort.sheet), config)
+
+
+def labels_of_scans(config: Config, cohort: Mapping[str, Subject]) -> "dict[str, Labels]":
+    """Return the labels of the dynamic scans that are denoised as they are, by their names.
+
+    There are none without `kinetics.labels`. Raises InputError where a scan lacks its labels or T1w image.
+    """
+    if config.kinetics.labels is None or not config.cohort.as_is:
+        return {}
+    from csrd.cohort.regions import labels_of_scans
+
+    return labels_of_scans({name: scan for name, scan in cohort.items() if scan.is_plain}, config.kinetics)

@@ -59,7 +59,8 @@ README_AS_IS = """Derivatives of CSR-D: the PET images of a dataset, denoised (d
 predicted standard deviation beside them (desc-<method>Std) where it was requested. csrd_methods.md describes
 how.
 """
-IGNORED = "*_xfm.json\ncsrd_*\n"  # BIDS has no name for transforms yet, nor for tables of scans
+IGNORED = "*_xfm.json\n*_tacs.*\n*_kinpar.*\npet/*_dseg.*\n**/pet/*_dseg.*\ncsrd_*\n"
+"""BIDS has no name for transforms yet, nor for curves and what is fitted to them, nor for tables of scans."""
 
 
 @dataclass(frozen=True)

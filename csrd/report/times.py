@@ -15,6 +15,7 @@ STAGES = {
     "train": ("fit", "bring_model"),
     "denoise": ("denoise",),
     "scans": ("denoise_scan", "describe_methods", "list_scans", "scan_page"),
+    "kinetics": ("find_regions", "tacs", "kinetics", "retest"),
     "evaluate": ("evaluate", "coverage", "match_truth", "regions", "evaluate_truth", "merge_metrics")
     + ("merge_coverage", "merge_truth", "merge_regions", "oracle", "painted", "lesions", "merge_lesions")
     + ("merge_false_spots", "compare_vendor", "merge_vendor"),

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import csrd
+from csrd.cohort import labels_of_scans
 from csrd.cohort.scans import filters_in, read_scans
 from csrd.cohort.subject import Subject
-from csrd.config import load
+from csrd.config import ATLAS, TRUTH, load
 from csrd.errors import CsrdError, InputError
 from csrd.extras import require
 from csrd.io.bids import sidecar_path
@@ -24,6 +25,7 @@ from csrd.pretrained import KEYS, PACKAGED, locate
 WORK = ".csrd"
 """The folder of logs, models and the record of each selection, in the derivatives; BIDS ignores it."""
 TABLE, METHODS = "csrd_scans.tsv", "csrd_methods.md"
+RETEST = "csrd_retest.tsv"
 LONG = 40  # characters in the name of a selection's folder
 
 
@@ -41,6 +43,7 @@ class Choices:
     model: Path | None = None
     std: bool = False
     units: str | None = None
+    kinetics: dict[str, Any] = field(default_factory=dict)
 
 
 def settings_of(bids: Path, out: Path, choices: Choices) -> dict[str, Any]:
@@ -58,11 +61,17 @@ def settings_of(bids: Path, out: Path, choices: Choices) -> dict[str, Any]:
     cohort = {"bids": str(bids), "as_is": True, "std": choices.std, "models": models, "select": chosen}
     if choices.units:
         cohort["units"] = choices.units
+    kinetics = {name: value for name, value in choices.kinetics.items() if value is not None}
+    if (labels := kinetics.get("labels")) not in (None, ATLAS, TRUTH):
+        kinetics["labels"] = str(Path(labels).resolve())
+    if kinetics and labels is None:
+        raise InputError(f"there are no regions for {', '.join(kinetics)}; give --labels too")
     return {
         "results_dir": str(out / WORK / _name_of(chosen)),
         "derivatives_dir": str(out),
         "methods": methods,
         "cohort": cohort,
+        **({"kinetics": kinetics} if kinetics else {}),
     }
 
 
@@ -74,6 +83,7 @@ def planned(settings: dict[str, Any]) -> tuple[Subject, ...]:
     config = load(settings)
     assert config.cohort.bids is not None, "a run has a dataset"
     found = read_scans(Path(config.cohort.bids), config.cohort)
+    labels_of_scans(config, {scan.id: scan for scan in found})
     lacking = [scan.id for scan in found if scan.t1w is None]
     if lacking and not config.methods_without_mr:
         raise InputError(
@@ -127,6 +137,9 @@ def run(
     out, folder = Path(settings["derivatives_dir"]), Path(settings["results_dir"])
     refuse_locked(out / TABLE)
     targets = [str(out / TABLE)] if level == "group" else []
+    if level == "group" and any(out.glob("sub-*/**/pet/*_kinpar.tsv")):
+        refuse_locked(out / RETEST)
+        targets.append(str(out / RETEST))
     if level == "group" and not any(out.glob("sub-*/**/pet/*_pet.json")):
         raise InputError(f"{out} has no denoised scan; run the level participant first")
     options = ["--workflow-profile", str(profile.resolve())] if profile else []

@@ -7,7 +7,7 @@ from csrd.errors import InputError
 from csrd.kinetics.models import Fit, Reference, Value, common_k2_reference
 from csrd.kinetics.reference import Times
 from csrd.seeds import generator
-from tests.kinetics.tissue import frame_means
+from tests.kinetics.tissue import frame_means, two_tissue
 
 DURATIONS = np.array([10] * 6 + [20] * 3 + [30] * 6 + [60] * 5 + [120] * 5 + [300] * 7, float)
 EDGES = np.append(0, DURATIONS.cumsum())
@@ -41,19 +41,46 @@ def test_every_model_gives_back_bp_r1_and_k2prime(fitted, bp, r1):
     assert logan.bp.value == pytest.approx(bp, rel=2e-3)
 
 
-def test_standard_errors_are_the_deviations_over_noise(fitted):
+def noisy(fitted: Reference, size: float, count: int) -> list[np.ndarray]:
+    """Return `count` curves of one region with noise of this size over the highest value."""
     curve, rng = region(1.0, 1.1), generator(3, "noise")
-    sd = 0.01 * curve.max() / np.sqrt(fitted.weights / fitted.weights.max())
-    fits = [fitted.srtm(curve + sd * rng.standard_normal(len(curve))) for _ in range(60)]
-    linear = [
-        fitted.logan(curve + 0.2 * sd * rng.standard_normal(len(curve)), K2_REFERENCE, 0) for _ in range(60)
-    ]
+    sd = size * curve.max() / np.sqrt(fitted.weights / fitted.weights.max())
+    return [curve + sd * rng.standard_normal(len(curve)) for _ in range(count)]
+
+
+def test_standard_errors_of_srtm_are_the_deviations_over_noise(fitted):
+    fits = [fitted.srtm(curve) for curve in noisy(fitted, 0.01, 25)]
     for pairs in ([f.bp for f in fits], [f.r1 for f in fits], [f.k2_reference for f in fits]):
         values, errors = np.array(pairs).T
-        assert np.median(errors) == pytest.approx(
-            values.std(ddof=1), rel=0.35
-        )  # 60 of them: 9 % of their own
-    assert np.isfinite([f.bp.error for f in linear]).all()
+        assert np.median(errors) == pytest.approx(values.std(ddof=1), rel=0.4)  # 14 % of its own
+
+
+def test_standard_errors_of_linear_models_are_a_little_small(fitted):
+    """The same noise is in ∫C_T, which a regression takes as known: 0.85 and 0.93 of 1000 realisations."""
+    curves = noisy(fitted, 0.002, 300)
+    for fit, expected in (
+        (lambda curve: fitted.mrtm2(curve, K2_REFERENCE), 0.85),
+        (lambda curve: fitted.logan(curve, K2_REFERENCE, 1500), 0.93),
+    ):
+        values, errors = np.array([fit(curve).bp for curve in curves]).T
+        assert np.sqrt((errors**2).mean()) / values.std(ddof=1) == pytest.approx(expected, abs=0.12)
+        assert values.mean() == pytest.approx(1.0, abs=0.003)
+
+
+def test_two_tissues_bias_models_of_one_as_documented(fitted):
+    """Slow binding: SRTM is too high, the linear models too low, less so for late frames; fast: all agree."""
+    fast = two_tissue(EDGES, K2_REFERENCE, 1.0, 2 / 60)
+    slow = two_tissue(EDGES, K2_REFERENCE, 1.0, 0.1 / 60)
+    fits = [
+        (fitted.srtm, 0.274),
+        (lambda curve: fitted.mrtm2(curve, K2_REFERENCE), -0.101),
+        (lambda curve: fitted.mrtm2(curve, K2_REFERENCE, 1200), -0.040),
+        (lambda curve: fitted.logan(curve, K2_REFERENCE, 1500), -0.031),
+        (lambda curve: fitted.logan(curve, K2_REFERENCE, 2100), -0.019),
+    ]
+    for fit, bias in fits:
+        assert fit(fast).bp.value == pytest.approx(1.0, abs=2e-3)
+        assert fit(slow).bp.value - 1 == pytest.approx(bias, abs=3e-3)
 
 
 def test_common_k2prime_is_that_of_the_regions_known_best():

@@ -1,4 +1,4 @@
-"""One-tissue curves in closed form: for them SRTM and the linear models hold exactly."""
+"""Curves of one tissue, for which SRTM and the linear models hold exactly, and of two, in closed form."""
 
 import numpy as np
 
@@ -17,3 +17,16 @@ def frame_means(edges: np.ndarray, k2: float, r1: float = 1.0) -> np.ndarray:
         )  # fmt: skip
 
     return np.diff(integral(edges)) / np.diff(edges)
+
+
+def two_tissue(edges: np.ndarray, k2: float, bp: float, k4: float, r1: float = 1.0) -> np.ndarray:
+    """Return the means between edges of a region with k3 = bp k4, of free and bound tracer together.
+
+    Its response is a sum of two exponentials (Innis et al. 2007), each a curve of one tissue.
+    """
+    k3 = bp * k4
+    total = k2 + k3 + k4
+    distance = np.sqrt(total**2 - 4 * k2 * k4)
+    fast, slow = (total + distance) / 2, (total - distance) / 2
+    parts = (fast - k3 - k4) / distance, (k3 + k4 - slow) / distance
+    return parts[0] * frame_means(edges, fast, r1) + parts[1] * frame_means(edges, slow, r1)

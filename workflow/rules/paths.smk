@@ -5,6 +5,7 @@ COMPARED_SUBJECTS = [name for name, subject in subjects.items() if subject.is_co
 LISTMODE_SUBJECTS = [name for name in COMPARED_SUBJECTS if not subjects[name].lows]
 IMAGE_SUBJECTS = [name for name in COMPARED_SUBJECTS if subjects[name].lows]
 PLAIN = {name: subject for name, subject in subjects.items() if subject.is_plain}  # denoised as they are
+LABELS_OF = labels_of_scans  # of the dynamic ones among these; none without kinetics.labels
 ALONE = {  # only a low dose
     name: subject for name, subject in subjects.items() if not subject.is_compared and not subject.is_plain
 }

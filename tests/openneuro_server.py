@@ -49,8 +49,8 @@ class Server:
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[Server]:
-    """Serve a folder as a dataset within the block."""
+def serving(folder: Path, dataset: str = "ds003382") -> Iterator[Server]:
+    """Serve a folder as a dataset of that name within the block."""
     server = Server(folder)
 
     class Handler(BaseHTTPRequestHandler):
@@ -58,8 +58,8 @@ def serving(folder: Path) -> Iterator[Server]:
 
         def do_POST(self):  # noqa: N802
             query = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["query"]
-            snapshot = {"id": "ds003382:1.5.0", "files": server.files()}
-            known = "ds003382" in query
+            snapshot = {"id": f"{dataset}:1.5.0", "files": server.files()}
+            known = dataset in query
             content = {"data": {"dataset": {"latestSnapshot": snapshot} if known else None}}
             self._answer(200, json.dumps(content).encode(), {"Content-Type": "application/json"})
 

@@ -87,6 +87,7 @@ def predict(
     _check_targets(lows, images, mr, stds, static is not None)
     if reports:
         from csrd.stages.page import check_page, scan_page_of
+        from csrd.stages.page import page as page_of_files
 
         for report in reports:
             check_page(report)
@@ -99,12 +100,15 @@ def predict(
     for low, image, std, page in progress(jobs, f"{denoiser.method.key}: denoising"):
         frames = read_frames(low, units, allow_incomplete)
         if frames is not None and static is None:
-            if page is not None:
+            if page is not None and frames.files is not None:
                 raise InputError(
-                    f"{low} is dynamic, and a page shows one image; give --static, or no --report"
+                    f"{low} is a dynamic series, of which no page is written; give --static, or no --report"
                 )
             check_frames_writable(frames, image)
             denoise_frames(denoiser, frames, drf, image, std, known)
+            if page is not None:
+                anatomy = mr if denoiser.method.wants_mr else None
+                page_of_files(low, image, page, mr=anatomy, labels=labels, units=units)
             continue
         pet = _single(low, frames, static, units, allow_incomplete)
         if pet.series:

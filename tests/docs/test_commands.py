@@ -42,6 +42,7 @@ NOT_RUN = {
     "touch .venv/installed": "speaks to make",
     "rm -r": "deletes",
     "apptainer build": "takes apptainer",
+    "openneuro/bin/": "tests/docs/test_tutorial.py runs it against a server of its own",
     "bids-validator-deno": "tests/chain/test_chain.py runs it on real results",
 }
 """How lines begin that no test runs, and why."""
@@ -52,6 +53,9 @@ NOT_CARRIED_OUT = {
     "csrd train csrd": "others fit one (methods) and tune one (recon); csrd train tv is carried out",
     "--model models/mine": "takes a tuned model; tests/recon/test_tune.py tunes one",
     "csrd bids": "runs the workflow; tests/bids carries it out on ten datasets",
+    "ds001420/": "takes the dataset; tests/docs/test_tutorial.py carries the page out on a miniature",
+    "csrd tacs clean.nii.gz": "takes what the line above writes; so does test_tutorial.py",
+    "csrd kinetics clean.tsv": "likewise",
     "norm.dcm": "takes a minute; tests/recon/test_mmr_norm.py reconstructs with one",
     "dicom_low/": "takes a series of a whole head; tests/ground/test_dicom.py has slices",
 }

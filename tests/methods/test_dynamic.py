@@ -218,3 +218,10 @@ def test_csrd_denoises_a_dynamic_series_into_a_series(tmp_path):
     assert said["StaticFrames"] == [2, 3] and said["FrameDuration"] == [5]
     assert "--static is '5-3'; write its start" in run(tmp_path / "b.nii.gz", "--static", "5-3").stderr
     assert values.shape[3] == 3
+
+
+def test_the_page_of_a_dynamic_scan_shows_its_mean(frames, tmp_path):
+    path = write(tmp_path, *frames)
+    predict([path], [tmp_path / "out.nii.gz"], reports=[tmp_path / "page.html"])
+    text = (tmp_path / "page.html").read_text()
+    assert "dyn.nii.gz is dynamic: this page shows the mean of its 4 frames" in text

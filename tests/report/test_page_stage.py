@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
-from csrd.align.atlas import atlas_labels
+from csrd.align.atlas import atlas_labels, is_stripped
 from csrd.errors import InputError
 from csrd.io.bids import save_with_sidecar
-from csrd.io.volume import Volume
+from csrd.io.volume import Volume, centred_affine
 from csrd.resample import resample
-from csrd.rotations import rigid
+from csrd.rotations import rigid, rotation
 from csrd.stages.page import _given, page
 from csrd.virtual.atlas import atlas
 from csrd.virtual.regions import REGIONS
@@ -87,9 +88,33 @@ def test_the_atlas_is_matched_to_a_moved_and_larger_head():
     assert np.array_equal(atlas_labels(anatomy, 1, threads=1), labels), "to the bit"
 
 
-def test_an_mr_without_skull_is_refused():
+@pytest.fixture(scope="module")
+def stripped():
+    """Return a real brain's stand-in: the atlas on voxels of 4 mm, smaller and turned, without its skull."""
     found = atlas()
-    brain = (found.labels.array > 0) & (found.labels.array < REGIONS["bone"])
-    stripped = found.t1.like(np.where(brain, found.t1.array, 0))
-    with pytest.raises(InputError, match="a whole head with its skull"):
-        atlas_labels(stripped, 1, threads=1)
+    grid = Volume(np.zeros((48, 58, 50), np.float32), centred_affine((48, 58, 50), 4.0), "arbitrary")
+    centre = (found.t1.affine @ [*(np.array(found.t1.shape) / 2), 1])[:3]
+    matrix = np.diag([1 / 0.95] * 3 + [1.0])
+    matrix[:3, :3] = matrix[:3, :3] @ rotation(np.deg2rad([8, -4, 5]))
+    matrix[:3, 3] = centre
+    labels = resample(found.labels, grid, matrix, order=0).array
+    t1 = resample(found.t1, grid, matrix, order=1).array
+    brain = ndimage.binary_closing((labels > 0) & (labels < REGIONS["csf"]), iterations=3)
+    return grid.like(t1 * ndimage.binary_fill_holes(brain)), labels
+
+
+def test_an_mr_without_skull_has_the_regions_of_its_brain(stripped):
+    anatomy, true = stripped
+    assert is_stripped(anatomy) and not is_stripped(atlas().t1)
+    labels = atlas_labels(anatomy, 1, threads=1)
+    assert not labels[anatomy.array == 0].any()
+    for name, least in (("putamen", 0.8), ("thalamus", 0.8), ("cerebellar_cortex", 0.8), ("frontal", 0.75)):
+        one, other = labels == REGIONS[name], true == REGIONS[name]
+        assert 2 * (one & other).sum() / (one.sum() + other.sum()) > least, name
+
+
+def test_a_part_of_a_head_is_refused(stripped):
+    anatomy, _ = stripped
+    for array in (anatomy.array * (np.indices(anatomy.shape)[2] > 35), np.maximum(anatomy.array, 0.03)):
+        with pytest.raises(InputError, match="whole head or of a whole brain"):
+            atlas_labels(anatomy.like(array), 1, threads=1)

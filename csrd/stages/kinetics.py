@@ -108,10 +108,10 @@ def _dynamic(pet: str | Path, labels: str | Path | None, mr: str | Path | None, 
 def _write_regions(
     frames: Frames, array: np.ndarray, names: dict[int, str], source: str, regions: str | Path
 ) -> None:
-    """Write labels on the grid of the frames, a sidecar and the table of their names."""
+    """Write those labels that have names on the grid of the frames, a sidecar, and the table of the names."""
     if not str(regions).endswith((".nii.gz", ".nii")):
         raise InputError(f"the regions are {regions}; name them with .nii.gz")
-    volume = frames.grid.like(array, "label")
+    volume = frames.grid.like(np.where(np.isin(array, list(names)), array, array.dtype.type(0)), "label")
     assert frames.path is not None, "what is written was read from a file"
     save_with_sidecar(volume, regions, {"Sources": [bids_uri(frames.path)], "Description": source})
     write_names(names, regions)

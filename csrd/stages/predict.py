@@ -107,8 +107,8 @@ def predict(
             check_frames_writable(frames, image)
             denoise_frames(denoiser, frames, drf, image, std, known)
             if page is not None:
-                anatomy = mr if denoiser.method.wants_mr else None
-                page_of_files(low, image, page, mr=anatomy, labels=labels, units=units)
+                known_mr = mr if denoiser.method.wants_mr else None
+                page_of_files(low, image, page, mr=known_mr, labels=labels, units=units)
             continue
         pet = _single(low, frames, static, units, allow_incomplete)
         if pet.series:

@@ -134,3 +134,13 @@ def test_a_table_of_labels_is_inherited_in_a_dataset(folder):
     (folder / "desc-other_dseg.tsv").write_text("index\tname\n8\twrong\n")
     (folder / "desc-mine_dseg.tsv").write_text("index\tname\n8\tcerebellum\n12\tputamen\n")
     assert read_labels(image, 10)[1] == {8: "cerebellum", 12: "putamen"}
+
+
+def test_only_regions_of_a_virtual_head_are_written(folder):
+    """CSF, bone and scalp have labels and are no regions."""
+    image = folder / "aseg.nii.gz"
+    labels = Volume.load(image, "label")
+    labels.like(np.where(labels.array == 8, 19, 17).astype(np.int16)).save(image)
+    tacs(folder / "pet.nii.gz", folder / "a.tsv", labels=image, regions=folder / "r.nii.gz", virtual=True)
+    assert read_tacs(folder / "a.tsv").names == ("cerebellar cortex",)
+    assert set(np.unique(Volume.load(folder / "r.nii.gz", "label").array)) == {0, 17}

@@ -38,7 +38,7 @@ class Scan:
 
     `reference` is a better image of the same scan, as `reference_name` says, where there is one; `facts` the
     sidecar of `after`; `hashes` the SHA-256 of the inputs by name; `packaged` marks the models in the
-    package.
+    package. `kinetics` is a fragment of HTML about the curves of a dynamic scan.
     """
 
     title: str
@@ -53,6 +53,7 @@ class Scan:
     facts: Mapping[str, Any] = field(default_factory=dict)
     hashes: Mapping[str, str] = field(default_factory=dict)
     packaged: bool = False
+    kinetics: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The page of one denoised scan, from images in memory or from files."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,15 @@ from csrd.align.labels import read_labels
 from csrd.errors import InputError, MissingExtra
 from csrd.extras import require
 from csrd.io.bids import inherited
-from csrd.io.files import refuse_locked, sha256, write_text
+from csrd.io.files import read_json, refuse_locked, sha256, write_text
 from csrd.io.frames import read_frames
 from csrd.io.images import Image, read_mr, read_pet
+from csrd.io.tables import read_tsv
 from csrd.io.volume import NOTES_KEY, Volume
+from csrd.kinetics.tables import read_tacs, sidecar_of_table
 from csrd.methods.base import MODEL_FILE
 from csrd.pretrained import KEYS, packaged
+from csrd.report.kinetics import kinetics_part
 from csrd.report.scan import Regions, Scan, scan_page
 from csrd.resample import resample
 from csrd.virtual.atlas import atlas
@@ -39,13 +42,16 @@ def page(
     units: str | None = None,
     virtual: bool = False,
     viewer: bool = True,
+    curves: Sequence[str | Path] = (),
+    bindings: Sequence[str | Path] = (),
 ) -> None:
     """Write the page of a scan that was denoised before, from its files.
 
     `image` and `std` are what `csrd.denoise` wrote for `low`, with their sidecar, and `mr` the MR given to
     it. `labels` are regions on the grid of the PET or the MR, and those of a `virtual` head have its
     regions' names; without them the packaged atlas is used. `reference` is the normal dose, where there
-    is one; the `viewer` needs the volumes in the page. Of a dynamic scan the mean over its frames is shown.
+    is one; the `viewer` needs the volumes in the page. Of a dynamic scan the mean over its frames is shown,
+    and `curves` and `bindings`, its tables before and after, where they are given.
     Raises InputError where an image cannot be used or is on another grid.
     """
     check_page(page)
@@ -61,7 +67,19 @@ def page(
     }
     anatomy = None if mr is None else read_mr(mr)
     shown: dict[str, Any] = {**optional, "labels": labels, "virtual": virtual, "viewer": viewer}
+    if curves and bindings:
+        shown["kinetics"] = _kinetics(curves, bindings)
     write_text(page, scan_page_of(pet, after.volume, anatomy, facts, **shown))
+
+
+def _kinetics(curves: Sequence[str | Path], bindings: Sequence[str | Path]) -> str:
+    """Return the part of the page about curves and BP_ND, from the tables before and after."""
+    before, after = map(read_tacs, curves)
+    tables = [
+        {row["name"]: row for _, row in read_tsv(path, "what csrd kinetics writes").rows} for path in bindings
+    ]
+    facts = read_json(sidecar_of_table(bindings[0]))
+    return kinetics_part(before, after, tables, facts["Reference"], facts["Model"])
 
 
 def _opened(path: str | Path, units: str | None) -> tuple[Image, str]:
@@ -92,6 +110,7 @@ def scan_page_of(
     labels: str | Path | None = None,
     virtual: bool = False,
     viewer: bool = True,
+    kinetics: str = "",
 ) -> str:
     """Return the page of a denoised scan; the parameters are those of `page`."""
     unit = pet.volume.unit or after.unit or str(pet.sidecar.get("Units", ""))
@@ -117,6 +136,7 @@ def scan_page_of(
         facts=facts,
         hashes=_hashes(pet, mr),
         packaged=facts.get("ModelSha256") in {sha256(packaged(key) / MODEL_FILE) for key in KEYS},
+        kinetics=kinetics,
     )
     return scan_page(scan, viewer)
 

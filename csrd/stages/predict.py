@@ -92,6 +92,7 @@ def predict(
         for report in reports:
             check_page(report)
     denoiser = Denoiser.load(model, opened_mr(mr), stds is not None, device, choices)
+    of_frames = denoiser  # the page of a dynamic scan has no deviation
     if reports and denoiser.method.predicts_std:
         denoiser = replace(denoiser, std=True)
     deviations: Sequence[str | Path | None] = stds or [None] * len(lows)
@@ -105,7 +106,7 @@ def predict(
                     f"{low} is a dynamic series, of which no page is written; give --static, or no --report"
                 )
             check_frames_writable(frames, image)
-            denoise_frames(denoiser, frames, drf, image, std, known)
+            denoise_frames(of_frames, frames, drf, image, std, known)
             if page is not None:
                 known_mr = mr if denoiser.method.wants_mr else None
                 page_of_files(low, image, page, mr=known_mr, labels=labels, units=units)

@@ -15,6 +15,7 @@ from csrd.io.volume import Volume
 from tests.align.head_phantom import head
 from tests.bids.layouts import AFFINE, LAYOUTS, POINTS, build
 from tests.bids.test_scans import EXPECTED
+from tests.kinetics.study import bp, write_study
 
 CSRD = Path(sys.executable).with_name("csrd")
 VALIDATOR = Path(sys.executable).with_name("bids-validator-deno")
@@ -123,3 +124,23 @@ def test_a_half_finished_run_goes_on_and_a_finished_one_has_nothing_to_do(tmp_pa
     assert len(images(out)) == 3 and first[1].stat().st_mtime_ns == time, "one is not denoised twice"
     assert "Nothing to be done" in app(root, out, "participant", "--cores", 1)
     assert_is_bids(out)
+
+
+@pytest.mark.long
+def test_from_frames_to_bp_by_labels_of_another_dataset(tmp_path):
+    """BP_ND before and after is what was put in; one person has no ICC, and the derivatives are valid."""
+    root, others = write_study(tmp_path)
+    out = tmp_path / "out"
+    app(root, out, "participant", "--participant-label", "01", "--labels", others, "--cores", 1)
+    folder = out / "sub-01" / "ses-rescan" / "pet"
+    for method in ("input", "csrd"):
+        table = folder / f"sub-01_ses-rescan_desc-{method}_kinpar.tsv"
+        rows = {row["name"]: float(row["BPND"]) for _, row in read_tsv(table, "none").rows}
+        within = 0.1 if method == "input" else 0.3
+        assert rows["putamen"] == pytest.approx(bp("putamen", "sub-01", "ses-rescan"), rel=within)
+    app(root, out, "group", "--cores", 1)
+    retest = {row["region"]: row for _, row in read_tsv(out / "csrd_retest.tsv", "none").rows}
+    assert (retest["putamen"]["people"], retest["putamen"]["ICC"]) == ("1", "n/a")
+    assert_is_bids(out)
+    said = app(root, out, "participant", "--reference", "pons", status=1)
+    assert "there are no regions for reference; give --labels too" in said

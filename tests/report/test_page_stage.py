@@ -8,6 +8,8 @@ from csrd.align.atlas import atlas_labels, is_stripped
 from csrd.errors import InputError
 from csrd.io.bids import save_with_sidecar
 from csrd.io.volume import Volume, centred_affine
+from csrd.kinetics.curves import Curves
+from csrd.report.kinetics import kinetics_part
 from csrd.resample import resample
 from csrd.rotations import rigid, rotation
 from csrd.stages.page import _given, page
@@ -118,3 +120,16 @@ def test_a_part_of_a_head_is_refused(stripped):
     for array in (anatomy.array * (np.indices(anatomy.shape)[2] > 35), np.maximum(anatomy.array, 0.03)):
         with pytest.raises(InputError, match="whole head or of a whole brain"):
             atlas_labels(anatomy.like(array), 1, threads=1)
+
+
+def test_curves_and_bp_are_in_the_page_of_a_dynamic_scan(tmp_path):
+    starts = np.array([0.0, 60, 120])
+    names, values = ("pons", "putamen"), np.array([[1.0, 2], [2, 4], [1, 3]])
+    before = Curves(starts, np.full(3, 60.0), names, values, {"Units": "Bq/mL"})
+    row = {"BPND": "1.234", "BPND_se": "0.1"}
+    text = kinetics_part(
+        before, before, [{"putamen": row}, {"putamen": row | {"BPND": "n/a"}}], "pons", "srtm"
+    )
+    assert "1.23 ± 0.10" in text and "–" in text and "BP_ND by SRTM against pons" in text
+    assert 'points="100.0,180.0 300.0,120.0 500.0,180.0"' in text, "pons, half of the highest value"
+    assert 'points="100.0,120.0 300.0,0.0 500.0,60.0"' in text

@@ -1,7 +1,4 @@
 # Curves and binding potentials of dynamic scans that are denoised as they are, before and after; test and retest.
-REGIONS_OF = f"{DERIVATIVES}/{{folder}}/pet/{{scan}}_desc-regions_dseg"
-CURVES_OF = f"{DERIVATIVES}/{{folder}}/pet/{{scan}}_desc-{{method}}_tacs"
-BINDING_OF = f"{DERIVATIVES}/{{folder}}/pet/{{scan}}_desc-{{method}}_kinpar"
 FOLDER = "sub-[^/]+(/ses-[^/]+)?"
 
 
@@ -128,12 +125,3 @@ rule retest:
         "Compare test with retest"
     script:
         "../scripts/retest.py"
-
-
-def bindings_of_plain():
-    """Return the tables of binding potentials of dynamic scans, before and after denoising."""
-    return [
-        BINDING_OF.format(folder=PLAIN[name].folder, scan=name, method=key) + ".tsv"
-        for name in LABELS_OF
-        for key in ("input", *methods_for_plain(name))
-    ]

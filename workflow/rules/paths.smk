@@ -46,6 +46,9 @@ STD = f"{ALIGNED}/{SCAN.std('{drf}', '{method}')}"
 PLAIN_IMAGE = f"{DERIVATIVES}/{{folder}}/pet/{{scan}}_desc-{{method}}_pet"
 SCAN_PAGE = "<results>/pages/{subject}_drf-{drf}_{method}.html"
 PLAIN_PAGE = f"{DERIVATIVES}/csrd_pages/{{scan}}_desc-{{method}}_pet.html"
+REGIONS_OF = f"{DERIVATIVES}/{{folder}}/pet/{{scan}}_desc-regions_dseg"
+CURVES_OF = f"{DERIVATIVES}/{{folder}}/pet/{{scan}}_desc-{{method}}_tacs"
+BINDING_OF = f"{DERIVATIVES}/{{folder}}/pet/{{scan}}_desc-{{method}}_kinpar"
 PLAIN_STD = f"{DERIVATIVES}/{{folder}}/pet/{{scan}}_desc-{{method}}Std_pet"
 WEIGHTS = "<results>/models/{method}/weights.safetensors"
 TRUTH = f"{ACTIVITY}.nii.gz" if SIMULATED else []
@@ -261,6 +264,23 @@ def of_plain(pattern, suffix, wildcards):
     """Return a file of a scan that is denoised as it is."""
     folder = PLAIN[wildcards.scan].folder
     return f"{pattern}{suffix}".format(folder=folder, scan=wildcards.scan, method=wildcards.method)
+
+
+def of_dynamic(pattern, suffix, wildcards, methods=None):
+    """Return files of a dynamic scan with regions, before and after denoising; none of another scan."""
+    if wildcards.scan not in LABELS_OF:
+        return []
+    folder, keys = PLAIN[wildcards.scan].folder, methods or ("input", wildcards.method)
+    return [f"{pattern}{suffix}".format(folder=folder, scan=wildcards.scan, method=key) for key in keys]
+
+
+def bindings_of_plain():
+    """Return the tables of binding potentials of dynamic scans, before and after denoising."""
+    return [
+        BINDING_OF.format(folder=PLAIN[name].folder, scan=name, method=key) + ".tsv"
+        for name in LABELS_OF
+        for key in ("input", *methods_for_plain(name))
+    ]
 
 
 def pages_of_plain():

@@ -60,6 +60,9 @@ rule scan_page_plain:
         mr=lambda wildcards: local_file(
             PLAIN[wildcards.scan].t1w if method(wildcards.method).wants_mr else None
         ),
+        labels=lambda wildcards: next(iter(of_dynamic(REGIONS_OF, ".nii.gz", wildcards, [""])), []),
+        curves=lambda wildcards: of_dynamic(CURVES_OF, ".tsv", wildcards),
+        bindings=lambda wildcards: of_dynamic(BINDING_OF, ".tsv", wildcards),
     output:
         page=PLAIN_PAGE,
     log:

@@ -135,9 +135,11 @@ def test_from_frames_to_bp_by_labels_of_another_dataset(tmp_path):
     folder = out / "sub-01" / "ses-rescan" / "pet"
     for method in ("input", "csrd"):
         table = folder / f"sub-01_ses-rescan_desc-{method}_kinpar.tsv"
-        rows = {row["name"]: float(row["BPND"]) for _, row in read_tsv(table, "none").rows}
+        rows = {row["name"]: row["BPND"] for _, row in read_tsv(table, "none").rows}
         within = 0.1 if method == "input" else 0.3
-        assert rows["putamen"] == pytest.approx(bp("putamen", "sub-01", "ses-rescan"), rel=within)
+        assert float(rows["putamen"]) == pytest.approx(bp("putamen", "sub-01", "ses-rescan"), rel=within)
+    page = (out / "csrd_pages" / "sub-01_ses-rescan_desc-csrd_pet.html").read_text()
+    assert "BP_ND by SRTM against cerebellar cortex" in page and "curve of putamen, before and after" in page
     app(root, out, "group", "--cores", 1)
     retest = {row["region"]: row for _, row in read_tsv(out / "csrd_retest.tsv", "none").rows}
     assert (retest["putamen"]["people"], retest["putamen"]["ICC"]) == ("1", "n/a")

@@ -43,8 +43,8 @@ def kinetics_part(
 def _binding(row: Mapping[str, str]) -> str:
     if row["BPND"] == MISSING:
         return "–"
-    error = "" if row["BPND_se"] == MISSING else f" ± {float(row['BPND_se']):.2f}"
-    return f"{float(row['BPND']):.2f}{error}".replace("-", "−")
+    error = "" if row["BPND_se"] == MISSING else f" ± {float(row['BPND_se']):.3f}"
+    return f"{float(row['BPND']):.3f}{error}".replace("-", "−")
 
 
 def _path(curves: Curves, name: str, end: float, most: float) -> str:

@@ -123,13 +123,15 @@ def _page(rows: Sequence[tuple[tuple[str, ...], Agreement]]) -> str:
 
 
 def _cells(one: Agreement) -> list[Cell]:
+    alone = bool(np.isnan(one.difference_sd))
+    interval = f"{_text(one.icc, '.2f')} ({_text(one.icc_low, '.2f')} to {_text(one.icc_high, '.2f')})"
     texts = [
         str(one.count),
         _text(one.test, ".2f"),
         _text(one.retest, ".2f"),
-        f"{_text(one.difference, '+.1f')} ± {_text(one.difference_sd, '.1f')}",
+        _text(one.difference, "+.1f") + ("" if alone else f" ± {one.difference_sd:.1f}"),
         _text(one.variability, ".1f"),
-        f"{_text(one.icc, '.2f')} ({_text(one.icc_low, '.2f')} to {_text(one.icc_high, '.2f')})",
+        interval if np.isfinite(one.icc) else "–",
     ]
     return [Cell(text) for text in texts]
 

@@ -130,6 +130,6 @@ def test_curves_and_bp_are_in_the_page_of_a_dynamic_scan(tmp_path):
     text = kinetics_part(
         before, before, [{"putamen": row}, {"putamen": row | {"BPND": "n/a"}}], "pons", "srtm"
     )
-    assert "1.23 ± 0.10" in text and "–" in text and "BP_ND by SRTM against pons" in text
+    assert "1.234 ± 0.100" in text and "–" in text and "BP_ND by SRTM against pons" in text
     assert 'points="100.0,180.0 300.0,120.0 500.0,180.0"' in text, "pons, half of the highest value"
     assert 'points="100.0,120.0 300.0,0.0 500.0,60.0"' in text

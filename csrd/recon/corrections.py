@@ -1,6 +1,5 @@
 """Attenuation factors and randoms rates."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,15 +38,13 @@ class Prompts:
         return (expected / (self.exposure * self.factors)).astype(np.float32)
 
 
-def attenuation_factors(
-    mumap: Volume, starts: np.ndarray, ends: np.ndarray, project: Callable = forward
-) -> np.ndarray:
+def attenuation_factors(mumap: Volume, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
     """Return the probability that both photons leave the body, (N,) float32 in 0 … 1.
 
-    `mumap` is in 1/cm; starts and ends are (N, 3) mm; `project` is a projector's `forward`.
+    `mumap` is in 1/cm; starts and ends are (N, 3) mm.
     """
     per_mm = mumap.array / 10
-    return np.exp(-project(per_mm, mumap.affine[:3, 3], mumap.voxel_mm, starts, ends))
+    return np.exp(-forward(per_mm, mumap.affine[:3, 3], mumap.voxel_mm, starts, ends))
 
 
 def randoms_rates(fans: np.ndarray, scanner: Scanner, efficiencies: np.ndarray) -> np.ndarray:

@@ -1,24 +1,28 @@
 """The embedded engine: one list-mode file to one image in Bq/mL."""
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from csrd.config.sections import Recon
 from csrd.errors import InputError
 from csrd.io.volume import NOTES_KEY, Volume
 from csrd.listmode import ListMode
 from csrd.listmode.thin import FACTOR, drf_of
 from csrd.listmode.timing import Timing
 from csrd.recon.corrections import Prompts, attenuation_factors, randoms_rates
-from csrd.recon.osem import osem, osem_of
-from csrd.recon.packed import Pass, is_long, packed, prompts_in_parts
+from csrd.recon.osem import osem, osem_of, projector_on
+from csrd.recon.packed import Pass, Sample, is_long, neighbours_first, packed, prompts_in_parts
 from csrd.recon.scatter import EVENTS, estimate, expected
+from csrd.scanner import projector
 from csrd.scanner.geometry import Scanner
 from csrd.scanner.response import detection_factors
 from csrd.seeds import generator
 from csrd.units import SIGMA_PER_FWHM
+
+if TYPE_CHECKING:
+    from csrd.config.sections import Recon
 
 ML_PER_MM3 = 1e-3
 EVENTS_AT_A_TIME = 1_000_000
@@ -31,7 +35,7 @@ def reconstruct(
     efficiencies: np.ndarray,
     sensitivity: Volume,
     scanner: Scanner,
-    recon: Recon,
+    recon: "Recon",
     drf: float,
     seed: int,
     subject: str,
@@ -50,9 +54,12 @@ def reconstruct(
     """
     check_header(listmode, drf)
     draw = generator(seed, "osem", subject, drf)
+    if scatter is None and projector_on(recon.device) is not projector:
+        arrays = mumap, efficiencies, sensitivity, scanner
+        return _on_device(listmode, *arrays, recon, drf, seed, subject, draw, scatter_table)
     method = "none" if scatter is None else "given"
     if scatter is None and (scatter_table is not None or (recon.estimates_scatter and mumap.array.any())):
-        method = f"{SCATTER_METHOD}, from {'this dose' if scatter_table is None else 'the normal dose'}"
+        method = _scatter_method(scatter_table)
         if scatter_table is None:
             arrays = mumap, efficiencies, sensitivity, scanner
             scatter_table, _ = estimated_scatter(listmode, *arrays, recon, drf, seed, subject)
@@ -107,7 +114,7 @@ def _long(
     efficiencies: np.ndarray,
     sensitivity: Volume,
     scanner: Scanner,
-    recon: Recon,
+    recon: "Recon",
     drf: float,
     draw: np.random.Generator,
     scatter_table: np.ndarray | None,
@@ -128,7 +135,7 @@ def _long(
             accidental += scattered / np.float32(drf)
         return crystals, (accidental / (exposure * factors)).astype(np.float32)
 
-    parts = prompts_in_parts(Pass(listmode, "prepare"), scanner)
+    parts = neighbours_first(prompts_in_parts(Pass(listmode, "prepare")), scanner)
     events = packed(parts, additive, recon.subsets, draw)
     if not events.count:
         raise InputError(f"{listmode.path} has no prompts on living lines; check scan and efficiencies")
@@ -140,13 +147,58 @@ def _long(
     return sensitivity.like(image, "Bq/mL"), sidecar
 
 
+def _on_device(
+    listmode: ListMode,
+    mumap: Volume,
+    efficiencies: np.ndarray,
+    sensitivity: Volume,
+    scanner: Scanner,
+    recon: "Recon",
+    drf: float,
+    seed: int,
+    subject: str,
+    draw: np.random.Generator,
+    scatter_table: np.ndarray | None,
+) -> tuple[Volume, dict]:
+    """Return what `reconstruct` does, on a CUDA device, which takes the events in one pass over the file."""
+    from csrd.recon.events_cuda import DevicePrompts
+    from csrd.recon.lines_cuda import Accidental, DeviceLines
+
+    blocks, sample = Pass(listmode, "read"), Sample(scanner, EVENTS)
+    parts = prompts_in_parts(sample.seen(blocks), whole=not is_long(listmode))
+    held = DevicePrompts(parts, DeviceLines(scanner, mumap, efficiencies), recon.subsets, draw)
+    if not held.count:
+        raise InputError(f"{listmode.path} has no prompts on living lines; check scan and efficiencies")
+    timing, method = Timing.of(listmode).over(blocks.survey, listmode), "none"
+    if scatter_table is not None or (recon.estimates_scatter and mumap.array.any()):
+        method = _scatter_method(scatter_table)
+        if scatter_table is None:
+            prompts = _prompts_of(sample, timing, mumap, efficiencies, scanner, drf)
+            of_scan = efficiencies, sensitivity, scanner, drf, seed, subject, recon.device
+            scatter_table, _ = estimate(prompts, mumap, *of_scan)
+    exposure = timing.effective_s * ML_PER_MM3 / drf
+    rates = randoms_rates(sample.fans, scanner, efficiencies)
+    events = held.events(Accidental(scanner, rates, scatter_table, drf, exposure))
+    share = sensitivity.like(sensitivity.array * exposure)
+    image = osem_of(events, share, scanner, recon.psf, recon.iterations, recon.device)
+    if recon.postfilter_fwhm_mm:
+        image = gaussian_filter(image, recon.postfilter_fwhm_mm * SIGMA_PER_FWHM / sensitivity.voxel_mm)
+    sidecar = sidecar_of(recon, timing, drf, events.count, sample.fans.sum() / 2, method)
+    return sensitivity.like(image, "Bq/mL"), sidecar
+
+
+def _scatter_method(table: np.ndarray | None) -> str:
+    """Return the sidecar's words on scatter that is estimated, or was from the normal dose."""
+    return f"{SCATTER_METHOD}, from {'this dose' if table is None else 'the normal dose'}"
+
+
 def estimated_scatter(
     listmode: ListMode,
     mumap: Volume,
     efficiencies: np.ndarray,
     sensitivity: Volume,
     scanner: Scanner,
-    recon: Recon,
+    recon: "Recon",
     drf: float,
     seed: int,
     subject: str,
@@ -164,26 +216,26 @@ def some_prompts(
     listmode: ListMode, mumap: Volume, efficiencies: np.ndarray, scanner: Scanner, drf: float
 ) -> Prompts:
     """Return every n-th prompt of a file, at most `EVENTS`, and at least half as many where it has more."""
-    counted, fans = Pass(listmode, "sample"), np.zeros(scanner.crystals)
-    held, every, seen = [np.empty((0, 2), np.uint32)], 1, 0
-    for block in counted:
-        fans += np.bincount(block.crystals[~block.prompt].ravel(), minlength=scanner.crystals)
-        prompts = block.crystals[block.prompt]
-        held.append(prompts[-seen % every :: every])
-        seen += len(prompts)
-        while sum(map(len, held)) > EVENTS:
-            held, every = [np.concatenate(held)[::2]], 2 * every
-    timing = Timing.of(listmode).over(counted.survey, listmode)
-    crystals = np.concatenate(held)
-    if not len(crystals):
+    blocks, sample = Pass(listmode, "sample"), Sample(scanner, EVENTS)
+    for _ in sample.seen(blocks):
+        pass
+    timing = Timing.of(listmode).over(blocks.survey, listmode)
+    if not len(sample.crystals):
         raise InputError(f"{listmode.path} has no prompts; check that it is an emission scan")
-    crystals = crystals[scanner.neighbours_first(crystals)]
+    return _prompts_of(sample, timing, mumap, efficiencies, scanner, drf)
+
+
+def _prompts_of(
+    sample: Sample, timing: Timing, mumap: Volume, efficiencies: np.ndarray, scanner: Scanner, drf: float
+) -> Prompts:
+    """Return a sample of the prompts with what is known of their lines."""
+    crystals = sample.crystals[scanner.neighbours_first(sample.crystals)]
     factors = detection(crystals, mumap, efficiencies, scanner)
     crystals, factors = crystals[factors > 0], factors[factors > 0]
-    rates = randoms_rates(fans, scanner, efficiencies)
+    rates = randoms_rates(sample.fans, scanner, efficiencies)
     randoms = rates[crystals[:, 0]] * rates[crystals[:, 1]]
     exposure = timing.effective_s * ML_PER_MM3 / drf
-    return Prompts(crystals, randoms, factors, exposure, fans.sum() / 2, every)
+    return Prompts(crystals, randoms, factors, exposure, sample.fans.sum() / 2, sample.every)
 
 
 def detection(crystals: np.ndarray, mumap: Volume, efficiencies: np.ndarray, scanner: Scanner) -> np.ndarray:
@@ -217,7 +269,7 @@ def check_header(listmode: ListMode, drf: float) -> None:
         )
 
 
-def sidecar_of(recon: Recon, timing: Timing, drf: float, prompts: int, delayeds: float, scatter: str) -> dict:
+def sidecar_of(recon: "Recon", timing: Timing, drf: float, prompts: int, delayeds: float, scatter: str) -> dict:
     """Return the image's sidecar, with the keys of BIDS PET where there are any."""
     return {
         "Units": "Bq/mL",

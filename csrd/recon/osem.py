@@ -9,7 +9,7 @@ scatter expected on the event's line, divided by the line's own factor (normalis
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from csrd.config.sections import Psf
 
 EDGE_OF_VIEW = 1e-3  # of the largest sensitivity; voxels below it stay 0
-Part = tuple[np.ndarray, np.ndarray]  # events' crystals (N, 2) uint32, and c of their lines (N,) float32
+Part = tuple[Any, Any]  # events' crystals (N, 2), and c of their lines (N,) float32: arrays, or a device's tensors
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numba import config, cuda
+from numba import cuda
 from scipy.ndimage import gaussian_filter1d
 from torch import Tensor, nn
 
 from csrd.io.volume import Volume
+from csrd.recon.lines_cuda import device, on_grid, shared
 from csrd.scanner.geometry import Scanner
 from csrd.scanner.projector_cuda import em_back_on_device
 
@@ -36,28 +37,27 @@ def cuda_update(
 
     Arguments as in `osem_of`; `share` (X, Y, Z) is the blurred sensitivity of a subset, `seen` where it
     counts. The first image may be an array; those that come back are tensors on the device. 12 bytes of
-    the device's memory an event.
+    the device's memory an event; events that are there already (`events_cuda`) are taken as they are.
     """
-    device = torch.device("cpu" if config.ENABLE_CUDASIM else "cuda")
+    here = device()
     on_device = [
-        [(cuda.to_device(crystals), cuda.to_device(additive)) for crystals, additive in events.of(subset)]
-        for subset in range(events.subsets)
+        [tuple(map(_held, part)) for part in events.of(subset)] for subset in range(events.subsets)
     ]
     positions = cuda.to_device(scanner.crystal_positions)
-    origin, voxel, shape = grid.affine[:3, 3], grid.voxel_mm, grid.shape
-    blurred = Blur(shape, voxel, psf, device)
+    (origin, voxel), shape = on_grid(grid), grid.shape
+    blurred = Blur(shape, grid.voxel_mm, psf, here)
     # The reciprocal, 0 where nothing is seen
     weight = np.divide(1, share, out=np.zeros_like(share), where=seen)
-    weight = torch.as_tensor(weight, dtype=torch.float32, device=device)
+    weight = torch.as_tensor(weight, dtype=torch.float32, device=here)
 
     @torch.no_grad()
     def update(image: np.ndarray | Tensor, number: int) -> Tensor:
-        image = torch.as_tensor(image, device=device)
-        target = torch.zeros(math.prod(n + 2 for n in shape), device=device)
+        image = torch.as_tensor(image, device=here)
+        target = torch.zeros(math.prod(n + 2 for n in shape), device=here)
         flat = nn.functional.pad(blurred(image), (1,) * 6).flatten()
         for crystals, additive in on_device[number]:
             em_back_on_device(
-                _shared(flat), crystals, positions, additive, origin, voxel, shape, _shared(target)
+                shared(flat), crystals, positions, additive, origin, voxel, shape, shared(target)
             )
         found = target.reshape([n + 2 for n in shape])[1:-1, 1:-1, 1:-1]
         return image * blurred(found) * weight
@@ -99,6 +99,6 @@ def _gaussian(n: int, sigma: float) -> np.ndarray:
     return gaussian_filter1d(np.eye(n), sigma, axis=0, mode="constant", truncate=4.0).astype(np.float32)
 
 
-def _shared(tensor: Tensor):
-    """Return a tensor's memory as an array of numba."""
-    return tensor.numpy() if config.ENABLE_CUDASIM else cuda.as_cuda_array(tensor)
+def _held(array: np.ndarray | Tensor):
+    """Return an array of the device, which a tensor is already."""
+    return shared(array) if isinstance(array, Tensor) else cuda.to_device(array)

@@ -1,6 +1,7 @@
 """Long scans: their events read in passes and kept packed, 12 bytes each, in place of some 40."""
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -37,21 +38,56 @@ class Pass:
         self.survey = yield from self.listmode.blocks(CHUNK_WORDS)
 
 
+class Sample:
+    """Every n-th prompt of a file, at most `most`, and the delayeds of each crystal, as its blocks are read."""
+
+    def __init__(self, scanner: Scanner, most: int) -> None:
+        self.most, self.every, self.prompts = most, 1, 0
+        self.fans = np.zeros(scanner.crystals)  # a delayed counts for both its crystals
+        self.held = [np.empty((0, 2), np.uint32)]
+
+    @property
+    def crystals(self) -> np.ndarray:
+        """Return the crystals of every `every`-th prompt, (N, 2) uint32, in the file's order."""
+        return np.concatenate(self.held)
+
+    def seen(self, blocks: Iterable[EventBlock]) -> Iterator[EventBlock]:
+        """Yield the blocks, whose events are counted and sampled."""
+        for block in blocks:
+            delayeds = block.crystals[~block.prompt].ravel()
+            self.fans += np.bincount(delayeds, minlength=len(self.fans))
+            self._take(block.crystals[block.prompt])
+            yield block
+
+    def _take(self, prompts: np.ndarray) -> None:
+        self.held.append(prompts[-self.prompts % self.every :: self.every])
+        self.prompts += len(prompts)
+        while sum(map(len, self.held)) > self.most:
+            self.held, self.every = [self.crystals[::2]], 2 * self.every
+
+
 def is_long(listmode: ListMode) -> bool:
     """Return whether the events of a file are packed."""
     return listmode.bytes >= LONG_BYTES
 
 
-def prompts_in_parts(blocks: Pass, scanner: Scanner) -> Iterator[np.ndarray]:
-    """Yield the crystals of a file's prompts (N, 2), `PART_EVENTS` at a time, each part neighbours first."""
+def prompts_in_parts(blocks: Iterable[EventBlock], whole: bool = False) -> Iterator[np.ndarray]:
+    """Yield the crystals of a file's prompts (N, 2) in its order, `PART_EVENTS` at a time or in one part."""
     held: list[np.ndarray] = []
+    events = math.inf if whole else PART_EVENTS
     for block in blocks:
         held.append(block.crystals[block.prompt])
-        if sum(map(len, held)) >= PART_EVENTS:
-            yield _sorted(held, scanner)
+        if sum(map(len, held)) >= events:
+            yield np.concatenate(held)
             held = []
     if sum(map(len, held)):
-        yield _sorted(held, scanner)
+        yield np.concatenate(held)
+
+
+def neighbours_first(parts: Iterable[np.ndarray], scanner: Scanner) -> Iterator[np.ndarray]:
+    """Yield each part of the prompts in the order of `Scanner.neighbours_first`."""
+    for crystals in parts:
+        yield crystals[scanner.neighbours_first(crystals)]
 
 
 def packed(
@@ -74,8 +110,3 @@ def packed(
             if len(here):
                 of_subset[number].append((crystals[here], values[here]))
     return PackedEvents(of_subset)
-
-
-def _sorted(held: list[np.ndarray], scanner: Scanner) -> np.ndarray:
-    crystals = np.concatenate(held)
-    return crystals[scanner.neighbours_first(crystals)]

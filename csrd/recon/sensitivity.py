@@ -8,6 +8,7 @@ What a subject changes (attenuation, efficiencies) is smooth, and comes from a r
 """
 
 import math
+from collections.abc import Iterable
 
 import numba
 import numpy as np
@@ -17,6 +18,7 @@ from csrd.io.volume import Volume, centred_affine
 from csrd.progress import progress
 from csrd.recon.corrections import attenuation_factors
 from csrd.recon.osem import projector_on
+from csrd.scanner import projector
 from csrd.scanner.geometry import Scanner
 from csrd.scanner.projector import PRIVATE_IMAGES
 from csrd.scanner.response import detection_factors, line_factors
@@ -67,25 +69,34 @@ def subject_sensitivity(
     (C,). `geometric` is multiplied by the smoothed ratio of two sums over the same random lines, in
     which most of the sample's noise cancels. `device` is that of `osem.projector_on`.
     """
-    projector = projector_on(device)
     draw = generator(seed, "sensitivity", subject)
-    origin, voxel = geometric.affine[:3, 3], geometric.voxel_mm
-    positions = scanner.crystal_positions
-    full, plain = np.zeros(geometric.shape), np.zeros(geometric.shape)
-    chunks = [LINES_AT_A_TIME] * max(1, round(lines / LINES_AT_A_TIME))
-    for number in progress(chunks, f"{subject} sensitivity"):
-        crystals = random_lines(draw, number, scanner)
-        crystals = crystals[scanner.neighbours_first(crystals)]
-        starts, ends = positions[crystals[:, 0]], positions[crystals[:, 1]]
-        weights = attenuation_factors(mumap, starts, ends, projector.forward) * efficiencies[crystals].prod(
-            axis=1
-        )
-        weights *= detection_factors(scanner, crystals)
-        plain += projector.back(line_factors(scanner, crystals), origin, voxel, starts, ends, geometric.shape)
-        full += projector.back(weights, origin, voxel, starts, ends, geometric.shape)
+    numbers = progress([LINES_AT_A_TIME] * max(1, round(lines / LINES_AT_A_TIME)), f"{subject} sensitivity")
+    chunks = (random_lines(draw, number, scanner) for number in numbers)
+    if projector_on(device) is projector:
+        full, plain = _sums(chunks, scanner, geometric, mumap, efficiencies)
+    else:
+        from csrd.recon.lines_cuda import DeviceLines, sensitivity_sums
+
+        full, plain = sensitivity_sums(chunks, DeviceLines(scanner, mumap, efficiencies), geometric)
     full, plain = (gaussian_filter(image, RATIO_SIGMA_VOXELS, mode="nearest") for image in (full, plain))
     ratio = np.divide(full, plain, out=np.zeros_like(full), where=plain > 0)
     return geometric.like((geometric.array * ratio).astype(np.float32))
+
+
+def _sums(
+    chunks: Iterable[np.ndarray], scanner: Scanner, grid: Volume, mumap: Volume, efficiencies: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return Σ g a ε A and Σ g A over lines between crystals (N, 2) in chunks, (X, Y, Z) float64."""
+    origin, voxel, positions = grid.affine[:3, 3], grid.voxel_mm, scanner.crystal_positions
+    full, plain = np.zeros(grid.shape), np.zeros(grid.shape)
+    for crystals in chunks:
+        crystals = crystals[scanner.neighbours_first(crystals)]
+        starts, ends = positions[crystals[:, 0]], positions[crystals[:, 1]]
+        weights = attenuation_factors(mumap, starts, ends) * efficiencies[crystals].prod(axis=1)
+        weights *= detection_factors(scanner, crystals)
+        plain += projector.back(line_factors(scanner, crystals), origin, voxel, starts, ends, grid.shape)
+        full += projector.back(weights, origin, voxel, starts, ends, grid.shape)
+    return full, plain
 
 
 def random_lines(draw: np.random.Generator, number: int, scanner: Scanner) -> np.ndarray:

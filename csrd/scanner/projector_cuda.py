@@ -17,11 +17,12 @@ def available() -> bool:
     return bool(cuda.is_available())
 
 
-def _atomic_add(image, index, value):
+@cuda.jit(device=True)
+def atomic_add(image, index, value):
     cuda.atomic.add(image, index, value)
 
 
-_line = compile_line_loops(cuda.jit(device=True), cuda.jit(device=True)(_atomic_add))
+_line = compile_line_loops(cuda.jit(device=True), atomic_add)
 _plan, _integrate, _spread = _line.plan, _line.integrate, _line.spread
 
 
@@ -43,7 +44,8 @@ def back_kernel(values, starts, ends, origin, voxel, shape, image):
 def em_back_kernel(image, crystals, positions, additive, origin, voxel, shape, target):
     i = cuda.grid(1)
     if i < len(crystals):
-        line = _plan(positions, crystals[i, 0], positions, crystals[i, 1], origin, voxel, shape)
+        a, b = np.uint32(crystals[i, 0]), np.uint32(crystals[i, 1])
+        line = _plan(positions, a, positions, b, origin, voxel, shape)
         expected = _integrate(image, line) + additive[i]
         if expected > 0:
             _spread(np.float32(1) / expected, target, line)
@@ -79,8 +81,8 @@ def em_back(image, crystals, positions, additive, origin, voxel_size, images) ->
 def em_back_on_device(image, crystals, positions, additive, origin, voxel_size, shape, target) -> None:
     """Add to `target` the back projection of 1 / (forward projection + additive) of each event.
 
-    All arrays but the grid are the device's: `image` and `target` flat with a border of one zero voxel
-    (`projector.padded`), `crystals` (N, 2), `positions` (C, 3) mm, `additive` (N,).
+    All arrays are the device's, `origin` and `voxel_size` may be the host's: `image` and `target` flat with a
+    border of one zero voxel (`projector.padded`), `crystals` (N, 2), `positions` (C, 3) mm, `additive` (N,).
     """
     grid = _grid(origin, voxel_size)
     em_back_kernel[launch(len(crystals))](image, crystals, positions, additive, *grid, tuple(shape), target)
@@ -91,7 +93,10 @@ def _on_device(*arrays) -> list:
 
 
 def _grid(origin, voxel_size) -> tuple:
-    return tuple(cuda.to_device(np.array(axis, np.float64)) for axis in (origin, voxel_size))
+    return tuple(
+        axis if hasattr(axis, "copy_to_host") else cuda.to_device(np.array(axis, np.float64))
+        for axis in (origin, voxel_size)
+    )
 
 
 def launch(lines: int) -> tuple[int, int]:

@@ -17,8 +17,12 @@ def line_factors(scanner: Scanner, crystals: np.ndarray) -> np.ndarray:
     · g is the number of pairs that reach both crystals, before attenuation in the body and efficiencies.
     `crystals` is (N, 2).
     """
-    return _line_factors(
-        np.ascontiguousarray(crystals),
+    return _line_factors(np.ascontiguousarray(crystals), *line_geometry(scanner))
+
+
+def line_geometry(scanner: Scanner) -> tuple:
+    """Return what `line_factor` takes of a scanner, its arguments from `positions` on."""
+    return (
         scanner.crystal_positions,
         scanner.head_normals,
         scanner.crystals_per_head,
@@ -39,18 +43,21 @@ def detection_factors(scanner: Scanner, crystals: np.ndarray) -> np.ndarray:
     return line_factors(scanner, crystals)
 
 
-@numba.njit(cache=True, inline="always")
-def _interaction(cosine: float, layer: int, layer_mm: float, mu: float) -> float:
-    """Return the probability that a photon passes the layers in front and interacts in this one."""
-    survive = math.exp(-mu * layer_mm / cosine)
-    return survive**layer * (1.0 - survive)
+def compile_line_factor(jit):
+    """Return `line_factor`, compiled by `jit`: for the CPU here, for CUDA in `recon.lines_cuda`."""
 
+    @jit
+    def interaction(cosine, layer, layer_mm, mu):
+        """Return the probability that a photon passes the layers in front and interacts in this one."""
+        survive = math.exp(-mu * layer_mm / cosine)
+        stopped = 1.0 - survive
+        for _ in range(layer):
+            stopped *= survive
+        return stopped
 
-@numba.njit(parallel=True, cache=True)
-def _line_factors(crystals, positions, normals, per_head, layers, area, layer_mm, mu):
-    factors = np.empty(len(crystals), np.float32)
-    for i in numba.prange(len(crystals)):
-        a, b = crystals[i, 0], crystals[i, 1]
+    @jit
+    def line_factor(a, b, positions, normals, per_head, layers, area, layer_mm, mu):
+        """Return g of the line between crystals a and b in mm² (see `line_factors`)."""
         dx = positions[b, 0] - positions[a, 0]
         dy = positions[b, 1] - positions[a, 1]
         dz = positions[b, 2] - positions[a, 2]
@@ -59,8 +66,22 @@ def _line_factors(crystals, positions, normals, per_head, layers, area, layer_mm
         head_a, head_b = a // per_head, b // per_head
         cos_a = abs(normals[head_a, 0] * dx + normals[head_a, 1] * dy) / length
         cos_b = abs(normals[head_b, 0] * dx + normals[head_b, 1] * dy) / length
-        depth = _interaction(cos_a, layers[a], layer_mm, mu) * _interaction(cos_b, layers[b], layer_mm, mu)
-        factors[i] = area**2 * cos_a * cos_b / (2 * math.pi * square) * depth
+        depth = interaction(cos_a, layers[a], layer_mm, mu) * interaction(cos_b, layers[b], layer_mm, mu)
+        return area**2 * cos_a * cos_b / (2 * math.pi * square) * depth
+
+    return line_factor
+
+
+_line_factor = compile_line_factor(numba.njit(cache=True, inline="always"))
+
+
+@numba.njit(parallel=True, cache=True)
+def _line_factors(crystals, positions, normals, per_head, layers, area, layer_mm, mu):
+    factors = np.empty(len(crystals), np.float32)
+    for i in numba.prange(len(crystals)):
+        factors[i] = _line_factor(
+            crystals[i, 0], crystals[i, 1], positions, normals, per_head, layers, area, layer_mm, mu
+        )
     return factors
 
 

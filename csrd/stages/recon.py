@@ -55,10 +55,11 @@ def subject_sensitivity(
     listmode: str | Path | None = None,
     mmr_norm: MmrNorm = DEFAULT_NORM,
     hardware: str | Path | None = None,
+    device: str = "auto",
 ) -> None:
     """Write the sensitivity with the subject in the scanner, in mm³, on the grid of `geometric`.
 
-    `hardware` is a μ-map of coil and table in scanner coordinates.
+    `hardware` is a μ-map of coil and table in scanner coordinates, `device` that of the settings.
     """
     scanner, grid = scanner_in(listmode), Volume.load(geometric)
     scan = open_listmode(listmode) if listmode else None
@@ -67,7 +68,7 @@ def subject_sensitivity(
     body = read_mumap(mumap, None if scan is None else scan.header)
     arrays = grid, mumap_on(grid, body, hardware), efficiencies
     with numba_threads(threads):
-        found = library.subject_sensitivity(scanner, *arrays, lines, seed, subject)
+        found = library.subject_sensitivity(scanner, *arrays, lines, seed, subject, device)
     found.save(sensitivity)
 
 

@@ -73,7 +73,7 @@ def loaded(
     else:
         grid = _as_saved(library.geometric_sensitivity(scanner, recon.matrix, recon.voxel_mm))
         attenuating = mumap_on(grid, body, recon.hardware)
-        of_subject = attenuating, efficiencies, recon.subject_lines, seed, subject
+        of_subject = attenuating, efficiencies, recon.subject_lines, seed, subject, recon.device
         grid = _as_saved(library.subject_sensitivity(scanner, grid, *of_subject))
     return listmode, drf, (mumap_on(grid, body, recon.hardware), efficiencies, grid, scanner), body, applied
 

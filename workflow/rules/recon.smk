@@ -55,11 +55,13 @@ rule subject_sensitivity:
     resources:
         mem_mb=growing(4000),
         runtime=growing(60),
+        gpu=0,  # a profile gives it
     params:
         seed=lookup(dpath="seed", within=config),
         lines=lookup(dpath="recon/subject_lines", within=config),
         mmr_norm=lookup(dpath="recon/mmr_norm", within=config),
         hardware=lookup(dpath="recon/hardware", within=config),
+        device=lookup(dpath="recon/device", within=config),
     message:
         "{wildcards.subject}: sensitivity with the subject in the scanner"
     script:
@@ -84,6 +86,7 @@ rule estimate_scatter:
     resources:
         mem_mb=lambda wildcards, input, attempt: attempt * int(3000 + 6 * input.size_mb),
         runtime=growing(120),
+        gpu=0,  # a profile gives it
     params:
         recon=STATIC,
         seed=lookup(dpath="seed", within=config),

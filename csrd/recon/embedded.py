@@ -269,7 +269,9 @@ def check_header(listmode: ListMode, drf: float) -> None:
         )
 
 
-def sidecar_of(recon: "Recon", timing: Timing, drf: float, prompts: int, delayeds: float, scatter: str) -> dict:
+def sidecar_of(
+    recon: "Recon", timing: Timing, drf: float, prompts: int, delayeds: float, scatter: str
+) -> dict:
     """Return the image's sidecar, with the keys of BIDS PET where there are any."""
     return {
         "Units": "Bq/mL",

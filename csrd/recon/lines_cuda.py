@@ -22,7 +22,6 @@ from csrd.scanner.projector_cuda import atomic_add, launch
 from csrd.scanner.response import compile_line_factor, line_geometry
 
 
-
 def device() -> torch.device:
     """Return the device that numba and torch share; in the simulator the CPU."""
     return torch.device("cpu" if config.ENABLE_CUDASIM else "cuda")
@@ -92,9 +91,7 @@ def sensitivity_kernel(
     i = cuda.grid(1)
     if i < crystals.shape[0]:
         a, b = np.uint32(crystals[i, 0]), np.uint32(crystals[i, 1])
-        computed = np.float32(
-            _line_factor(a, b, positions, normals, per_head, layers, area, layer_mm, mu)
-        )
+        computed = np.float32(_line_factor(a, b, positions, normals, per_head, layers, area, layer_mm, mu))
         factor = _detected(
             i, a, b, computed, own, measured, positions, efficiencies, mumap, mu_origin, mu_voxel, mu_shape
         )

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from csrd.config.sections import Psf
 
 EDGE_OF_VIEW = 1e-3  # of the largest sensitivity; voxels below it stay 0
-Part = tuple[Any, Any]  # events' crystals (N, 2), and c of their lines (N,) float32: arrays, or a device's tensors
+Part = tuple[
+    Any, Any
+]  # events' crystals (N, 2), and c of their lines (N,) float32: arrays, or a device's tensors
 
 
 @dataclass(frozen=True)

@@ -40,9 +40,7 @@ def cuda_update(
     the device's memory an event; events that are there already (`events_cuda`) are taken as they are.
     """
     here = device()
-    on_device = [
-        [tuple(map(_held, part)) for part in events.of(subset)] for subset in range(events.subsets)
-    ]
+    on_device = [[tuple(map(_held, part)) for part in events.of(subset)] for subset in range(events.subsets)]
     positions = cuda.to_device(scanner.crystal_positions)
     (origin, voxel), shape = on_grid(grid), grid.shape
     blurred = Blur(shape, grid.voxel_mm, psf, here)

@@ -39,7 +39,7 @@ class Pass:
 
 
 class Sample:
-    """Every n-th prompt of a file, at most `most`, and the delayeds of each crystal, as its blocks are read."""
+    """Every n-th prompt of a file, at most `most`, and each crystal's delayeds, as its blocks are read."""
 
     def __init__(self, scanner: Scanner, most: int) -> None:
         self.most, self.every, self.prompts = most, 1, 0

@@ -85,7 +85,7 @@ class Spot:
         normally = torch.randn(1, generator=rng, device=rng.device).item()
         tried = torch.rand(PLACES, 3, generator=rng, device=rng.device)
         places = (tried * torch.tensor(normal.shape, device=tried.device)).long()
-        tissue = places[normal[places.unbind(1)] > IN_TISSUE]
+        tissue = places[(normal[places.unbind(1)] > IN_TISSUE).to(places.device)]
         if not len(tissue):
             return None
         radius = math.exp(math.log(RADIUS_MM[0]) + uniform[0] * math.log(RADIUS_MM[1] / RADIUS_MM[0]))

@@ -92,9 +92,12 @@ def train(
     progress: Callable[..., Iterable[int]],
     group: Processes | None = None,
     save_every_s: float = SAVE_EVERY_S,
+    ahead: bool | None = None,
 ) -> Counters:
     """Train `task.network` in place, continuing from the state in `folder`, which also gets the averages.
 
+    With `ahead` the patches of the next step are drawn while a device still computes this one's gradient;
+    None: on a GPU only. It changes no number.
     Raises TrainingDiverged where the loss stays not finite, and Interrupted after SIGTERM.
     """
     group = group or Processes()
@@ -104,13 +107,15 @@ def train(
     if group.first:
         folder.cut_history(state.counters.step)
     counters = state.counters
+    ahead = state.weights[0].device.type == "cuda" if ahead is None else ahead
+    batches = _Batches(patches, group.part(training.batch), training.steps if ahead else 0)
     validations, snapshots = marks(training, VALIDATIONS), marks(training, SNAPSHOTS)
     saved = started = time.monotonic()
     spent = counters.seconds
     with _Termination() as termination:
         for step in progress(range(counters.step + 1, training.steps + 1)):
             counters.step = step
-            loss, norm = _step(task, patches, training, state, precision, group)
+            loss, norm = _step(task, batches, training, state, precision, group)
             counters.seconds = spent + time.monotonic() - started
             ending = group.any(termination.asked, state.weights[0].device)
             if group.first:
@@ -134,9 +139,27 @@ def train(
     return counters
 
 
+class _Batches:
+    """This process's batches; those up to step `ahead_to` can be drawn a step before they are needed."""
+
+    def __init__(self, patches: PatchSource, samples: range, ahead_to: int) -> None:
+        self.patches, self.samples, self.ahead_to = patches, samples, ahead_to
+        self.next: tuple[int, Batch] | None = None
+
+    def of(self, step: int) -> Batch:
+        """Return the batch of a step."""
+        found, self.next = self.next, None
+        return found[1] if found is not None and found[0] == step else self.patches.draw(step, self.samples)
+
+    def prepare(self, step: int) -> None:
+        """Draw the batch of a step, where that is wanted."""
+        if step <= self.ahead_to and self.samples:
+            self.next = step, self.patches.draw(step, self.samples)
+
+
 def _step(
     task: Task,
-    patches: PatchSource,
+    batches: _Batches,
     training: Training,
     state: _State,
     precision: Precision,
@@ -144,13 +167,13 @@ def _step(
 ) -> tuple[float, float]:
     """Take one step; return its loss and the gradient's norm."""
     counters = state.counters
-    samples = group.part(training.batch)
-    torch.manual_seed(key64(patches.seed, "dropout", counters.step, group.rank) % 2**63)
+    torch.manual_seed(key64(batches.patches.seed, "dropout", counters.step, group.rank) % 2**63)
     loss = torch.zeros((), device=state.weights[0].device)
-    if samples:
+    if batches.samples:
         with precision():
-            loss = task.losses(patches.draw(counters.step, samples)).sum() / training.batch
+            loss = task.losses(batches.of(counters.step)).sum() / training.batch
         loss.backward()
+        batches.prepare(counters.step + 1)  # before the first number is read, which waits for the device
     for weight in state.weights:
         weight.grad = torch.zeros_like(weight) if weight.grad is None else weight.grad
     loss = loss.detach().float().reshape(1)

@@ -63,7 +63,8 @@ class Patches:
     """Random patches of scans: any scan, any place, mirrored or not, each with the same probability.
 
     Patch i of step s depends on (seed, s, i) alone: not on other patches, nor on the number of
-    processes.
+    processes. Scans may be on any device, where patches are cut; their choice does not depend on it, the
+    noise of a `Batch` does.
     """
 
     def __init__(
@@ -94,10 +95,14 @@ class Patches:
     def draw(self, step: int, samples: range) -> Batch:
         """Return patches number `samples` of a step."""
         device = self.scans[0].inputs.device
-        generators = [
-            torch.Generator(device).manual_seed(key64(self.seed, "patch", step, i) % 2**63) for i in samples
-        ]
-        cuts = [self._cut(generator) for generator in generators]
+        seeds = [key64(self.seed, "patch", step, i) % 2**63 for i in samples]
+        generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
+        choosing = generators
+        if (
+            device.type != "cpu"
+        ):  # the CPU's choices; to read them from the device would wait for all its work
+            choosing = [torch.Generator().manual_seed(seed) for seed in seeds]
+        cuts = [self._cut(generator) for generator in choosing]
         inputs, targets, doses = zip(*cuts, strict=True)
         dose = torch.tensor(doses, dtype=torch.float32, device=device)
         return Batch(torch.stack(inputs), torch.stack(targets), dose, generators)

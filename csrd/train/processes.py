@@ -35,6 +35,8 @@ class Processes:
 
     def any(self, flag: bool, device: torch.device) -> bool:
         """Return whether the flag is set in any process, so that all processes act alike."""
+        if self.count == 1:
+            return flag  # without waiting for the device
         said = torch.tensor([float(flag)], device=device)
         self.sum([said])
         return bool(said)

@@ -6,8 +6,9 @@ import pytest
 import torch
 from toy_training import TRAINING, Toy, run, scans
 
-from csrd.errors import TrainingDiverged
+from csrd.errors import InputError, TrainingDiverged
 from csrd.train.checkpoint import StateFolder
+from csrd.train.compiled import SWITCH, compile_for
 from csrd.train.loop import MAX_LOST, SPIKE, Counters, _tame, averaged, marks, rate, train
 from csrd.train.patches import Patches
 
@@ -172,3 +173,40 @@ def test_precision_is_asked_for_at_each_step(tmp_path):
     train(Toy(), Patches(scans(), (4, 6, 8), 2), training, StateFolder(tmp_path),
           precision=precision, progress=lambda steps: steps)  # fmt: skip
     assert len(asked) == 3 + 3  # three steps, each followed by a look at the validation subjects
+
+
+def test_batches_drawn_a_step_ahead_change_nothing(tmp_path):
+    """As on a GPU; each is drawn once, and the last step draws none for a step that does not follow."""
+    weights, drawn = [], []
+    for ahead in (False, True):
+        task, patches = Toy(), Patches(scans(), (4, 6, 8), 2)
+        draw = patches.draw
+        patches.draw = lambda step, samples, draw=draw: drawn.append(step) or draw(step, samples)
+        folder = StateFolder(tmp_path / str(ahead))
+        folder.path.mkdir()
+        how = {"precision": nullcontext, "progress": lambda steps: steps}
+        train(task, patches, TRAINING, folder, ahead=ahead, **how)
+        weights.append(task.network.state_dict())
+    assert drawn == 2 * list(range(1, TRAINING.steps + 1))
+    assert all(torch.equal(weights[0][name], weight) for name, weight in weights[1].items())
+
+
+@pytest.mark.parametrize(
+    ("way", "kind", "expected"),
+    [(None, "cuda", {}), ("graphs", "cuda", {"mode": "reduce-overhead"}), ("none", "cuda", None),
+     ("graphs", "cpu", None)],
+)  # fmt: skip
+def test_a_network_is_compiled_as_the_switch_says(monkeypatch, way, kind, expected):
+    monkeypatch.delenv(SWITCH, raising=False)
+    if way is not None:
+        monkeypatch.setenv(SWITCH, way)
+    asked = []
+    network = SimpleNamespace(compile=lambda **options: asked.append(options))
+    assert compile_for(network, torch.device(kind)) == ("none" if expected is None else way or "auto")
+    assert asked == ([] if expected is None else [expected])
+
+
+def test_another_value_of_the_switch_is_refused(monkeypatch):
+    monkeypatch.setenv(SWITCH, "fast")
+    with pytest.raises(InputError, match="CSRD_COMPILE is 'fast'; set it to one of none, auto, graphs"):
+        compile_for(SimpleNamespace(), torch.device("cuda"))

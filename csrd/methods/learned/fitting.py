@@ -28,6 +28,7 @@ from csrd.train.checkpoint import (
     save_weights,
     state_folder,
 )
+from csrd.train.compiled import compile_for
 from csrd.train.device import precision
 from csrd.train.loop import Precision, averaged, train
 from csrd.train.patches import Batch, Scan
@@ -122,8 +123,7 @@ def _train(
     """Train, select the average of weights, and mark the state folder as done."""
     torch.manual_seed(method.seed)
     method.network = network = method.build().to(method.device)
-    if method.device.type == "cuda":
-        network.compile()
+    compile_for(network, method.device)
     task, training = ValidatedTraining(method, validation), method.settings.training
     patches = method.patches([scan.to(method.device) for scan in scans])
     context = partial(precision, method.device, method.smallest_edge())

@@ -7,7 +7,7 @@ from csrd.listmode import open_listmode
 from csrd.recon import packed
 from csrd.recon.embedded import reconstruct
 from csrd.recon.osem import PackedEvents, osem, osem_of
-from csrd.recon.packed import Pass, is_long, prompts_in_parts
+from csrd.recon.packed import Pass, is_long, neighbours_first, prompts_in_parts
 from csrd.scanner.geometry import hrrt
 from csrd.seeds import generator
 from tests.recon.conftest import ACTIVITY, SETTINGS
@@ -16,7 +16,7 @@ from tests.recon.conftest import ACTIVITY, SETTINGS
 def test_parts_have_every_prompt_once(cylinder, monkeypatch):
     monkeypatch.setattr(packed, "PART_EVENTS", 30_000)
     listmode = open_listmode(cylinder.path.with_name("drf10.l64"))
-    parts = list(prompts_in_parts(Pass(listmode, "test"), hrrt()))
+    parts = list(neighbours_first(prompts_in_parts(Pass(listmode, "test")), hrrt()))
     everything = np.concatenate([block.crystals[block.prompt] for block in listmode.blocks()])
     assert len(parts) > 2 and sum(map(len, parts)) == len(everything)
     assert (np.unique(np.concatenate(parts), axis=0) == np.unique(everything, axis=0)).all()

@@ -2,6 +2,14 @@
 
     python benchmarks/gpu OUT [--phases right fast useful] [--minutes 8] [--device cpu --tiny]
 
+The cohort of config/gpu.yaml, from heads of `home.py heads`, in calls that each end within ten minutes; the
+first is repeated until all heads are done:
+
+    STATE=results-gpu/state
+    python benchmarks/gpu OUT --phases scans --heads HEADS.npz --state $STATE
+    python benchmarks/gpu OUT --phases useful --preset gpu --pack $STATE/pack.npz --state $STATE
+    python benchmarks/gpu OUT --phases denoise --state $STATE
+
 The machine may be bare: torch, triton, numpy, scipy, safetensors, numba and numba-cuda are enough, and
 nothing is downloaded. OUT/gpu.json holds the card, the commit, the date and each phase's figures;
 OUT/weights-*.safetensors and OUT/history.jsonl are what a training leaves (see home.py). A phase that
@@ -20,7 +28,9 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-LIMITS_S = {"right": 150, "fast": 430, "useful": 590}  # of a phase, on a GPU
+LIMITS_S = {"right": 150, "fast": 430, "useful": 590, "scans": 590, "denoise": 300}  # of a phase, on a GPU
+MEASURING = ("right", "fast")  # the other phases take what is left of the command line
+DEFAULT = ("right", "fast", "useful")
 
 
 def main() -> int:
@@ -28,7 +38,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("out", type=Path, help="folder for gpu.json and what was trained")
-    parser.add_argument("--phases", nargs="+", choices=list(LIMITS_S), default=list(LIMITS_S))
+    parser.add_argument("--phases", nargs="+", choices=list(LIMITS_S), default=list(DEFAULT))
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--tiny", action="store_true", help="miniature sizes, for a test of this driver")
     parser.add_argument("--limit", type=float, help="seconds for each phase, in place of the driver's own")
@@ -42,7 +52,7 @@ def main() -> int:
     for phase in given.phases:
         part = given.out / f"{phase}.part.json"
         part.unlink(missing_ok=True)
-        status = _run(phase, part, given, rest if phase == "useful" else [])
+        status = _run(phase, part, given, [] if phase in MEASURING else rest)
         measured = json.loads(part.read_text()) if part.exists() else {}
         content |= {"commit": given.commit, phase: content.get(phase, {}) | measured}
         content[phase]["status"] = status
@@ -66,7 +76,7 @@ def _run(phase: str, part: Path, given: argparse.Namespace, rest: list[str]) -> 
         *rest,
     ]
     command += ["--tiny"] if given.tiny else []
-    command += ["--out", given.out] if phase == "useful" else []
+    command += ["--out", given.out] if phase in ("useful", "denoise") else []
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     if given.device == "cpu":
         environment["NUMBA_ENABLE_CUDASIM"] = "1"

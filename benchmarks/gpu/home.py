@@ -2,15 +2,19 @@
 
     python benchmarks/gpu/home.py pack RESULTS PACK.npz [--config config/config.yaml] [--method csrd]
     python benchmarks/gpu/home.py unpack OUT MODEL PACK.npz
+    python benchmarks/gpu/home.py heads HEADS.npz [--config config/gpu.yaml]
 
 `pack` writes a cohort's aligned pairs of training and validation for `useful.py`; `unpack` makes a model
-folder of what came back, for `csrd denoise --model MODEL`.
+folder of what came back, for `csrd denoise --model MODEL`. `heads` writes the virtual subjects for
+`scans.py`, on the reconstruction's voxels.
 """
 
 import argparse
 from pathlib import Path
 
+import numpy as np
 import yaml
+from cohort_heads import Head, write_heads
 from pack import write_pack
 from safetensors.torch import load_file
 
@@ -21,8 +25,12 @@ from csrd.methods import method as method_of
 from csrd.methods.base import MODEL_FILE
 from csrd.methods.learned import HISTORY_FILE, WEIGHTS_FILE
 from csrd.methods.learned.fitting import canonical
+from csrd.resample import resample
 from csrd.stages.fit import aligned_pairs
 from csrd.train.checkpoint import load_weights, save_weights
+from csrd.virtual import tracer
+from csrd.virtual.anatomy import make_anatomy
+from csrd.virtual.mr import simulate_mr
 
 SPLITS = "train", "validation"
 
@@ -41,8 +49,13 @@ def main() -> None:
     other.add_argument("out", type=Path)
     other.add_argument("model", type=Path)
     other.add_argument("pack", type=Path)
+    third = commands.add_parser("heads")
+    third.add_argument("heads", type=Path)
+    third.add_argument("--config", type=Path, default=Path("config/gpu.yaml"))
     given = parser.parse_args()
-    if given.command == "pack":
+    if given.command == "heads":
+        write_heads(given.heads, [head_of(one, given.config) for one in virtual_subjects(given.config)])
+    elif given.command == "pack":
         pack(given.results, given.pack, given.config, given.method)
     else:
         unpack(given.out, given.model, given.pack)
@@ -61,6 +74,29 @@ def pack(results: Path, out: Path, config: Path, key: str) -> None:
     content = {"method": key, "seed": settings.seed, "settings": block.model_dump(mode="json"),
                "calibration": calibration.model_dump(mode="json")}  # fmt: skip
     write_json(out.with_suffix(".json"), content)
+
+
+def virtual_subjects(config: Path) -> list[cohort.Subject]:
+    """Return the configuration's virtual subjects."""
+    return list(cohort.subjects(load(yaml.safe_load(config.read_text()))))
+
+
+def head_of(subject: cohort.Subject, config: Path) -> Head:
+    """Return a subject's activity, μ-map and MR, the MR on the PET's grid by its true matrix."""
+    settings = load(yaml.safe_load(config.read_text()))
+    anatomy = make_anatomy(settings.seed, subject.id, settings.recon.voxel_mm)
+    mr, mr_to_pet = simulate_mr(anatomy, settings.seed, subject.id)
+    person = subject.injected_MBq, subject.weight_kg, settings.acquisition.start_s
+    pet, _ = tracer.activity(
+        anatomy,
+        tracer.read_tracer(settings.cohort.tracer),
+        settings.seed,
+        subject.id,
+        *person,
+        tested=subject.split == "test",
+    )
+    on_pet = resample(mr, anatomy.mumap, np.linalg.inv(mr_to_pet))
+    return Head(subject.id, subject.split, pet, anatomy.mumap, on_pet)
 
 
 def unpack(out: Path, model: Path, pack: Path) -> None:

@@ -79,7 +79,15 @@ PAPER = Preset(
     sigma=(0.002, 80.0, 7.0),
     churn=Churn(40.0, 0.05, 50.0, 1.003),
 )
-PRESETS = {"default": DEFAULT, "paper": PAPER}
+GPU = replace(
+    DEFAULT,
+    options={"channels": (64, 128, 128), "blocks": 1, "stem": 2},
+    patch=48,
+    batch=16,
+    training=DEFAULT.training | {"lr": 0.01},
+)
+MEASURED = {"default": DEFAULT, "paper": PAPER}
+PRESETS = MEASURED | {"gpu": GPU}
 
 
 def packaged_network() -> nn.Module:

@@ -25,6 +25,7 @@ from csrd.diffusion.posterior import Posterior
 from csrd.diffusion.precondition import Denoiser
 from csrd.progress import progress
 from csrd.train.checkpoint import StateFolder
+from csrd.train.compiled import compile_for
 from csrd.train.device import precision
 from csrd.train.loop import averaged, train
 from csrd.train.patches import Patches, coordinates
@@ -76,8 +77,7 @@ def training(given, started: float) -> dict:
     for path in given.weights:
         network.load_state_dict(load_file(path), strict=False)
     task = Task(network, preset, validation, device)
-    if device.type == "cuda":
-        network.compile()
+    compile_for(network, device)
     state = given.state or given.out / "state"
     state.mkdir(parents=True, exist_ok=True)
     steps_file = state / "steps.json"
@@ -99,6 +99,7 @@ def training(given, started: float) -> dict:
             best, kept = length, {**network.state_dict()}
             kept = {name: tensor.detach().cpu().clone() for name, tensor in kept.items()}
     files = write_parts(given.out, kept)
+    write_parts(state, kept)  # for the phase denoise on the same machine
     (given.out / "history.jsonl").write_text("".join(json.dumps(r) + "\n" for r in folder.read_history()))
     return {
         "preset": given.preset, **facts, "batch": plan.batch, "patch": preset.patch, "ema_std": best,

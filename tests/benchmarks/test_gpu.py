@@ -11,7 +11,9 @@ import torch
 import yaml
 
 from csrd.config import load
+from csrd.io.volume import Volume, centred_affine
 from csrd.train.patches import Scan
+from csrd.virtual.tracer import read_tracer
 
 ROOT = Path(__file__).parents[2]
 DRIVER = ROOT / "benchmarks" / "gpu"
@@ -88,10 +90,8 @@ def test_a_phase_ends_at_its_limit_and_keeps_what_it_measured(tmp_path, bare):
     assert "machine" in content
 
 
-def test_a_training_leaves_weights_that_load(tmp_path, bare, modules):
-    from networks import PRESETS
+def test_packed_scans_are_read_again(tmp_path, modules):
     from pack import read_pack, write_pack
-    from safetensors.torch import load_file
 
     rng = torch.Generator().manual_seed(0)
     scans = [
@@ -106,15 +106,76 @@ def test_a_training_leaves_weights_that_load(tmp_path, bare, modules):
         assert torch.allclose(again.inputs, scan.inputs, atol=1e-3)
         assert torch.allclose(again.target, scan.target, atol=2e-2)  # half precision over the unit
         assert (kept.numpy() == mask).all() and split == same
-    found = run(tmp_path, bare, "--phases", "useful", "--pack", tmp_path / "pack.npz", "--preset", "default")
-    assert found.returncode == 0, found.stderr + found.stdout
-    card = json.loads((tmp_path / "gpu.json").read_text())["useful"]["training"]
+
+
+def test_a_cohort_is_simulated_trained_on_and_denoised_on_a_bare_machine(tmp_path, bare, modules):
+    from cohort_heads import DRFS, Head, Images, read_heads, write_heads
+    from networks import PRESETS
+    from safetensors.torch import load_file
+
+    axis = (np.arange(12) - 5.5) * 20.0
+    ball = (axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2 < 90**2).astype(np.float32)
+    grid = Volume(ball, centred_affine((12, 12, 12), 20.0), "arbitrary")
+    images = grid.like(ball * 2e4, "Bq/mL"), grid.like(ball * np.float32(0.096), "1/cm"), grid
+    heads = [Head(f"sub-0{i}", split, *images) for i, split in enumerate(("train", "validation", "test"))]
+    write_heads(tmp_path / "heads.npz", heads)
+    assert np.allclose(read_heads(tmp_path / "heads.npz")[0].activity.array, ball * 2e4, rtol=1e-3)
+    state = tmp_path / "state"
+    for words in (
+        ("scans", "--heads", tmp_path / "heads.npz", "--threads", "1"),
+        ("useful", "--preset", "gpu", "--pack", state / "pack.npz"),
+        ("denoise",),
+    ):
+        found = run(tmp_path, bare, "--phases", *words, "--state", state)
+        assert found.returncode == 0, found.stderr + found.stdout
+    content = json.loads((tmp_path / "gpu.json").read_text())
+    assert content["scans"]["heads"] == {"done": 3, "of": 3} and content["scans"]["sub-00"]["prompts"] > 1000
+    normal = Images.read(state / "sub-02.npz")
+    assert set(normal.doses) == {1, *DRFS} and normal.mask.any()
+    assert 0.5 < normal.scale / 2e4 < 1.5  # one pass of two subsets, voxels of 20 mm
+    card = content["useful"]["training"]
     assert card["validation"] and card["counters"]["step"] == card["steps"] == 4
-    network = PRESETS["default"].tiny().build()
-    weights = {}
+    network, weights = PRESETS["gpu"].tiny().build(), {}
     for file in card["files"]:
         weights |= load_file(tmp_path / file)
     network.load_state_dict(weights)
+    assert set(content["denoise"]["sub-02"]) == set(map(str, DRFS))
+    with np.load(tmp_path / "denoised-0.npz") as found:
+        assert found["sub-02 4 mean"].shape == found["sub-02 normal"].shape == (normal.mask.sum(),)
+        assert np.isfinite(found["sub-02 10 mean"]).all() and found["sub-02 10 mean"].any()
+
+
+def test_what_has_no_room_is_named(tmp_path, modules, monkeypatch):
+    import denoise
+
+    monkeypatch.setattr(denoise, "PART_BYTES", 100)
+    monkeypatch.setattr(denoise, "FILES", 2)
+    arrays = {f"a{i}": np.full(12, i, np.float32) for i in range(5)}  # 48 bytes each
+    found = denoise.write_parts(tmp_path, arrays)
+    assert found == {"files": ["denoised-0.npz", "denoised-1.npz"], "no room": ["a4"]}
+    with np.load(tmp_path / "denoised-1.npz") as part:
+        assert (part["a3"] == 3).all()
+
+
+def test_the_cohort_is_that_of_the_configuration(modules):
+    import cohort_heads
+
+    settings = load(yaml.safe_load((ROOT / "config" / "gpu.yaml").read_text()))
+    recon, scan = settings.recon, settings.acquisition
+    assert (tuple(settings.drfs), tuple(settings.train_drfs)) == (cohort_heads.DRFS, cohort_heads.TRAIN_DRFS)
+    assert (recon.matrix, recon.voxel_mm, recon.subject_lines) == (
+        cohort_heads.MATRIX,
+        cohort_heads.VOXEL_MM,
+        cohort_heads.LINES,
+    )
+    assert {name: getattr(recon, name) for name in cohort_heads.RECON} == cohort_heads.RECON
+    assert recon.psf.model_dump() == cohort_heads.PSF and settings.align.shape == cohort_heads.CROP
+    isotope = read_tracer(ROOT / settings.cohort.tracer)
+    assert {
+        "duration_s": scan.duration_s, "half_life_s": isotope.half_life_s, "branching": isotope.branching,
+        "randoms_fraction": scan.randoms_fraction, "scatter": scan.scatter,
+    } == cohort_heads.SCAN  # fmt: skip
+    assert settings.seed == cohort_heads.SEED
 
 
 def test_what_comes_back_is_a_model(tmp_path, modules):
@@ -158,7 +219,9 @@ def test_weights_larger_than_a_file_are_split_and_lose_nothing(tmp_path, modules
     assert all((again[name] == weights[name]).all() for name in weights)
 
 
-@pytest.mark.parametrize(("preset", "file"), [("default", "config.yaml"), ("paper", "paper.yaml")])
+@pytest.mark.parametrize(
+    ("preset", "file"), [("default", "config.yaml"), ("paper", "paper.yaml"), ("gpu", "gpu.yaml")]
+)
 def test_presets_are_those_of_the_configuration(modules, preset, file):
     from networks import PRESETS
 

@@ -171,6 +171,15 @@ def test_the_profile_of_slurm(snakemake):
     assert "--signal=TERM@" in profile["set-resources"]["fit"]["slurm_extra"]
 
 
+def test_the_profile_of_a_gpu_gives_it_to_rules_that_exist():
+    workflow = Path(__file__).parents[2] / "workflow"
+    profile = yaml.safe_load((workflow / "profiles" / "gpu" / "profile.yaml").read_text())
+    written = "".join(path.read_text() for path in (workflow / "rules").glob("*.smk"))
+    rules = set(re.findall(r"^ *(?:use rule \w+ as|rule) (\w+)", written, flags=re.MULTILINE))
+    assert {"fit", "reconstruct"} <= set(profile["set-resources"]) <= rules
+    assert all(resources == {"gpu": 1} for resources in profile["set-resources"].values())
+
+
 def test_only_low_doses_and_the_packaged_models(snakemake, study):
     """No normal dose, nothing to fit, no table: the images, the registration, and their description."""
     pet = np.zeros((9, 9, 9), np.float32)

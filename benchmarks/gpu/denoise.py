@@ -65,14 +65,14 @@ def of_head(
         scan = scan_of(images, drf, units).to(device)
         conditions = torch.cat([scan.inputs, coordinates(scan.target.shape[1:], device)])
         context = partial(precision, device)
-        posterior = Posterior(denoiser, conditions, scan.dose, 1, precision=context)
-        residual = posterior.mean().cpu().numpy() * units[drf] * images.scale
+        posterior = partial(Posterior, denoiser, conditions, scan.dose, 1, precision=context)
+        residual = posterior().mean().cpu().numpy() * units[drf] * images.scale
         image = np.maximum(images.doses[drf] - residual, 0)
         of_dose = {"low": images.doses[drf], "mean": image}
         for name, array in of_dose.items():
             found[f"{images.subject} {drf} {name}"] = array[images.mask].astype(np.float16)
         figures[f"{drf}"] = {name: psnr(array, images) for name, array in of_dose.items()}
-        figures[f"{drf}"]["seconds"] = seconds(posterior.mean, given.device, 1)
+        figures[f"{drf}"]["seconds"] = seconds(lambda new=posterior: new().mean(), given.device, 1)
     return figures
 
 

@@ -10,7 +10,7 @@ from unittest import mock
 
 import numpy as np
 import torch
-from networks import PAPER, SIGMA_DATA, Preset, random_conditions
+from networks import MEASURED, PAPER, SIGMA_DATA, Preset, random_conditions
 from numba import cuda
 from record import Record, arguments, machine, peak_gib, seconds
 from torch import nn
@@ -45,9 +45,7 @@ def main() -> int:
         record.measure(f"projector_{name}", partial(projectors, *grid, lines, device))
         record.measure(f"osem_{name}", partial(passes, *grid, lines, device))
     patch, batch, volume = (16, 1, 16) if given.tiny else (64, 16, 160)
-    presets = {
-        name: preset.tiny() if given.tiny else preset for name, preset in PRESETS.items() if name != "gpu"
-    }
+    presets = {name: preset.tiny() if given.tiny else preset for name, preset in MEASURED.items()}
     for name, preset in presets.items():
         for variant in variants(name) if device == "cuda" else ("plain",):
             work = partial(training_step, preset, patch, batch, device, variant, ceiling)

@@ -20,12 +20,14 @@ from record import Record, arguments, machine
 
 from csrd.io.volume import Volume, centred_affine
 from csrd.listmode import open_listmode, thin
+from csrd.recon import sensitivity as sensitivities
 from csrd.recon.embedded import reconstruct
 from csrd.recon.sensitivity import geometric_sensitivity, subject_sensitivity
 from csrd.resample import resample
 from csrd.scanner.geometry import hrrt
 from csrd.stages.simulate import write_scan
 from csrd.train.patches import Scan
+from csrd.virtual import acquire
 from csrd.virtual.acquire import Acquisition, crystal_efficiencies
 
 RESERVE_S = 60.0  # a head that is begun in time is finished
@@ -42,6 +44,8 @@ def main() -> int:
     record.measure("machine", lambda: machine(given.device))
     given.state.mkdir(parents=True, exist_ok=True)
     heads = cohort.read_heads(given.heads)
+    if given.tiny:
+        acquire.PILOT_DECAYS, sensitivities.LINES_AT_A_TIME = 2e4, 1000
     grid = _geometric(given)
     for head in heads:
         path = given.state / f"{head.subject}.npz"
@@ -55,8 +59,10 @@ def main() -> int:
 
 
 def _geometric(given) -> Volume:
-    """Return the scanner's sensitivity, computed once."""
-    shape, voxel = ((12, 14, 12), 20.0) if given.tiny else (cohort.MATRIX, cohort.VOXEL_MM)
+    """Return the scanner's sensitivity, computed once; in miniature 1 everywhere."""
+    if given.tiny:
+        return Volume(np.ones((16,) * 3, np.float32), centred_affine((16,) * 3, 16.0), "mm3")
+    shape, voxel = cohort.MATRIX, cohort.VOXEL_MM
     path = given.state / "geometric.npy"
     if not path.exists():
         np.save(path, geometric_sensitivity(hrrt(), shape, voxel).array)
@@ -67,7 +73,7 @@ def of_head(head: Head, grid: Volume, path: Path, given) -> dict:
     """Write the images of a head; return the seconds of each step, and the counts."""
     scanner, spent = hrrt(), {}
     efficiencies = crystal_efficiencies(scanner, SEED, head.subject)
-    scan = cohort.SCAN | ({"duration_s": 0.2, "scatter": False} if given.tiny else {})
+    scan = cohort.SCAN | ({"duration_s": 0.05, "scatter": False} if given.tiny else {})
     settings = cohort.recon(given.device, **({"subsets": 2, "iterations": 1} if given.tiny else {}))
     settings.estimates_scatter = scan["scatter"]
     mumap = resample(head.mumap, grid)

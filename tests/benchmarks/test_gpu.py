@@ -88,7 +88,9 @@ def test_a_phase_ends_at_its_limit_and_keeps_what_it_measured(tmp_path, monkeypa
     driver = module_from_spec(spec)
     spec.loader.exec_module(driver)
     (tmp_path / "fast.py").write_text(
-        "import pathlib, sys, time\npathlib.Path(sys.argv[1]).write_text('{\"machine\": 1}')\ntime.sleep(60)\n"
+        "import pathlib, sys, time\n"
+        "pathlib.Path(sys.argv[1]).write_text('{\"machine\": 1}')\n"
+        "time.sleep(60)\n"
     )
     monkeypatch.setattr(driver, "HERE", tmp_path)
     monkeypatch.setattr(sys, "argv", ["driver", str(tmp_path / "out"), "--phases", "fast", "--limit", "2"])

@@ -1,7 +1,7 @@
 """The cohort's test heads denoised at every dose, by the weights that `useful.py` left in the state folder.
 
-OUT/denoised-*.npz hold low doses, normal dose and posterior means in half precision, within the head, for the
-metrics on the CPU afterwards: at most `FILES` files of `PART_BYTES`; what has no room is named in the JSON.
+OUT/denoised-*.npz hold low doses, normal dose and posterior means within the head, over its mean (`scale`)
+and in half precision, for the metrics on the CPU afterwards: at most `FILES` files of `PART_BYTES`; what has no room is named in the JSON.
 """
 
 import sys
@@ -60,7 +60,8 @@ def of_head(
     """Add a head's images to `found`; return the PSNR of each dose before and after, and the seconds."""
     device, figures = torch.device(given.device), {}
     found[f"{images.subject} mask"] = np.packbits(images.mask)
-    found[f"{images.subject} normal"] = images.doses[1][images.mask].astype(np.float16)
+    found[f"{images.subject} scale"] = np.array(images.scale)
+    found[f"{images.subject} normal"] = within(images.doses[1], images)
     for drf in cohort.DRFS:
         scan = scan_of(images, drf, units).to(device)
         conditions = torch.cat([scan.inputs, coordinates(scan.target.shape[1:], device)])
@@ -70,10 +71,15 @@ def of_head(
         image = np.maximum(images.doses[drf] - residual, 0)
         of_dose = {"low": images.doses[drf], "mean": image}
         for name, array in of_dose.items():
-            found[f"{images.subject} {drf} {name}"] = array[images.mask].astype(np.float16)
+            found[f"{images.subject} {drf} {name}"] = within(array, images)
         figures[f"{drf}"] = {name: psnr(array, images) for name, array in of_dose.items()}
         figures[f"{drf}"]["seconds"] = seconds(lambda new=posterior: new().mean(), given.device, 1)
     return figures
+
+
+def within(image: np.ndarray, images: Images) -> np.ndarray:
+    """Return an image's voxels within the head, over the head's mean: half precision ends at 65504."""
+    return (image[images.mask] / images.scale).astype(np.float16)
 
 
 def psnr(image: np.ndarray, images: Images) -> float:

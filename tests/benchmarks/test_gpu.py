@@ -63,7 +63,7 @@ def run(out: Path, environment: dict[str, str], *words: object) -> subprocess.Co
 
 def test_a_card_is_checked_and_measured_on_a_bare_machine(tmp_path, bare):
     found = run(
-        tmp_path, bare, "--phases", "right", "fast", "--only", "machine|ceil|hrrt|osem|resume|default"
+        tmp_path, bare, "--phases", "right", "fast", "--only", "machine|ceil|_hrrt|osem_8|resume|default_step"
     )
     assert found.returncode == 0, found.stderr + found.stdout
     content = json.loads((tmp_path / "gpu.json").read_text())

@@ -1,7 +1,8 @@
 """The cohort's test heads denoised at every dose, by the weights that `useful.py` left in the state folder.
 
 OUT/denoised-*.npz hold low doses, normal dose and posterior means within the head, over its mean (`scale`)
-and in half precision, for the metrics on the CPU afterwards: at most `FILES` files of `PART_BYTES`; what has no room is named in the JSON.
+and in half precision, for the metrics on the CPU afterwards: at most
+`FILES` files of `PART_BYTES`; what has no room is named in the JSON.
 """
 
 import sys

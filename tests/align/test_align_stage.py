@@ -144,7 +144,8 @@ def test_the_dataset_describes_itself(tmp_path):
     write_description(tmp_path / "dataset_description.json")
     said = read_json(tmp_path / "dataset_description.json")
     assert said["DatasetType"] == "derivative" and said["GeneratedBy"][0]["Name"] == "csrd"
-    assert (tmp_path / ".bidsignore").read_text() == "*_xfm.json\ncsrd_*\n"
+    ignored = (tmp_path / ".bidsignore").read_text().split()
+    assert ignored == ["*_xfm.json", "*_tacs.*", "*_kinpar.*", "pet/*_dseg.*", "**/pet/*_dseg.*", "csrd_*"]
     assert "were not given" not in (tmp_path / "README").read_text()
 
 

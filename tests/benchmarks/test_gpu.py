@@ -52,7 +52,9 @@ def bare(tmp_path_factory) -> dict[str, str]:
 
 @pytest.fixture
 def modules(monkeypatch):
-    """Let the test import the driver's modules, which lie in no package."""
+    """Let the test import the driver's modules, which lie in no package, and no other's of these names."""
+    for path in DRIVER.glob("[!_]*.py"):
+        monkeypatch.delitem(sys.modules, path.stem, raising=False)
     monkeypatch.syspath_prepend(str(DRIVER))
 
 

@@ -18,7 +18,9 @@ LABELS = {
     "csrdhypr": "CSR-D of the mean, HYPR",
 }
 """Rows of the table, in their order."""
-MODEL_LABELS = {"srtm": "SRTM", "mrtm2": "MRTM2"}
+MODEL_LABELS = {"mrtm2": "MRTM2", "srtm": "SRTM"}
+SHOWN_MODEL = "mrtm2"
+"""The model of figure and tables by region: SRTM, of three parameters, is not determined in every scan."""
 STYLES = {
     "lowdose": (COLOURS["lowdose"], "o"),
     "gaussian": ("#e69f00", "s"),
@@ -82,7 +84,7 @@ def by_region(rows: pd.DataFrame) -> Tables:
     return Tables(table, pooled.reset_index())
 
 
-def bp_figure(path: str | Path, table: pd.DataFrame, model: str = "srtm") -> None:
+def bp_figure(path: str | Path, table: pd.DataFrame, model: str = SHOWN_MODEL) -> None:
     """Write a PNG: spread against bias over what was put in, a panel a dose, a point a region and method."""
     table = table[table["model"] == model]
     drfs = sorted(table["drf"].unique())
@@ -174,14 +176,14 @@ def binding_page(
     """Return the page of the dynamic cohort, which needs no other file."""
     drfs = sorted(found.regions["drf"].unique())
     chosen = [
-        (LABELS[key], ", ".join(f"{fwhm:g} mm at 1/{drf}" for drf, fwhm in by_dose.items()))
+        (LABELS[key], ", ".join(f"{by_dose[drf]:g} mm at 1/{drf}" for drf in sorted(by_dose, key=int)))
         for key, by_dose in strengths["FWHM_mm"].items()
     ]
     body = fragment(
         "binding.html",
         title=title,
         pooled=[pooled_html(found.pooled, model) for model in MODEL_LABELS],
-        regions=[regions_html(found.regions, "srtm", drf) for drf in reversed(drfs)],
+        regions=[regions_html(found.regions, SHOWN_MODEL, drf) for drf in reversed(drfs)],
         figure=picture(figure),
         curves=picture(curves),
         chosen=chosen,

@@ -78,7 +78,8 @@ def durations(results: Path) -> dict[str, float]:
     """Return the longest time in s that each script took."""
     found = {}
     for stage in STAGES:
-        tables = [*results.glob(f"benchmarks/{stage}/*.tsv"), *results.glob(f"benchmarks/{stage}.tsv")]
+        rule = RULES.get(stage, stage)
+        tables = [*results.glob(f"benchmarks/{rule}/*.tsv"), *results.glob(f"benchmarks/{rule}.tsv")]
         found[stage] = max(float(pd.read_csv(path, sep="\t")["s"].iloc[0]) for path in tables)
     return found
 
@@ -127,7 +128,7 @@ def kills(one: Interrupted, draw: random.Random, lengths: dict[str, float]) -> I
         run = one.start()
         stage = until_any(one.folder, run, left)
         assert stage, f"ended before {left} were seen:\n{one.said()[-3000:]}"
-        after = draw.uniform(0, lengths[RULES.get(stage, stage)])
+        after = draw.uniform(0, lengths[stage])
         time.sleep(after)
         if run.poll() is not None:
             left.remove(stage)

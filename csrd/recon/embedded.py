@@ -102,10 +102,8 @@ def reconstruct(
         draw,
         recon.device,
     )
-    if recon.postfilter_fwhm_mm:
-        image = gaussian_filter(image, recon.postfilter_fwhm_mm * SIGMA_PER_FWHM / sensitivity.voxel_mm)
     randoms = fans.sum() / 2
-    return sensitivity.like(image, "Bq/mL"), sidecar_of(recon, timing, drf, len(prompts), randoms, method)
+    return _filtered(image, sensitivity, recon), sidecar_of(recon, timing, drf, len(prompts), randoms, method)
 
 
 def _long(
@@ -141,10 +139,8 @@ def _long(
         raise InputError(f"{listmode.path} has no prompts on living lines; check scan and efficiencies")
     share = sensitivity.like(sensitivity.array * exposure)
     image = osem_of(events, share, scanner, recon.psf, recon.iterations, recon.device)
-    if recon.postfilter_fwhm_mm:
-        image = gaussian_filter(image, recon.postfilter_fwhm_mm * SIGMA_PER_FWHM / sensitivity.voxel_mm)
     sidecar = sidecar_of(recon, timing, drf, events.count, fans.sum() / 2, "none")
-    return sensitivity.like(image, "Bq/mL"), sidecar
+    return _filtered(image, sensitivity, recon), sidecar
 
 
 def _on_device(
@@ -181,10 +177,15 @@ def _on_device(
     events = held.events(Accidental(scanner, rates, scatter_table, drf, exposure))
     share = sensitivity.like(sensitivity.array * exposure)
     image = osem_of(events, share, scanner, recon.psf, recon.iterations, recon.device)
-    if recon.postfilter_fwhm_mm:
-        image = gaussian_filter(image, recon.postfilter_fwhm_mm * SIGMA_PER_FWHM / sensitivity.voxel_mm)
     sidecar = sidecar_of(recon, timing, drf, events.count, sample.fans.sum() / 2, method)
-    return sensitivity.like(image, "Bq/mL"), sidecar
+    return _filtered(image, sensitivity, recon), sidecar
+
+
+def _filtered(image: np.ndarray, grid: Volume, recon: "Recon") -> Volume:
+    """Return an image (X, Y, Z) in Bq/mL on a grid, after the filter that follows the reconstruction."""
+    if recon.postfilter_fwhm_mm:
+        image = gaussian_filter(image, recon.postfilter_fwhm_mm * SIGMA_PER_FWHM / grid.voxel_mm)
+    return grid.like(image, "Bq/mL")
 
 
 def _scatter_method(table: np.ndarray | None) -> str:

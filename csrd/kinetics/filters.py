@@ -6,7 +6,7 @@ from scipy import ndimage
 from csrd.units import FWHM_PER_SIGMA
 
 EMPTY = 1e-3
-"""Where the smoothed composite is at most this fraction of its maximum, the smoothed frame is taken."""
+"""Fraction of the smoothed composite's maximum up to which a voxel has the smoothed frame's value."""
 
 
 def gaussian(frame: np.ndarray, fwhm_mm: float, voxel_mm: np.ndarray) -> np.ndarray:

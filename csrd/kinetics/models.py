@@ -33,6 +33,20 @@ class Fit:
     k2_reference: Value = Value(float("nan"))
     bounded: bool = False
 
+    @property
+    def determined(self) -> bool:
+        """Return whether the data determine BP_ND."""
+        return not self.bounded and bool(np.isfinite(self.bp.value))
+
+
+def decay_weights(starts: np.ndarray, durations: np.ndarray, half_life_s: float) -> np.ndarray:
+    """Return frames' weights (N,): durations, times the fraction that has not decayed at their middles.
+
+    `starts` and `durations` are in s. They are the inverse variances of curves that are corrected for decay,
+    up to a factor, where the activity itself is even.
+    """
+    return durations * np.exp2(-(starts + durations / 2) / half_life_s)
+
 
 class Reference:
     """The reference region's curve, with what is computed from it once for all regions.

@@ -17,7 +17,7 @@ from csrd.io.tables import read_csv, write_csv, write_rows
 from csrd.io.volume import Volume
 from csrd.kinetics.curves import region_means
 from csrd.kinetics.filters import gaussian, hypr
-from csrd.kinetics.models import Fit, Reference, common_k2_reference
+from csrd.kinetics.models import Fit, Reference, common_k2_reference, decay_weights
 from csrd.metrics.regions import region_masks
 from csrd.metrics.truth import blurred, resolution
 from csrd.report.binding import binding_page, bp_figure, by_region, curves_figure
@@ -60,7 +60,7 @@ def means(lows: Paths, images: Paths) -> None:
 
 @dataclass(frozen=True)
 class Truth:
-    """What a virtual subject's regions are, on the grid of its images.
+    """The true regions, curves and BP_ND of a virtual subject, on the grid of its images.
 
     `labels` (X, Y, Z) are those of `names`; `voxels` counts them. `put_in` is BP_ND by region; `sharp` and
     `resolved` are noise-free curves in Bq/mL of the regions, as frames corrected for decay have them: before
@@ -85,9 +85,9 @@ class Truth:
         masks = {name: mask for name, mask in masks.items() if mask.any() and name not in WITHOUT_BINDING}
         usual = mean_uptake(tracer.kinetics, tracer.half_life_s, duration)
         rate = np.log(2) / tracer.half_life_s
-        means = {name: tracer.kinetics.means(name, edges, rate) / usual[name] for name in REGIONS}
+        shapes = {name: tracer.kinetics.means(name, edges, rate) / usual[name] for name in REGIONS}
         sharp = {
-            name: activity.array[labels.array == REGIONS[name]].mean(dtype=float) * means[name]
+            name: activity.array[labels.array == REGIONS[name]].mean(dtype=float) * shapes[name]
             for name in masks
         }
         resolved = {name: np.zeros(len(edges) - 1) for name in masks}
@@ -95,7 +95,7 @@ class Truth:
             alone = activity.like(np.where(labels.array == label, activity.array, np.float32(0)))
             image = blurred(alone, mean, fwhm_mm)
             for name, mask in masks.items():
-                resolved[name] += image[mask].mean(dtype=float) * means[source]
+                resolved[name] += image[mask].mean(dtype=float) * shapes[source]
         found = np.zeros(mean.shape, np.uint8)
         for name, mask in masks.items():
             found[mask] = REGIONS[name]
@@ -120,7 +120,7 @@ def fits(curves: Curves, reference: str, edges: np.ndarray, half_life_s: float) 
     MRTM2 has the k2' that SRTM's best known regions share; without one it has no fits.
     """
     starts, durations = edges[:-1], np.diff(edges)
-    weights = durations * np.exp2(-(starts + durations / 2) / half_life_s)
+    weights = decay_weights(starts, durations, half_life_s)
     fitted = Reference(starts, durations, curves[reference], weights)
     targets = [name for name in curves if name != reference]
     srtm = {name: fitted.srtm(curves[name]) for name in targets}
@@ -311,15 +311,13 @@ def _estimates(
     voxels = np.bincount(truth.labels.ravel(), minlength=max(truth.names) + 1)
     for name in truth.targets:
         fit = fits.get(name)
-        known = fit is not None and not fit.bounded and bool(np.isfinite(fit.bp.value))
-        values = (fit.bp.value, fit.r1.value) if fit is not None and known else (np.nan, np.nan)
+        values = (fit.bp.value, fit.r1.value) if fit is not None and fit.determined else (np.nan, np.nan)
         yield name, int(voxels[REGIONS[name]]), *values, truth.put_in[name], *of_truth[name]
 
 
 def _error(fit: Fit, wanted: float) -> float:
     """Return the relative error of an estimate, at most `WORST`."""
-    known = not fit.bounded and np.isfinite(fit.bp.value)
-    return min(abs(fit.bp.value / wanted - 1), WORST) if known else WORST
+    return min(abs(fit.bp.value / wanted - 1), WORST) if fit.determined else WORST
 
 
 def _lines(

@@ -14,7 +14,7 @@ from csrd.io.frames import Frames, read_frames
 from csrd.io.images import read_mr
 from csrd.io.volume import NOTES_KEY
 from csrd.kinetics.curves import Curves, region_means
-from csrd.kinetics.models import Fit, Reference, Value, common_k2_reference
+from csrd.kinetics.models import Fit, Reference, Value, common_k2_reference, decay_weights
 from csrd.kinetics.tables import read_tacs, sidecar_of_table, write_tacs
 from csrd.nuclides import NUCLIDES, nuclide_named
 from csrd.progress import progress
@@ -246,6 +246,5 @@ def _weights(curves: Curves) -> tuple[np.ndarray, str]:
     if curves.facts.get("ImageDecayCorrected") is False or not isinstance(half_life, int | float):
         notice("the frames are weighted by duration alone: a nuclide or a decay correction is not known")
         return curves.durations, "duration of the frame"
-    middles = curves.starts + curves.durations / 2
     text = "duration of the frame, times the fraction that has not decayed at its middle"
-    return curves.durations * np.exp2(-middles / half_life), text
+    return decay_weights(curves.starts, curves.durations, half_life), text

@@ -41,7 +41,7 @@ class Cube:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How images agree: exchanged axes, ratio of the means, background a over the mean, spread of regions.
+    """Agreement of two images: exchanged axes, ratio of means, background a over the mean, spread of regions.
 
     The background's standard error is by the cubes' distances from the line, which need not have the same
     deviation (White 1980).

@@ -136,7 +136,7 @@ def pooled_html(pooled: pd.DataFrame, model: str) -> str:
     """Return all regions together as a fragment of HTML: a row a dose and method."""
     shown = pooled[pooled["model"] == model].set_index(["drf", "method"])
     heads = ["Bias, put in", "Bias, at the resolution", "Bias, normal dose", "Spread", "Error of one scan",
-             "Not determined", "Frames left"]  # fmt: skip
+             "Not determined", "Frames not denoised"]  # fmt: skip
     rows = []
     for drf in sorted(shown.index.get_level_values("drf").unique()):
         for method, label in LABELS.items():

@@ -34,7 +34,8 @@ def test_every_command_as_written(tmp_path):
     root, _ = write_study(tmp_path / "source")
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     python = os.pathsep.join([str(tmp_path / "site"), os.environ.get("PYTHONPATH", "")])
-    lines = [line for page, text in blocks("sh") if page == "tutorial.md" for line in text.splitlines()]
+    texts = [text.replace("\\\n", " ") for page, text in blocks("sh") if page == "tutorial.md"]
+    lines = [line for text in texts for line in text.splitlines()]
     installs = [line for line in lines if line.startswith(("python3 -m venv", "openneuro/bin/pip"))]
     assert len(lines) == 8 and len(installs) == 2
     with serving(root, "ds001420") as server:

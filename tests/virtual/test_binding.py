@@ -51,7 +51,7 @@ def files(anatomy, tmp_path_factory):
 
 
 def test_the_mean_of_the_frames_is_the_mean_over_the_decays(files):
-    """What the static image of the scan shows is the activity in the truth, at the images' resolution."""
+    """The static image of the scan shows the true activity, at the images' resolution."""
     mean = Volume.load(files["mean"]).array
     wanted = blurred(files["activity"], files["activity"], FWHM_MM)
     assert np.allclose(mean, wanted, atol=2e-3 * wanted.max())

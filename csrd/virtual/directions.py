@@ -90,6 +90,30 @@ def opposite_bins() -> np.ndarray:
     return (COSINES - 1 - cosine) * AZIMUTHS + (azimuth + AZIMUTHS // 2) % AZIMUTHS
 
 
+def compile_aimed(jit):
+    """Return `aimed`, compiled by `jit`: for the CPU here, for CUDA in `decays_cuda`."""
+
+    @jit
+    def aimed(bin_, along, above):
+        """Return the direction in a bin at fractions of its azimuth and cosine."""
+        azimuth = bin_ % AZIMUTHS
+        turn = (2 * math.pi / AZIMUTHS) * (along - 0.5)  # from the bin's middle, small enough for a series
+        square = turn * turn
+        cosine, sine = 1 - square / 2 * (1 - square / 12), turn * (1 - square / 6 * (1 - square / 20))
+        uz = (2 / COSINES) * (bin_ // AZIMUTHS + above) - 1
+        across = math.sqrt(1 - uz * uz)
+        return (
+            across * (MIDDLE_COSINES[azimuth] * cosine - MIDDLE_SINES[azimuth] * sine),
+            across * (MIDDLE_SINES[azimuth] * cosine + MIDDLE_COSINES[azimuth] * sine),
+            uz,
+        )
+
+    return aimed
+
+
+_aimed = compile_aimed(numba.njit(cache=True, inline="always"))
+
+
 @numba.njit(cache=True, nogil=True)
 def _reaching(centres, half, face, margin):
     """Return whether photons from cells at `centres` (C, 3), ±`half` mm, can reach crystals, (C, BINS)."""
@@ -165,19 +189,3 @@ def _thickness(x, y, z, ux, uy, uz, mu, origin, per_mm):
         total += mu[int(i), int(j), int(k)]
         i, j, k = i + dx, j + dy, k + dz
     return total * step
-
-
-@numba.njit(cache=True, inline="always")
-def _aimed(bin_, along, above):
-    """Return the direction in a bin at fractions of its azimuth and cosine."""
-    azimuth = bin_ % AZIMUTHS
-    turn = (2 * math.pi / AZIMUTHS) * (along - 0.5)  # from the bin's middle, small enough for a series
-    square = turn * turn
-    cosine, sine = 1 - square / 2 * (1 - square / 12), turn * (1 - square / 6 * (1 - square / 20))
-    uz = (2 / COSINES) * (bin_ // AZIMUTHS + above) - 1
-    across = math.sqrt(1 - uz * uz)
-    return (
-        across * (MIDDLE_COSINES[azimuth] * cosine - MIDDLE_SINES[azimuth] * sine),
-        across * (MIDDLE_SINES[azimuth] * cosine + MIDDLE_COSINES[azimuth] * sine),
-        uz,
-    )

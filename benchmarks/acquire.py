@@ -32,11 +32,8 @@ from csrd.virtual.decays import (
     POSITRON_SIGMA_MM,
     SURVIVAL_STEP_MM,
     Decays,
-    _crystal,
-    _normal,
-    _normal_quantiles,
-    _uniform,
     detector,
+    normal_quantiles,
 )
 from csrd.virtual.tracer import read_tracer
 
@@ -102,7 +99,7 @@ def former_pairs(decays: Decays, cone: float, seconds: float, threads: int) -> n
         expected = decays.decays[number::PARTS] * (seconds * cone)
         found = _former_follow(
             seed.generate_state(4, np.uint64),
-            _normal_quantiles(),
+            normal_quantiles(),
             decays.centres[number::PARTS],
             np.random.default_rng(seed).poisson(expected),
             decays.voxel,
@@ -117,6 +114,60 @@ def former_pairs(decays: Decays, cone: float, seconds: float, threads: int) -> n
 
     with ThreadPoolExecutor(threads) as pool:
         return np.concatenate(list(pool.map(part, range(PARTS), seed_sequence(SEED, "former").spawn(PARTS))))
+
+
+@numba.njit(inline="always")
+def _uniform(state):
+    """Return the next uniform number in [0, 1) of xoshiro256+ (Blackman and Vigna 2018)."""
+    result = state[0] + state[3]
+    shifted = state[1] << np.uint64(17)
+    state[2] ^= state[0]
+    state[3] ^= state[1]
+    state[1] ^= state[2]
+    state[0] ^= state[3]
+    state[2] ^= shifted
+    state[3] = (state[3] << np.uint64(45)) | (state[3] >> np.uint64(19))
+    return (result >> np.uint64(11)) * (1.0 / 9007199254740992.0)
+
+
+@numba.njit(inline="always")
+def _normal(state, quantiles):
+    """Return a normal number, one of the distribution's equally likely quantiles."""
+    return quantiles[int(_uniform(state) * len(quantiles))]
+
+
+@numba.njit
+def _crystal(state, quantiles, x, y, z, ux, uy, uz, normals, tangents, counts, lengths, depth):
+    """Return the crystal that stops the photon, or -1.
+
+    Each head is an infinite slab when the depth is drawn, so that crystals at its edge are as deep as
+    the analytic line factor assumes; the blurred position is cut to the head afterwards.
+    """
+    layers, rings, columns = counts
+    face, pitch, ring_pitch = lengths
+    layer_mm, crystal_mu = depth
+    edge = columns * pitch / 2 + 4 * DETECTOR_SIGMA_MM
+    for head in range(len(normals)):
+        cosine = normals[head, 0] * ux + normals[head, 1] * uy
+        if cosine < 0.3:
+            continue
+        to_face = (face - normals[head, 0] * x - normals[head, 1] * y) / cosine
+        slope = tangents[head, 0] * ux + tangents[head, 1] * uy
+        side = tangents[head, 0] * x + tangents[head, 1] * y + to_face * slope
+        side_behind = side + layers * layer_mm / cosine * slope
+        if min(side, side_behind) > edge or max(side, side_behind) < -edge:
+            continue
+        path = -math.log(1 - _uniform(state)) / crystal_mu
+        layer = int(path * cosine / layer_mm)
+        if layer >= layers:
+            continue
+        side += path * slope + _normal(state, quantiles) * DETECTOR_SIGMA_MM
+        along = z + (to_face + path) * uz + _normal(state, quantiles) * DETECTOR_SIGMA_MM
+        column = math.floor(side / pitch + columns / 2)
+        ring = math.floor(along / ring_pitch + rings / 2)
+        if 0 <= column < columns and 0 <= ring < rings:
+            return ((head * layers + layer) * rings + ring) * columns + column
+    return -1
 
 
 @numba.njit(nogil=True)

@@ -119,6 +119,8 @@ class VirtualScan(Section):
     """Fraction of the prompts that are random coincidences; an assumption (real scans: 0.15 to 0.35)."""
     scatter: bool = True
     """Compton scattering in the body: scattered pairs are recorded too. false: none."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where decays are followed; the events are the same. auto: on a CUDA device if there is one."""
     phantom_voxel_mm: PositiveFloat = 1.21875
     """Voxel size of the simulated activity and μ-map."""
 

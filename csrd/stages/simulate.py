@@ -93,11 +93,12 @@ def simulate_scan(
     frames: Sequence[float] | None = None,
     labels: str | Path | None = None,
     repeat: int = 1,
+    device: str = "auto",
 ) -> dict[str, int]:
     """Write the list-mode of a scan by the virtual HRRT, and its crystal efficiencies; return the counts.
 
     `activity` is in Bq/mL at the scan's start, `mumap` in 1/cm. Photons that scatter in the body are followed
-    with `scatter` only. The files are the same for any number of threads. With `frames`, durations in s, the
+    with `scatter` only. The files are the same for any number of threads and on any `device`. With `frames`, durations in s, the
     scan lasts as long as these, and the activity in the regions of `labels` follows the tracer's kinetics.
     Each `repeat` is another scan of the same subject by the same crystals.
     """
@@ -111,9 +112,8 @@ def simulate_scan(
         duration_s = float(course.edges_s[-1])
     acquisition = Acquisition(duration_s, isotope.half_life_s, isotope.branching, randoms_fraction, scatter)
     name = subject if repeat == 1 else f"{subject} repeat {repeat}"
-    counts = write_scan(
-        listmode, *images, efficiencies, scanner, acquisition, seed, name, threads, course=course
-    )
+    of_scan = efficiencies, scanner, acquisition, seed, name, threads
+    counts = write_scan(listmode, *images, *of_scan, course=course, device=device)
     write_efficiencies(efficiencies, normalisation)
     return counts
 
@@ -143,6 +143,7 @@ def write_scan(
     write: Writer | None = None,
     kinds: list[np.ndarray] | None = None,
     course: Course | None = None,
+    device: str = "cpu",
 ) -> dict[str, int]:
     """Write the list-mode of a virtual scan (see `csrd.virtual.acquire.acquire`); return the counts.
 
@@ -150,7 +151,7 @@ def write_scan(
     file's header. `kinds` takes the events' kinds, segment by segment.
     """
     counts: Counter[str] = Counter(trues=0, scattered=0, random_prompts=0, delayeds=0)
-    how = acquisition, seed, subject, threads, counts, kinds, course
+    how = acquisition, seed, subject, threads, counts, kinds, course, device
     segments = acquire(activity, mumap, efficiencies, scanner, *how)
     if write is not None:
         write(path, segments)

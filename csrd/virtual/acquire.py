@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
+from csrd.errors import InputError
 from csrd.io.volume import Volume
 from csrd.listmode.hrrt import Segment
 from csrd.progress import progress
@@ -79,14 +80,17 @@ def acquire(
     counts: Counter[str],
     kinds: list[np.ndarray] | None = None,
     course: Course | None = None,
+    device: str = "cpu",
 ) -> Iterator[Segment]:
-    """Yield the events of a scan in time order, the same for any number of threads.
+    """Yield the events of a scan in time order, the same for any number of threads and on any device.
 
     `activity` is in Bq/mL at the scan's start, `mumap` in 1/cm, both in scanner coordinates. `counts` takes
     the numbers of trues, scattered, random_prompts and delayeds; `kinds` the events' kinds (N,) uint8 of
     each segment, which no file holds. With a `course` the decays of the scan are those of the same activity
-    without one, at the times of their regions; a segment is a step of it.
+    without one, at the times of their regions; a segment is a step of it. `device` is that of
+    `following_on`.
     """
+    device = following_on(device)
     decays = Decays.of(activity, mumap, efficiencies, scanner)
     scattering = ScatteredPairs(decays) if acquisition.scatter else None
     rate = _pilot_rate(decays, scattering, acquisition, seed, subject)
@@ -101,11 +105,11 @@ def acquire(
     for number, span in enumerate(progress(spans, f"{subject} acquisition", total)):
         begin, end = span.begin, span.end
         rng = generator(seed, "acquire", subject, number)
-        trues = decays.follow(span.seconds, seed_sequence(seed, "decays", subject, number), threads)
+        trues = decays.follow(span.seconds, seed_sequence(seed, "decays", subject, number), threads, device)
         scattered = np.empty((0, 2), np.uint32)
         if scattering is not None:
             stream = seed_sequence(seed, "scattered", subject, number)
-            scattered, _ = scattering.follow(span.seconds, stream, threads)
+            scattered, _ = scattering.follow(span.seconds, stream, threads, device)
         prompts = _random_pairs(rng, rng.poisson(span.randoms), singles, scanner)
         delayeds = _random_pairs(rng, rng.poisson(span.randoms), singles, scanner)
         events_of = trues, scattered, prompts, delayeds
@@ -155,6 +159,22 @@ def _steps(course: Course, decays: Decays, acquisition: Acquisition, randoms: fl
     for number, (begin, length) in enumerate(zip(course.edges_s, lengths, strict=False)):
         of_voxels = seconds * course.fractions[number][labels]
         yield Span(float(begin), float(begin + length), of_voxels, float(randoms * weights[number]))
+
+
+def following_on(device: str) -> str:
+    """Return where decays are followed for "cpu", "cuda" or "auto": CUDA where there is a device.
+
+    Raises InputError where "cuda" is requested and there is none.
+    """
+    if device == "cpu":
+        return device
+    from csrd.scanner.projector_cuda import available
+
+    if available():
+        return "cuda"
+    if device == "cuda":
+        raise InputError("acquisition.device is cuda, but no CUDA device was found; set it to auto or cpu")
+    return "cpu"
 
 
 def _lived(decay_per_s: float, begin_s: float, end_s: float) -> float:

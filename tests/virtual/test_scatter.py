@@ -20,7 +20,8 @@ from csrd.seeds import seed_sequence
 from csrd.stages.simulate import write_scan
 from csrd.virtual.acquire import DELAYED, RANDOM, SCATTERED, TRUE, Acquisition, crystal_efficiencies
 from csrd.virtual.decays import Decays
-from csrd.virtual.scatter import ScatteredPairs, _leave, _scattered, _scatters, _turned
+from csrd.virtual.scatter import ScatteredPairs, scattering
+from csrd.virtual.streams import stream
 
 WATER = 0.0096  # per mm
 SCAN = Acquisition(duration_s=2.0, half_life_s=2.0, branching=0.9, randoms_fraction=0.25, scatter=True)
@@ -33,9 +34,9 @@ def photons() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     axis = (np.arange(n) + 0.5) * voxel - n * voxel / 2
     sphere = axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2 < radius**2
     body = np.where(sphere, np.float32(WATER), np.float32(0)), np.full(3, 1 / voxel), 1 / WATER
-    state, centre = np.array([1, 2, 3, 4], np.uint64), (n / 2,) * 3
+    state, centre = stream(1), (n / 2,) * 3
     how = 511.0, 0, body, attenuation_table(), window_table(hrrt()), -1.0
-    found = [_leave(state, centre, (0.6, 0.0, 0.8), *how) for _ in range(100_000)]
+    found = [scattering.leave(state, centre, (0.6, 0.0, 0.8), *how) for _ in range(100_000)]
     ways, energies, times = (np.array([photon[i] for photon in found]) for i in (1, 2, 3))
     return ways @ [0.6, 0, 0.8], energies, times
 
@@ -61,8 +62,8 @@ def test_single_scatter_has_the_angles_of_klein_and_nishina(photons):
 
 
 def test_later_scatterings_follow_the_law_at_the_lower_energy():
-    state = np.array([1, 2, 3, 4], np.uint64)
-    cosines, energies = np.array([_scattered(state, 400.0) for _ in range(50_000)]).T
+    state = stream(1)
+    cosines, energies = np.array([scattering.scattered(state, 400.0) for _ in range(50_000)]).T
     edges = np.linspace(-1, 1, 2001)
     density = klein_nishina((edges[1:] + edges[:-1]) / 2, 400.0)
     law = np.append(0, np.cumsum(density) / density.sum())
@@ -73,7 +74,7 @@ def test_later_scatterings_follow_the_law_at_the_lower_energy():
 @pytest.mark.parametrize("way", [(0.6, 0.0, 0.8), (0.0, 0.0, 1.0), (0.0, 0.0, -1.0), (-0.48, 0.6, 0.64)])
 def test_a_turned_direction_is_a_unit_vector_at_its_angle(way):
     for azimuth in np.linspace(0, 6, 7):
-        turned = np.array(_turned(*way, 0.3, np.cos(azimuth), np.sin(azimuth)))
+        turned = np.array(scattering.turned(*way, 0.3, np.cos(azimuth), np.sin(azimuth)))
         assert np.linalg.norm(turned) == pytest.approx(1, abs=1e-9)
         assert turned @ way == pytest.approx(0.3, abs=1e-9)
 
@@ -85,9 +86,9 @@ def test_a_first_scattering_has_the_depth_and_the_angle_of_its_laws():
     cosines, _ = accepted_cosines(hrrt())
     body = mu, np.array([-50.0, -50.0, 0.0]), np.full(3, 1 / 2.0)
     tables = cosines, np.full(512, 1e-9), window_table(hrrt())
-    state, within, number = np.array([1, 2, 3, 4], np.uint64), 0.6, 40_000
+    state, within, number = stream(1), 0.6, 40_000
     how = within, body, 1 / WATER, tables, -1.0
-    found = [_scatters(state, (0.0, 0.0, 20.0), (0.0, 0.0, 1.0), *how) for _ in range(number)]
+    found = [scattering.scatters(state, (0.0, 0.0, 20.0), (0.0, 0.0, 1.0), *how) for _ in range(number)]
     depths, turns = np.array([(at[2] - 20, way[2]) for at, way, _, times in found if times == 1]).T
     interacting = 1 - np.exp(-WATER * 60)
     assert len(depths) / number == pytest.approx(interacting / within, rel=0.02)

@@ -56,6 +56,7 @@ if SIMULATED:
             duration_s=lookup(dpath="acquisition/duration_s", within=config),
             randoms_fraction=lookup(dpath="acquisition/randoms_fraction", within=config),
             scatter=lookup(dpath="acquisition/scatter", within=config),
+            device=lookup(dpath="acquisition/device", within=config),
             frames=lookup(dpath="acquisition/frames", within=config),
         message:
             "{wildcards.subject}: scan with the virtual HRRT"

@@ -87,7 +87,9 @@ def of_head(head: Head, grid: Volume, path: Path, given) -> dict:
     with tempfile.TemporaryDirectory(dir=given.state) as folder:
         normal = Path(folder, "normal.l64")
         of_scan = efficiencies, scanner, Acquisition(**scan), SEED, head.subject, given.threads
-        counts = timed("simulate", lambda: write_scan(normal, head.activity, head.mumap, *of_scan))
+        counts = timed(
+            "simulate", lambda: write_scan(normal, head.activity, head.mumap, *of_scan, device=given.device)
+        )
         of_subject = mumap, efficiencies, 1000 if given.tiny else cohort.LINES, SEED, head.subject
         sensitivity = timed(
             "sensitivity", lambda: subject_sensitivity(scanner, grid, *of_subject, given.device)

@@ -98,9 +98,9 @@ def simulate_scan(
     """Write the list-mode of a scan by the virtual HRRT, and its crystal efficiencies; return the counts.
 
     `activity` is in Bq/mL at the scan's start, `mumap` in 1/cm. Photons that scatter in the body are followed
-    with `scatter` only. The files are the same for any number of threads and on any `device`. With `frames`, durations in s, the
-    scan lasts as long as these, and the activity in the regions of `labels` follows the tracer's kinetics.
-    Each `repeat` is another scan of the same subject by the same crystals.
+    with `scatter` only. The files are the same for any number of threads and on any `device`. With `frames`,
+    durations in s, the scan lasts as long as these, and the activity in the regions of `labels` follows the
+    tracer's kinetics. Each `repeat` is another scan of the same subject by the same crystals.
     """
     isotope, scanner = _read_tracer(tracer, frames), hrrt()
     efficiencies = crystal_efficiencies(scanner, seed, subject)

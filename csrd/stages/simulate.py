@@ -112,8 +112,18 @@ def simulate_scan(
         duration_s = float(course.edges_s[-1])
     acquisition = Acquisition(duration_s, isotope.half_life_s, isotope.branching, randoms_fraction, scatter)
     name = subject if repeat == 1 else f"{subject} repeat {repeat}"
-    of_scan = efficiencies, scanner, acquisition, seed, name, threads
-    counts = write_scan(listmode, *images, *of_scan, course=course, device=device)
+    counts = write_scan(
+        listmode,
+        *images,
+        efficiencies,
+        scanner,
+        acquisition,
+        seed,
+        name,
+        threads,
+        course=course,
+        device=device,
+    )
     write_efficiencies(efficiencies, normalisation)
     return counts
 

@@ -169,6 +169,6 @@ def _recorded(pairs: Any, found: Any) -> tuple[np.ndarray, np.ndarray]:
         copies = numbers[some, 0].long()
         chosen = torch.repeat_interleave(some, copies)
         return lines[chosen].cpu().numpy().view(np.uint32), numbers[chosen, 1].cpu().numpy()
-    numbers, lines = found.copy_to_host(), pairs.copy_to_host()
-    chosen = np.repeat(np.arange(len(numbers)), numbers[:, 0])
-    return lines[chosen].view(np.uint32), numbers[chosen, 1]
+    copied, places = found.copy_to_host(), pairs.copy_to_host()
+    kept = np.repeat(np.arange(len(copied)), copied[:, 0])
+    return places[kept].view(np.uint32), copied[kept, 1]

@@ -51,6 +51,7 @@ class Config(Section):
         "tv",
         "unet",
         "restormer",
+        "unet3d",
         "csrd",
         "csrdnomr",
     )

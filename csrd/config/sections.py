@@ -126,7 +126,7 @@ class VirtualScan(Section):
 
 
 class Augment(Section):
-    mixed_beyond: Annotated[float, Field(ge=1)] = 1.5
+    mixed_beyond: Annotated[float, Field(ge=1)] = 1.0
     """Highest dose reduction factor of mixed noise (`mixed`), over the highest in train_drfs; 1: no more."""
     lesions: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Fraction of training patches with a spot of uptake that is added to low and normal dose."""

@@ -1,4 +1,4 @@
 """Score-based diffusion of the residual r = x_low − x_normal; docstrings name the equations.
 
-"Paper" is CSR-D (MICCAI 2024), "EDM" is Karras 2022, "EDM2" is Karras 2024.
+"Paper" is CSR-D (MICCAI 2024), "EDM" is Karras 2022.
 """

@@ -74,8 +74,8 @@ class Sampler(Section):
 
 
 class CsrdSettings(VolumeSettings):
-    network: Literal["edm2", "ddpmpp", "resunet"] = "edm2"
-    """The network: magnitude-preserving (edm2), the paper's (ddpmpp), or one for any noise (resunet)."""
+    network: Literal["resunet", "ddpmpp"] = "resunet"
+    """The network: a residual U-Net without normalisation (resunet), or the paper's (ddpmpp)."""
     measured: bool = False
     """Measures the noise in the image: for any dose and voxel size, with or without an MR."""
     channels: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (32, 64, 64)
@@ -83,11 +83,11 @@ class CsrdSettings(VolumeSettings):
     blocks: PositiveInt = 1
     """Number of residual blocks at each resolution."""
     stem: PositiveInt = 2
-    """Voxels along each axis that are folded into channels (edm2 only)."""
+    """Voxels along each axis that are folded into channels (resunet only)."""
     dropout: Fraction = 0.0
-    """Dropout: the fraction of features that are set to 0 in training."""
+    """Dropout: the fraction of features that are set to 0 in training (ddpmpp only)."""
     dose: bool = True
-    """Whether the dose reduction factor is an input of the network."""
+    """Whether the dose reduction factor is an input of the network; resunet always has it."""
     coordinates: bool = True
     """true: a voxel's coordinates in the volume are inputs of the network."""
     standardise: bool = True
@@ -100,8 +100,7 @@ class CsrdSettings(VolumeSettings):
     """Standard deviation of ln σ in training."""
     blank: Fraction = 0.8
     """Fraction of patches without a noisy residual, which train the posterior mean."""
-    mixed: Annotated[float, Field(ge=0, le=1)] = 0.3
-    training: Training = Training(steps=2400, batch=4, lr=0.02)
+    training: Training = Training(steps=2400, batch=4, lr=0.001, clip=1.0)
     sampler: Sampler = Sampler()
     samples: PositiveInt = 8
     """Number of samples for the standard deviation."""
@@ -111,9 +110,13 @@ class CsrdSettings(VolumeSettings):
         factor = (1 if self.network == "ddpmpp" else self.stem) * 2 ** (len(self.channels) - 1)
         if self.patch % factor:
             raise ValueError(f"patch is {self.patch}; this network needs a multiple of {factor}")
-        if self.network == "resunet" and (self.dropout or not self.dose):
+        if self.network == "resunet" and self.dropout:
             raise ValueError(
-                "resunet has no dropout and always has the noise as input; leave dropout and dose out"
+                f"dropout is {self.dropout:g}, but resunet has none; leave it out, or set network: ddpmpp"
+            )
+        if self.network == "resunet" and not self.dose:
+            raise ValueError(
+                "dose is false, but resunet always has it as an input; leave it out, or set network: ddpmpp"
             )
         if self.network == "ddpmpp" and self.channels[0] % 4:
             raise ValueError(f"channels start with {self.channels[0]}; ddpmpp needs a multiple of 4")
@@ -182,20 +185,16 @@ class Csrd(VolumeMethod):
 
     def build(self) -> VolumeNetwork:
         from csrd.networks.ddpmpp import DDPMpp
-        from csrd.networks.edm2 import EDM2
         from csrd.networks.resunet import ResUNet
         from csrd.synthetic.conditions import CHANNELS, SKIP
 
         settings = self.settings
         shown = CHANNELS if settings.measured else 1 + self.wants_mr
         channels = 1 + shown + COORDINATES * settings.coordinates
-        if settings.network == "resunet":
-            shape: dict[str, Any] = {name: getattr(settings, name) for name in ("channels", "blocks", "stem")}
-            return ResUNet(channels, **shape, skip=SKIP if settings.measured else ())
-        common = {name: getattr(settings, name) for name in ("channels", "blocks", "dropout", "dose")}
+        shape: dict[str, Any] = {"channels": settings.channels, "blocks": settings.blocks}
         if settings.network == "ddpmpp":
-            return DDPMpp(channels, **common)
-        return EDM2(channels, stem=settings.stem, **common)
+            return DDPMpp(channels, **shape, dropout=settings.dropout, dose=settings.dose)
+        return ResUNet(channels, **shape, stem=settings.stem, skip=SKIP if settings.measured else ())
 
     def inputs(self, low: Volume, mr: Volume | None, head: Head) -> np.ndarray:
         if not self.settings.measured:

@@ -1,10 +1,9 @@
-"""A network for volumes around another 3D network: voxels are folded into channels and back."""
+"""Voxels folded into channels and back, and a network for volumes around another 3D network."""
 
 import torch
 from torch import Tensor, nn
 
 from csrd.networks import VolumeNetwork
-from csrd.networks.edm2 import fold, unfold
 
 
 class Folded(VolumeNetwork):
@@ -25,3 +24,21 @@ class Folded(VolumeNetwork):
         """Return the output in the precision of the layers, at the resolution of `x`."""
         folded = fold(x, self.stem).contiguous(memory_format=torch.channels_last_3d)
         return unfold(self.inner(folded), self.stem)
+
+
+def fold(x: Tensor, size: int) -> Tensor:
+    """Return (B, C, X, Y, Z) as (B, C·size³, X/size, Y/size, Z/size)."""
+    if size == 1:
+        return x
+    b, c, *shape = x.shape
+    x = x.reshape(b, c, *(part for n in shape for part in (n // size, size)))
+    return x.permute(0, 1, 3, 5, 7, 2, 4, 6).reshape(b, c * size**3, *(n // size for n in shape))
+
+
+def unfold(x: Tensor, size: int) -> Tensor:
+    """Return (B, C·size³, X, Y, Z) as (B, C, X·size, Y·size, Z·size), the inverse of `fold`."""
+    if size == 1:
+        return x
+    b, c, *shape = x.shape
+    x = x.reshape(b, c // size**3, size, size, size, *shape)
+    return x.permute(0, 1, 5, 2, 6, 3, 7, 4).reshape(b, c // size**3, *(n * size for n in shape))

@@ -1,4 +1,4 @@
-"""Power-function averages of the weights, their length chosen after training (EDM2, section 3, appendix C).
+"""Power-function averages of the weights, their length chosen after training (Karras 2024, section 3).
 
 At time t the average of exponent γ has weights p(τ) ∝ τ^γ for the parameters at time τ in [0, t]. Two
 averages are tracked. Their snapshots during the training combine to an average of any other length.
@@ -15,7 +15,7 @@ TRACKED = (0.05, 0.10)
 
 
 def exponent(std: float) -> float:
-    """Return γ of the average whose p(τ) has standard deviation `std` · t (EDM2, eq. 123).
+    """Return γ of the average whose p(τ) has standard deviation `std` · t (Karras 2024, eq. 123).
 
     The distribution p ∝ τ^γ on [0, 1] has variance (γ + 1) / ((γ + 2)² (γ + 3)).
     """
@@ -29,7 +29,7 @@ def exponent(std: float) -> float:
 
 
 def decay(step: int, std: float) -> float:
-    """Return β of the update at step t = 1, 2, …: (1 − 1/t)^(γ + 1) (EDM2, eq. 127)."""
+    """Return β of the update at step t = 1, 2, …: (1 − 1/t)^(γ + 1) (Karras 2024, eq. 127)."""
     return (1 - 1 / step) ** (exponent(std) + 1)
 
 
@@ -42,7 +42,7 @@ def update(average: list[Tensor], weights: list[Tensor], beta: float) -> None:
 def coefficients(times: list[float], stds: list[float], time: float, std: float) -> np.ndarray:
     """Return how to sum snapshots (of `stds` at `times`) for the average of length `std` at `time`.
 
-    Least squares between the weighings, with their inner products in closed form (EDM2, appendix C).
+    Least squares between the weighings, with their inner products in closed form (Karras 2024, appendix C).
     """
     gammas = [exponent(s) for s in stds]
     target = exponent(std)

@@ -185,8 +185,6 @@ def _step(
         for options in state.optimiser.param_groups:
             options["lr"] = rate(training, counters.step)
         state.optimiser.step()
-        if normalise := getattr(task.network, "normalise_weights", None):
-            normalise()
         state.average()
     else:
         counters.lost += 1

@@ -11,8 +11,8 @@ from torch import Generator, Tensor, nn
 from csrd.seeds import key64
 from csrd.train.augment import Augmentation
 
-BEYOND = 0.75, 1.5
-"""The lowest and the highest factor of mixed noise, over the scans' own lowest and highest."""
+LEAST_MIXED = 0.75
+"""The lowest factor of mixed noise, over the scans' own lowest."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Patches:
         coordinates: bool = False,
         mirror: bool = True,
         mixed: float = 0.0,
-        mixed_beyond: float = BEYOND[1],
+        mixed_beyond: float = 1.0,
         augmentation: Augmentation | None = None,
     ) -> None:
         """`size` in voxels (None: the whole axis); `coordinates` adds 3 channels, −1 … 1 over a volume.
@@ -140,11 +140,11 @@ class Mixer:
     Σ c_i r_i then is a residual at the factor d = 1 + Σ c_i² (d_i − 1).
     """
 
-    def __init__(self, scans: list[Scan], beyond: float = BEYOND[1]) -> None:
+    def __init__(self, scans: list[Scan], beyond: float) -> None:
         self.scans = scans
         self.excess = np.expm1([scan.dose for scan in scans])  # d - 1
         doses = [scan.dose for scan in scans]
-        self.range = min(doses) + math.log(BEYOND[0]), max(doses) + math.log(beyond)
+        self.range = min(doses) + math.log(LEAST_MIXED), max(doses) + math.log(beyond)
         units = np.log([scan.unit for scan in scans])
         # the targets' unit follows a power of the dose reduction factor
         self.unit = np.polyfit(doses, units, 1) if len(set(doses)) > 1 else (0.0, units.mean())

@@ -19,7 +19,7 @@ from tests.align.head_phantom import displacement_mm
 
 SUBJECTS = ["sub-01", "sub-02", "sub-03"]
 TEST_SUBJECT = "sub-03"
-METHODS = ["lowdose", "tv", "unet", "restormer", "csrd", "csrdnomr"]
+METHODS = ["lowdose", "tv", "unet", "restormer", "unet3d", "csrd", "csrdnomr"]
 CONFIG = "--configfile", "config/test.yaml"
 VALIDATOR = Path(sys.executable).with_name("bids-validator-deno")
 

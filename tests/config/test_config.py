@@ -141,6 +141,8 @@ def test_number_without_a_dot_is_a_number():
             r"^align.shape \[80, 200, 80\] exceeds recon.matrix \[88, 104, 88\]",
         ),
         ({"csrd": {"patch": 30}}, r"^csrd: patch is 30; this network needs a multiple of 8"),
+        ({"csrd": {"dropout": 0.13}}, "^csrd: dropout is 0.13, but resunet has none; leave it out, or set"),
+        ({"csrd": {"dose": False}}, "^csrd: dose is false, but resunet always has it as an input; leave it"),
         (
             {"csrd": {"sampler": {"sigma_min": 2}}},
             r"^csrd.sampler: sigma_min 2.0 is not below sigma_max 1.0; lower",
@@ -181,8 +183,8 @@ def test_doses_that_share_events_are_not_mixed():
     with pytest.raises(
         InputError, match="thin.nested is true, but csrd.mixed needs doses of independent noise"
     ):
-        load({"thin": {"nested": True}})
-    assert load({"thin": {"nested": True}, "csrd": {"mixed": 0}}).thin.nested
+        load({"thin": {"nested": True}, "csrd": {"mixed": 0.3}})
+    assert load({"thin": {"nested": True}}).thin.nested
 
 
 def test_one_stage_alone_demands_nothing_of_another():

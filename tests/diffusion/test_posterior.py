@@ -23,8 +23,8 @@ def bound(denoiser: Denoiser, shape=ODD, *, channels=2, seed=5, tile=None) -> Po
 
 
 @pytest.mark.parametrize("tile", [64, 71])
-def test_tiles_give_what_the_whole_gives(small_edm2, tile):
-    denoiser = Denoiser(small_edm2, 0.5)
+def test_tiles_give_what_the_whole_gives(small_network, tile):
+    denoiser = Denoiser(small_network, 0.5)
     whole, parts = bound(denoiser), bound(denoiser, tile=tile)
     assert whole.tile is None
     sigmas = noise_levels(2, 0.05, 5.0)
@@ -37,22 +37,22 @@ def test_tiles_give_what_the_whole_gives(small_edm2, tile):
         torch.testing.assert_close(one, other, atol=rounding, rtol=0)
 
 
-def test_a_halo_short_of_the_receptive_field_is_seen(small_edm2, monkeypatch):
+def test_a_halo_short_of_the_receptive_field_is_seen(small_network, monkeypatch):
     monkeypatch.setattr(module, "HALO", 4)
-    denoiser = Denoiser(small_edm2, 0.5)
+    denoiser = Denoiser(small_network, 0.5)
     difference = bound(denoiser).mean() - bound(denoiser, tile=16).mean()
     assert difference.abs().max() > 1e-2
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (2, 4, 6), (5, 9, 7)])
-def test_any_matrix_size_works(small_edm2, shape):
-    out = bound(Denoiser(small_edm2, 0.5), shape)
+def test_any_matrix_size_works(small_network, shape):
+    out = bound(Denoiser(small_network, 0.5), shape)
     for r in (out.mean(), out.mean_under_noise(10.0), out.sample(1, noise_levels(2, 0.05, 5.0))):
         assert r.shape == shape and r.dtype == torch.float32 and r.isfinite().all()
 
 
-def test_with_a_mirror_the_mean_is_of_both_views(small_edm2):
-    denoiser, shape = Denoiser(small_edm2, 0.5), (8, 6, 8)
+def test_with_a_mirror_the_mean_is_of_both_views(small_network):
+    denoiser, shape = Denoiser(small_network, 0.5), (8, 6, 8)
     conditions = torch.rand(2, *shape, generator=torch.Generator().manual_seed(3))
     made = partial(Posterior, denoiser, dose=math.log(4), seed=1, precision=nullcontext)
     there, back = made(conditions).mean(), made(conditions.flip(1)).mean().flip(0)
@@ -67,8 +67,8 @@ def test_with_a_mirror_the_mean_is_of_both_views(small_edm2):
     assert not torch.equal(*start)
 
 
-def test_moved_views_are_of_the_same_voxels(small_edm2):
-    denoiser, shape = Denoiser(small_edm2, 0.5), (8, 6, 7)
+def test_moved_views_are_of_the_same_voxels(small_network):
+    denoiser, shape = Denoiser(small_network, 0.5), (8, 6, 7)
     conditions = torch.rand(2, *shape, generator=torch.Generator().manual_seed(3))
     made = partial(Posterior, denoiser, dose=math.log(4), seed=1, precision=nullcontext)
     further = torch.nn.functional.pad(conditions[None], (1, 0) * 3, mode="replicate")[0]
@@ -89,8 +89,8 @@ def test_growing_repeats_the_last_voxels():
     assert padded(x, 1) is x
 
 
-def test_a_sample_depends_on_seed_and_number_alone(small_edm2):
-    denoiser, sigmas = Denoiser(small_edm2, 0.5), noise_levels(3, 0.05, 5.0)
+def test_a_sample_depends_on_seed_and_number_alone(small_network):
+    denoiser, sigmas = Denoiser(small_network, 0.5), noise_levels(3, 0.05, 5.0)
     shape = (8, 6, 7)
     first = bound(denoiser, shape)
     drawn = [first.sample(number, sigmas, CHURN) for number in (0, 1)]

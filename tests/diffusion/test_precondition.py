@@ -69,8 +69,8 @@ def test_the_denoiser_of_gaussian_residuals(ideal):
 
 
 @pytest.mark.parametrize("sigma_data", [0.5, 0.37, 0.123])
-def test_at_blank_the_residual_is_not_looked_at(small_edm2, sigma_data):
-    denoiser = Denoiser(small_edm2, sigma_data)
+def test_at_blank_the_residual_is_not_looked_at(small_network, sigma_data):
+    denoiser = Denoiser(small_network, sigma_data)
     conditions, dose = torch.randn(1, 2, 8, 8, 8), torch.zeros(1)
     some, other = torch.randn(2, 1, 1, 8, 8, 8) * 1e3
     level = torch.full((1,), denoiser.blank)

@@ -24,8 +24,6 @@ def awake():
             for weight in network.parameters():
                 fan_in = weight[0].numel() if weight.ndim > 1 else 1
                 weight.copy_(torch.randn(weight.shape, generator=generator) / fan_in**0.5)
-        if hasattr(network, "normalise_weights"):
-            network.normalise_weights()
         return network.eval()
 
     return wake

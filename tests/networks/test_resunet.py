@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from csrd.networks.resunet import ResUNet
+from csrd.networks.resunet import Fourier, ResUNet
 
 SMALL = {"channels": (8, 16), "blocks": 1, "stem": 2}
 
@@ -45,7 +45,34 @@ def test_noise_and_level_change_the_output(x, awake):
     assert torch.allclose(alone, base[:1], rtol=1e-4, atol=1e-4)
 
 
-def test_its_factor_is_what_its_shape_must_divide(x):
-    network = ResUNet(3, channels=(8, 8, 8), stem=2)
+@pytest.mark.parametrize(("stem", "channels"), [(2, (8, 8, 8)), (1, (4, 8, 8, 8))])
+def test_its_factor_is_what_its_shape_must_divide(stem, channels):
+    network = ResUNet(3, 2, channels=channels, stem=stem, blocks=2)
     assert network.factor == 8
-    assert network(torch.zeros(1, 3, 8, 16, 24), NOISE[:1], LEVEL[:1]).shape == (1, 1, 8, 16, 24)
+    assert network(torch.zeros(1, 3, 8, 16, 24), NOISE[:1], LEVEL[:1]).shape == (1, 2, 8, 16, 24)
+
+
+def test_features_of_a_scalar_have_unit_variance():
+    torch.manual_seed(5)
+    assert Fourier(4096)(torch.tensor([0.3, -1.2])).var() == pytest.approx(1, abs=0.05)
+
+
+def test_a_voxel_beyond_the_receptive_field_changes_nothing(awake):
+    network = awake(ResUNet(1, **SMALL)).double()
+    # one voxel to either side for each convolution, times its stride: in and out 1 · 2 each, the finest level
+    # 2 · 2 twice, the coarse one 2 · 4; and 3 for where in its cell of 4 a voxel lies
+    reach = 2 * 2 + 2 * 4 + 8 + 3
+    x = torch.randn(1, 1, 128, 8, 8, dtype=torch.float64).requires_grad_()
+    network(x, NOISE[:1], LEVEL[:1])[0, 0, 64].sum().backward()
+    touched = x.grad[0, 0].abs().amax((1, 2)).nonzero()[:, 0]
+    assert 64 - reach <= touched.min() < 64 - reach + 8
+    assert 64 + reach - 8 < touched.max() <= 64 + reach
+
+
+@torch.no_grad()
+def test_a_patch_and_a_volume_see_the_same_network(awake):
+    network = awake(ResUNet(1, **SMALL)).double()
+    x = torch.randn(1, 1, 128, 8, 8, dtype=torch.float64)
+    whole, part = (network(image, NOISE[:1], LEVEL[:1]) for image in (x, x[:, :, :64]))
+    torch.testing.assert_close(part[:, :, :32], whole[:, :, :32], atol=1e-10, rtol=1e-10)
+    assert (part - whole[:, :, :64]).abs().max() > 1e-3  # the border is felt within the receptive field

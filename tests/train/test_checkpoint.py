@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from csrd.errors import InputError
-from csrd.networks.edm2 import EDM2
+from csrd.networks.resunet import ResUNet
 from csrd.train import checkpoint
 from csrd.train.checkpoint import (
     StateFolder,
@@ -27,8 +27,8 @@ def inputs() -> list:
     return [("image", torch.arange(24.0).reshape(2, 3, 4)), ("dose", "1.4")]
 
 
-def network(width: int = 4) -> EDM2:
-    return EDM2(1, channels=(width,), stem=1)
+def network(width: int = 4) -> ResUNet:
+    return ResUNet(1, channels=(width,), stem=1)
 
 
 def test_equal_bytes_have_an_equal_fingerprint():
@@ -216,7 +216,7 @@ def more(path):
 
 def fewer(path):
     tensors = network().state_dict()
-    tensors.pop("gain_out")
+    tensors.pop("skip.weight")
     save_weights(path, tensors, {})
 
 
@@ -235,7 +235,7 @@ def cut(path):
         (cut, "is not a readable weights file"),
         (wide, r"is of another network \(see .*\); use it with the model.json"),
         (more, r"is of another network \(see more\)"),
-        (fewer, r"is of another network \(see gain_out\)"),
+        (fewer, r"is of another network \(see skip.weight\)"),
     ],
     ids=["missing", "folder", "empty", "text", "cut", "wide", "more", "fewer"],
 )

@@ -142,7 +142,7 @@ def test_mixed_noise_is_that_of_the_dose_it_says():
     # binomial thinning of N counts by d leaves a residual with variance N (d - 1), whichever d it is
     counts = 400.0
     scans = [thinned(torch.full((24, 24, 24), counts), drf, drf) for drf in (4, 6, 8)]
-    batch = Patches(scans, (24, 24, 24), 3, mixed=1.0).draw(1, range(60))
+    batch = Patches(scans, (24, 24, 24), 3, mixed=1.0, mixed_beyond=1.5).draw(1, range(60))
     drf = batch.dose.exp()
     assert 3 <= drf.min() < 4 and 8 < drf.max() <= 12
     low, residual = batch.inputs[:, :1], batch.target * (2 * drf**0.5)[:, None, None, None, None]

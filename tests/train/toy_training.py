@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from csrd.config.methods import Training
-from csrd.networks.edm2 import EDM2
+from csrd.networks.ddpmpp import DDPMpp
 from csrd.train.checkpoint import StateFolder, save_weights
 from csrd.train.loop import Counters, train
 from csrd.train.patches import Batch, Patches, Scan
@@ -33,11 +33,11 @@ def scans(count: int = 2) -> list[Scan]:
 
 
 class Toy:
-    """Mean squared error of a small EDM2; `lose` says at which steps the loss is no number."""
+    """Mean squared error of a small network; `lose` says at which steps the loss is no number."""
 
     def __init__(self, dropout: float = 0.1, lose=lambda step: False, spike=lambda step: False) -> None:
         torch.manual_seed(4)
-        self.network = EDM2(1, channels=(4, 8), stem=1, dropout=dropout)
+        self.network = DDPMpp(1, channels=(4, 8), blocks=1, dropout=dropout, dose=True)
         self.lose, self.spike, self.step = lose, spike, 0
 
     def losses(self, batch: Batch) -> Tensor:

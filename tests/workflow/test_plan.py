@@ -51,8 +51,8 @@ def test_plan(snakemake, configfile, subjects, tests, drfs):
         "subjects x drfs": subjects * drfs,
         "subjects x all": subjects * (drfs + 1),
         "tests": tests,
-        "networks": 4,
-        "tests x without std": tests * 3,
+        "networks": 5,
+        "tests x without std": tests * 4,
         "tests x with std": tests * 2,
         "one": 1,
     }

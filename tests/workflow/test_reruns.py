@@ -72,7 +72,7 @@ def test_a_training_key_retrains_its_model_alone(plan):
 
 def test_a_subject_to_test_on_costs_itself(plan):
     jobs = plan("cohort={test: 2}")
-    for what, count in {"thin to": 2, "reconstruct": 3, "grid": 1, "scan with": 1, "denoise by": 5}.items():
+    for what, count in {"thin to": 2, "reconstruct": 3, "grid": 1, "scan with": 1, "denoise by": 6}.items():
         names = [job.split(":")[0] for job in jobs if what in job]
         assert names == count * ["sub-04"], what
     assert not [job for job in jobs if job.endswith(": fit")]
@@ -92,7 +92,7 @@ def test_an_edited_metric_evaluates_again_and_trains_nothing(plan, finished):
 
 
 def test_a_comment_in_the_training_costs_nothing(plan, finished):
-    for name in ("train/loop.py", "methods/csrd.py", "networks/edm2.py"):
+    for name in ("train/loop.py", "methods/csrd.py", "networks/resunet.py"):
         with open(finished / "code" / "csrd" / name, "a") as stream:
             stream.write("# a comment\n")
     assert not plan()
@@ -106,5 +106,5 @@ def test_a_training_image_retrains_what_saw_it_and_only_if_it_changed(plan, fini
     image.write_text("another voxel")
     jobs = plan()
     methods = {job.split(":")[0] for job in jobs if job.endswith(": fit")}
-    assert methods == {"tv", "unet", "restormer", "csrd", "csrdnomr"}
+    assert methods == {"tv", "unet", "restormer", "unet3d", "csrd", "csrdnomr"}
     assert not [job for job in jobs if re.search("reconstruct|thin|grid|simulate", job)]

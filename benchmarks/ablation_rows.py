@@ -25,16 +25,14 @@ LADDER: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("sampler", "samples from the mean in 4 steps, without churn",
      {f"sampler.{key}": KEEP for key in
       ("steps", "sigma_max", "rho", "S_churn", "S_min", "S_max", "S_noise")}),
-    ("dropout", "no dropout", {"dropout": KEEP}),
-    ("edm2", "the magnitude-preserving network", {"network": KEEP}),
+    ("resunet", "a network without normalisation, its gradients cut; it is told the dose, and has no dropout",
+     {key: KEEP for key in ("network", "dropout", "dose", "training.clip")}),
     ("stem", "2 × 2 × 2 voxels folded, and the channels that this pays for",
      {"stem": KEEP, "channels": KEEP}),
     ("rate", "that network's learning rate and its decay",
      {f"training.{key}": KEEP for key in ("lr", "beta2", "ramp", "decay")}),
-    ("dose", "the network is told the dose", {"dose": KEEP}),
     ("mirror", "the mean over head and mirror image", {"mirror": KEEP}),
-    ("shift", "and over either a voxel further", {"shift": KEEP}),
-    ("default", "noise at mixed doses", {"mixed": KEEP}),
+    ("default", "and over either a voxel further", {"shift": KEEP}),
 )  # fmt: skip
 """Name, idea and settings of each row; each changes the row before it, the first one the paper's preset."""
 
@@ -45,8 +43,8 @@ VARIANTS: tuple[tuple[str, str, dict[str, Any]], ...] = (
      {"stem": 1, "channels": SIZE["channels"]}),
     ("fine", "no voxels folded, the same channels", {"stem": 1}),
     ("no-decay", "the learning rate does not fall", {"training.decay": 0.0}),
-    ("half-rate", "half the learning rate", {"training.lr": 0.01}),
-    ("dropped", "dropout as the paper's", {"dropout": 0.13}),
+    ("half-rate", "half the learning rate", {"training.lr": 0.0005}),
+    ("mixed", "noise at mixed doses", {"mixed": 0.3}),
     ("blank-half", "half of the patches see no residual", {"blank": 0.5}),
     ("narrow", "half the channels", {"channels": [16, 32, 32]}),
     ("wide", "half as many channels again", {"channels": [48, 96, 96]}),

@@ -14,7 +14,6 @@ from torch import nn
 
 from csrd.diffusion.sampler import Churn, noise_levels
 from csrd.networks.ddpmpp import DDPMpp
-from csrd.networks.edm2 import EDM2
 from csrd.networks.resunet import ResUNet
 from csrd.synthetic.conditions import CHANNELS
 from csrd.train.checkpoint import load_weights
@@ -57,12 +56,12 @@ class Preset:
 
 
 DEFAULT = Preset(
-    EDM2,
+    ResUNet,
     {"channels": (32, 64, 64), "blocks": 1, "stem": 2},
     channels=6,  # noisy residual, low dose, MR, x, y, z
     patch=32,
     batch=4,
-    training={"lr": 0.02, "beta2": 0.99, "ramp": 0.02, "decay": 0.5, "weight_decay": 0.0, "clip": 0.0},
+    training={"lr": 0.001, "beta2": 0.99, "ramp": 0.02, "decay": 0.5, "weight_decay": 0.0, "clip": 1.0},
     levels=(-1.2, 1.0, 0.8),
     steps=4,
     sigma=(0.05, 1.0, 3.0),
@@ -84,7 +83,7 @@ GPU = replace(
     options={"channels": (64, 128, 128), "blocks": 1, "stem": 2},
     patch=48,
     batch=16,
-    training=DEFAULT.training | {"lr": 0.01},
+    training=DEFAULT.training | {"lr": 0.0007},
 )
 MEASURED = {"default": DEFAULT, "paper": PAPER}
 PRESETS = MEASURED | {"gpu": GPU}

@@ -18,7 +18,7 @@ from record import Record, arguments, machine
 from csrd.diffusion.loss import NoiseLevels, residual_loss
 from csrd.diffusion.precondition import Denoiser
 from csrd.io.volume import Volume, centred_affine
-from csrd.networks.edm2 import EDM2
+from csrd.networks.resunet import ResUNet
 from csrd.recon.osem import osem
 from csrd.recon.sensitivity import random_lines, subject_sensitivity
 from csrd.scanner import projector, projector_cuda
@@ -138,7 +138,7 @@ def _trained(scans: list[Scan], path: Path, device: str, stop: int | None) -> li
     """Return the weights after 8 steps, or as they were when the training was ended during step `stop`."""
     path.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
-    network = EDM2(6, channels=(8, 8)).to(device)
+    network = ResUNet(6, channels=(8, 8)).to(device)
     denoiser, levels = Denoiser(network, 0.5), NoiseLevels(-1.2, 1.0, 0.5)
 
     def losses(batch) -> torch.Tensor:

@@ -69,7 +69,7 @@ def training(given, started: float) -> dict:
         preset = replace(preset, training=preset.training | {"lr": given.rate})
     packed = read_pack(given.pack, device)
     scans = [scan for scan, _, split in packed if split == "train"]
-    patches = Patches(scans, (preset.patch,) * 3, given.seed, coordinates=True, mixed=0.3)
+    patches = Patches(scans, (preset.patch,) * 3, given.seed, coordinates=True)
     validation = [(scan, mask) for scan, mask, split in packed if split == "validation"]
     context = partial(precision, device)
     torch.manual_seed(given.seed)

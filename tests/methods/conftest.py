@@ -47,7 +47,7 @@ def settings():
 
     def of(key: str, **differs) -> MethodSettings:
         small = {
-            "channels": [16, 16], "patch": 16, "training": {"steps": 250, "batch": 2, "lr": 0.03},
+            "channels": [16, 16], "patch": 16, "training": {"steps": 250, "batch": 2, "lr": 0.003},
             "sampler": {"steps": 3}, "samples": 3,
         }  # fmt: skip
         return load({key: {**small, **differs}}).of_method(key)

@@ -14,7 +14,7 @@ DRF = 4
 @pytest.fixture(scope="module")
 def model(pairs, settings, tmp_path_factory) -> MrOnly:
     folder = tmp_path_factory.mktemp("mronly")
-    small = settings("mronly", training={"steps": 120, "batch": 2, "lr": 0.03}, shift=False, mirror=False)
+    small = settings("mronly", training={"steps": 120, "batch": 2, "lr": 0.003}, shift=False, mirror=False)
     MrOnly.fit(pairs, small, folder, ONE_THREAD)
     return MrOnly.load(folder)
 

@@ -1,9 +1,9 @@
-"""Time of the plan of a complete study: 27 subjects, five low doses, eight methods.
+"""Time of the plan of a complete study: 27 subjects, five low doses, seven methods.
 
     python benchmarks/plan.py [--tests 7] [--runs 3]
 
 `snakemake -n` of that study, in wall and in CPU seconds, against that of a workflow with one empty rule: what
-snakemake itself takes to start. The eighth method is that of docs/methods.md, in a copy of the package.
+snakemake itself takes to start. The seventh method is that of docs/methods.md, in a copy of the package.
 """
 
 import argparse
@@ -22,7 +22,7 @@ import numpy as np
 REPOSITORY = Path(__file__).parents[1]
 SNAKEMAKE = Path(sys.executable).with_name("snakemake")
 SUBJECTS, DRFS = 27, [2, 4, 6, 8, 10]
-METHODS = ["lowdose", "tv", "unet", "restormer", "unet3d", "csrd", "csrdnomr", "gaussian"]
+METHODS = ["lowdose", "tv", "unet", "restormer", "csrd", "csrdnomr", "gaussian"]
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ def weighing(std: float, time: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("std, gamma", [(0.10, 6.94), (0.05, 16.97)])
-def test_exponents_are_those_of_edm2(std, gamma):
+def test_exponents_are_those_published(std, gamma):
     assert ema.exponent(std) == pytest.approx(gamma, abs=0.005)
 
 

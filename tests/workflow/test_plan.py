@@ -37,10 +37,15 @@ RULES = {
 
 
 @pytest.mark.parametrize(
-    ("configfile", "subjects", "tests", "drfs"),
-    [("config.yaml", 8, 2, 4), ("test.yaml", 3, 1, 2), ("quick.yaml", 4, 1, 2), ("paper.yaml", 27, 7, 4)],
+    ("configfile", "subjects", "tests", "drfs", "networks"),
+    [
+        ("config.yaml", 8, 2, 4, 5),
+        ("test.yaml", 3, 1, 2, 5),
+        ("quick.yaml", 4, 1, 2, 5),
+        ("paper.yaml", 27, 7, 4, 4),
+    ],
 )
-def test_plan(snakemake, configfile, subjects, tests, drfs):
+def test_plan(snakemake, configfile, subjects, tests, drfs, networks):
     # paper.yaml's VGG-19 is nothing that a test downloads
     settings = "results_dir=results-plan", "metrics={vgg: vgg16}"
     arguments = "--configfile", f"config/{configfile}", "--config", *settings
@@ -51,8 +56,8 @@ def test_plan(snakemake, configfile, subjects, tests, drfs):
         "subjects x drfs": subjects * drfs,
         "subjects x all": subjects * (drfs + 1),
         "tests": tests,
-        "networks": 5,
-        "tests x without std": tests * 4,
+        "networks": networks,
+        "tests x without std": tests * (networks - 1),
         "tests x with std": tests * 2,
         "one": 1,
     }

@@ -44,7 +44,7 @@ class Config(Section):
     """Dose reduction factors in the table."""
     train_drfs: Annotated[tuple[Drf, ...], Field(min_length=1)] = (4, 6, 8)
     """Dose reduction factors of the images that methods are fitted and selected on."""
-    train_thinnings: PositiveInt = 1
+    train_thinnings: PositiveInt = 2
     """Thinnings of each training scan at each of train_drfs, which learned methods are fitted on."""
     methods: Annotated[tuple[str, ...], Field(min_length=1)] = (
         "lowdose",

@@ -86,7 +86,8 @@ def test_methods_with_a_standard_deviation_are_checked(snakemake):
 
 
 def test_noise_thins_one_subject_anew(snakemake):
-    arguments = "--configfile", "config/config.yaml", "--config", "results_dir=results-plan"
+    settings = "results_dir=results-plan", "train_thinnings=1"
+    arguments = "--configfile", "config/config.yaml", "--config", *settings
     plan = snakemake("--cores", "1", "-n", "noise", *arguments).stdout
     jobs = dict(re.findall(r"^(\w+) +(\d+)$", plan, flags=re.MULTILINE))
     wanted = {"thin_again": 5, "reconstruct_again": 5, "crop_again": 5, "denoise_again": 6, "noise": 1}

@@ -50,11 +50,8 @@ def add_method(folder: Path) -> None:
     """Put the package with the method of docs/methods.md into `folder`."""
     shutil.copytree(REPOSITORY / "csrd", folder / "csrd", ignore=shutil.ignore_patterns("__pycache__"))
     _, section = (REPOSITORY / "docs" / "methods.md").read_text().split("## A method of your own")
-    code, section, field, _ = re.findall(r"```(?:python|yaml)\n(.*?)```", section, flags=re.DOTALL)
+    code = re.findall(r"```python\n(.*?)```", section, flags=re.DOTALL)[0]
     (folder / "csrd" / "methods" / "gaussian.py").write_text(code)
-    config = folder / "csrd" / "config.py"
-    text = config.read_text().replace("class Report(Section):", f"{section}\n\nclass Report(Section):")
-    config.write_text(text.replace("    report: Report", f"{field}    report: Report"))
 
 
 def planned(folder: Path, arguments: list[str], runs: int) -> tuple[int, np.ndarray]:

@@ -45,6 +45,8 @@ VOXELS_MM = 1.0, 4.0
 FRACTIONS = (0.0, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0)
 """Fractions of a sample in the table's image compared on validation subjects; the first wins ties."""
 CRITERIA = ("mae", "psnr", "ssim", "h_dist", "p_dist")
+INTERVAL, SAMPLES = 0.9, 4
+"""Intervals that are calibrated on validation subjects: their level, and the number of samples."""
 PRODUCTS = ("table", "mean", "sample", "average")
 
 
@@ -281,22 +283,35 @@ class Csrd(VolumeMethod):
         return 0.0 if self.settings.measured else self.settings.mixed
 
     def select(self, validation: list[LoadedPair], metrics: Metrics) -> dict[str, Any]:
-        """Return the fraction of a sample that is best in most metrics on validation pairs, with scores."""
+        """Return what is selected on validation pairs: the table's image and the intervals' factor.
+
+        `sample_fraction` is the fraction of a sample that is best in most metrics, `tried` the scores of
+        each, and `std_factor` what the samples' standard deviation is multiplied by, so that the posterior
+        mean's intervals hold `INTERVAL` of the voxels of the normal dose.
+        """
         from csrd.diffusion.sampler import blend
+        from csrd.metrics.coverage import needed_factor
         from csrd.metrics.evaluate import metrics_of
 
         tried: dict[float, list[dict[str, float]]] = {fraction: [] for fraction in FRACTIONS}
+        factors = []
         for pair in validation:
-            compared = metrics_of(pair.normal, pair.mask.array > 0, metrics, pair.low)
-            found = self.posterior(pair.low, pair.mr, pair.drf, 1)
+            inside = pair.mask.array > 0
+            compared = metrics_of(pair.normal, inside, metrics, pair.low)
+            found = self.posterior(pair.low, pair.mr, pair.drf, SAMPLES)
             for fraction in FRACTIONS:
                 image = found.image(blend(found.mean, found.samples[0], fraction))
                 tried[fraction].append({key: compared[key](image) for key in CRITERIA})
+            error = (found.image(found.mean).array - pair.normal.array)[inside]
+            factors.append(needed_factor(error, found.deviation(0.0).array[inside], SAMPLES, INTERVAL))
         means = {fraction: {key: float(np.mean([row[key] for row in rows])) for key in CRITERIA}
                  for fraction, rows in tried.items()}  # fmt: skip
         winners = [_best(means, key) for key in CRITERIA]
-        shown = {str(fraction): row for fraction, row in means.items()}
-        return {"sample_fraction": max(FRACTIONS, key=winners.count), "tried": shown}
+        return {
+            "sample_fraction": max(FRACTIONS, key=winners.count),
+            "std_factor": float(np.mean(factors)),
+            "tried": {str(fraction): row for fraction, row in means.items()},
+        }
 
     def apply(self, low: Volume, mr: Volume | None, drf: float | None) -> Volume:
         return self.denoise(low, mr, drf, product=self.product)[0]
@@ -364,7 +379,7 @@ class Csrd(VolumeMethod):
         numbers = progress(range(samples), f"{self.key}: samples") if samples > 1 else range(samples)
         sampled = [posterior.sample(k, levels, churn, from_mean=from_mean, start=start) for k in numbers]
         unit = self.residual_unit(upright, head, drf)
-        factor = self.calibration.std_factor.of(upright, head)
+        factor = self.calibration.std_factor.of(upright, head) * self.selected.get("std_factor", 1.0)
         return ScanPosterior(upright, low, unit, mean, sampled, factor)
 
     def estimate_drf(self, low: Volume) -> float:
@@ -399,7 +414,12 @@ class Csrd(VolumeMethod):
     @property
     def sample_fraction(self) -> float:
         """Return the fraction of a sample's deviation from the posterior mean in the table's image."""
-        return self.card.get("selected", {}).get("sample_fraction", 0.0)
+        return self.selected.get("sample_fraction", 0.0)
+
+    @property
+    def selected(self) -> dict[str, Any]:
+        """Return what `select` found; nothing where there were no validation subjects."""
+        return self.card.get("selected", {})
 
 
 @dataclass(frozen=True)
@@ -407,7 +427,7 @@ class ScanPosterior:
     """A scan's residual: tensors (X, Y, Z) over the canonical voxels of `low`, in units of `unit`.
 
     `source` is the input scan; the images returned have its order of axes. `std_factor` multiplies the
-    standard deviation (see `StdFactor`).
+    standard deviation (see `StdFactor` and `Csrd.select`).
     """
 
     low: Volume

@@ -32,3 +32,15 @@ def covered(error: np.ndarray, std: np.ndarray, samples: int, levels: Sequence[f
     assert error.shape == std.shape and error.size, "a voxel has one error and one standard deviation"
     size = np.abs(error.astype(np.float64))
     return np.array([np.mean(size <= quantile(level, samples) * std) for level in levels])
+
+
+def needed_factor(error: np.ndarray, std: np.ndarray, samples: int, level: float) -> float:
+    """Return the factor of `std` with which `level` of the voxels are covered; see `covered`.
+
+    Voxels where `std` is 0 are left out; without any other the factor is 1.
+    """
+    there = std > 0
+    if not there.any():
+        return 1.0
+    sizes = np.abs(error[there].astype(np.float64)) / (quantile(level, samples) * std[there])
+    return float(np.quantile(sizes, level))

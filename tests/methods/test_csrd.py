@@ -1,6 +1,7 @@
 """CSR-D as a method: fitted on small heads, loaded again, applied to scans of any kind."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -11,12 +12,13 @@ import csrd
 from csrd.config.sections import Augment, Metrics
 from csrd.diffusion.posterior import padded
 from csrd.errors import InputError
-from csrd.io.files import read_json, sha256
+from csrd.io.files import read_json, sha256, write_json
 from csrd.io.volume import Volume
 from csrd.methods import method
 from csrd.methods.base.train import train
-from csrd.methods.csrd import FRACTIONS, PRODUCTS, SIGMA_DATA, Csrd, CsrdSettings
+from csrd.methods.csrd import FRACTIONS, INTERVAL, PRODUCTS, SAMPLES, SIGMA_DATA, Csrd, CsrdSettings
 from csrd.methods.learned.scaling import DoseFromNoise, Head, ResidualDeviation, noise_level
+from csrd.metrics.coverage import covered
 from csrd.pretrained import packaged
 from csrd.stages.predict import predict
 from csrd.train.patches import coordinates, mirrored
@@ -104,6 +106,24 @@ def test_fraction_is_selected_on_validation_subjects(model):
     selected = read_json(model / "model.json")["selected"]
     assert selected["sample_fraction"] in FRACTIONS and set(selected["tried"]) == set(map(str, FRACTIONS))
     assert selected["tried"]["1.0"]["psnr"] < selected["tried"]["0.0"]["psnr"]
+
+
+def test_intervals_are_calibrated_on_validation_subjects(model, pairs, tmp_path):
+    fitted, validation = method("csrd").load(model), [p for p in pairs if p.split == "validation"]
+    shares = []
+    for pair in validation:
+        image, std = fitted.denoise(pair.low, pair.mr, pair.drf, product="mean", samples=SAMPLES)
+        inside = pair.mask.array > 0
+        off = (image.array - pair.normal.array)[inside]
+        shares.append(covered(off, std.array[inside], SAMPLES, [INTERVAL])[0])
+    assert np.mean(shares) == pytest.approx(INTERVAL, abs=0.02)
+    card = read_json(model / "model.json")
+    factor = card["selected"].pop("std_factor")
+    plain = tmp_path / "plain"
+    shutil.copytree(model, plain)
+    write_json(plain / "model.json", card)
+    bare = method("csrd").load(plain).denoise(pair.low, pair.mr, pair.drf, product="mean", samples=SAMPLES)[1]
+    np.testing.assert_allclose(std.array, factor * bare.array, rtol=1e-5)
 
 
 def test_mr_is_needed_where_it_was_trained_with(model, model_without_mr):

@@ -5,7 +5,7 @@ import pytest
 from csrd.errors import InputError
 from csrd.io.files import write_json
 from csrd.io.volume import Volume, centred_affine
-from csrd.metrics.coverage import COVERAGE_KEYS, LEVELS, covered, quantile
+from csrd.metrics.coverage import COVERAGE_KEYS, LEVELS, covered, needed_factor, quantile
 from csrd.stages.evaluate import coverage, merge
 
 SHAPE, SAMPLES = (40, 40, 40), 4
@@ -37,6 +37,15 @@ def test_a_spread_half_as_large_covers_too_little(rng):
 def test_no_error_is_covered_by_no_spread():
     assert covered(np.zeros(3), np.zeros(3), SAMPLES, [0.1]).tolist() == [1.0]
     assert covered(np.ones(3), np.zeros(3), SAMPLES, [0.95]).tolist() == [0.0]
+
+
+def test_a_spread_is_widened_to_cover_what_it_says(rng):
+    error = rng.normal(0, 2, 200_000)
+    spread = np.sqrt(np.mean(rng.normal(0, 1.2, (SAMPLES, error.size)) ** 2, axis=0))
+    factor = needed_factor(error, spread, SAMPLES, 0.9)
+    assert factor == pytest.approx(2 / 1.2, rel=0.01)
+    assert covered(error, factor * spread, SAMPLES, [0.9])[0] == pytest.approx(0.9, abs=1e-4)
+    assert needed_factor(error, np.zeros_like(error), SAMPLES, 0.9) == 1
 
 
 def test_quantiles_of_the_printed_tables():

@@ -228,7 +228,7 @@ def accepted_again(scanner: Scanner) -> tuple[float, float, float]:
         scattered_energy(cosines, energies[:, None]), scanner
     )
     once_accepted, kept = once * _accepted(energies, scanner), _kept_within(cosines, scanner)
-    second = once @ twice * kept
+    second = (once[:, None] * twice).sum(axis=0) * kept
     ahead = cosines > 0.2  # farther photons are turned no further than the head is wide
     tangents = (1 / cosines[ahead] ** 2 - 1) / 2
     turn = math.sqrt((second[ahead] * tangents).sum() / second[ahead].sum())
@@ -288,12 +288,23 @@ def sums_on(device: str) -> ModuleType:
 
 
 def finer(table: np.ndarray) -> np.ndarray:
-    """Return the table with FINER times the points along rings and columns, by cubic splines."""
+    """Return the table with FINER times the points along rings and columns, by cubic splines.
+
+    A spline is a sum of the points' values with weights, which are rounded, and added one by one: a
+    library's product of matrices has other last bits on another processor, and so would every image.
+    """
     for axis in (2, 3, 5, 6):
-        points = np.arange(table.shape[axis])
-        between = np.linspace(0, points[-1], FINER * points[-1] + 1)
-        degree = min(3, points[-1])
-        if degree == 0:
-            continue
-        table = make_interp_spline(points, table, degree - 1 + degree % 2, axis=axis)(between)
+        values = np.moveaxis(table, axis, 0).astype(np.float64)
+        rows = _spline_weights(len(values))
+        table = np.stack([sum(w * value for w, value in zip(row, values, strict=True)) for row in rows], axis)
     return np.maximum(table, 0).astype(np.float32)
+
+
+def _spline_weights(points: int) -> np.ndarray:
+    """Return the weights of `points` values in those of the finer grid, (finer, points)."""
+    degree = min(3, points - 1)
+    if degree == 0:
+        return np.ones((1, 1))
+    between = np.linspace(0, points - 1, FINER * (points - 1) + 1)
+    spline = make_interp_spline(np.arange(points), np.eye(points), degree - 1 + degree % 2)
+    return spline(between).round(12)

@@ -124,6 +124,25 @@ def test_tables_are_interpolated_linearly_and_refined_without_moving_their_point
     np.testing.assert_allclose(scatter.at_lines(finer, lines, scanner), linear, rtol=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(20, 2, 8, 6, 2, 8, 6), (4, 1, 3, 1, 1, 3, 1)])
+def test_splines_do_not_depend_on_the_processors_linear_algebra(shape):
+    program = (
+        "import sys, numpy as np; from csrd.recon.scatter import finer; "
+        f"table = np.random.default_rng(1).random({shape}, np.float32); "
+        "sys.stdout.buffer.write(finer(table).tobytes())"
+    )
+    found = [
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env=os.environ | {"OPENBLAS_CORETYPE": name},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for name in ("Nehalem", "Haswell", "SkylakeX")
+    ]
+    assert len(found[0]) > 100 and found[0] == found[1] == found[2]
+
+
 CUDA_PROGRAM = """
 import numpy as np
 from csrd.recon import scatter_cuda, scatter_sums

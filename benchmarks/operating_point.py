@@ -143,16 +143,24 @@ def chosen(part: pd.DataFrame) -> int:
 
 def draw(means: pd.DataFrame, path: Path) -> None:
     """Write a figure: a line for each method and kind, and a ring around the point that is chosen."""
-    figure, axes = plt.subplots(figsize=(7, 5), layout="constrained")
+    figure, axes = plt.subplots(figsize=(9, 5), layout="constrained")
     for number, (key, part) in enumerate(means.groupby("method", sort=False)):
-        for kind, line in part.groupby("kind", sort=False):
-            marker = {IMAGE: "*", "put back": "v", "blend": "o", "average": "s", "start": "^"}.get(kind, "D")
+        kinds = part["kind"].mask(part["parameter"] == DOSE, f"put back {DOSE}")
+        for kind, line in part.groupby(kinds, sort=False):
+            marker = {
+                IMAGE: "*",
+                "put back": "v",
+                f"put back {DOSE}": "P",
+                "blend": "o",
+                "average": "s",
+                "start": "^",
+            }.get(kind, "D")
             name = f"{label_of(key)}: {kind}"
             axes.plot(line["psnr"], line["p_dist"], marker=marker, color=f"C{number}", lw=0.8, label=name)
         best = part[part["chosen"]]
         axes.plot(best["psnr"], best["p_dist"], "o", ms=14, mfc="none", mec=f"C{number}")
     axes.set(xlabel="PSNR (dB)", ylabel="P_dist", title="Validation subjects; rings: chosen by the rule")
-    axes.legend(fontsize=7)
+    figure.legend(fontsize=7, loc="outside right upper")
     figure.savefig(path, dpi=130)
 
 

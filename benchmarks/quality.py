@@ -16,7 +16,8 @@ from csrd.config.sections import Metrics
 from csrd.io.volume import Volume
 from csrd.methods import keys, method
 from csrd.methods.base import TrainingPair
-from csrd.methods.csrd import CRITERIA, Csrd, ScanPosterior
+from csrd.methods.csrd import CRITERIA, Csrd
+from csrd.methods.learned.posterior import ScanPosterior
 from csrd.metrics.evaluate import metrics_of
 from csrd.stages.fit import aligned_pairs
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -17,10 +16,12 @@ from csrd.errors import InputError
 from csrd.methods.base import LoadedPair, robust_scale
 from csrd.methods.learned import LearnedCalibration
 from csrd.methods.learned.doubts import doubts
+from csrd.methods.learned.posterior import ScanPosterior
 from csrd.methods.learned.scaling import (
     DoseFromNoise,
     Head,
     ResidualDeviation,
+    StdFactor,
     measured_level,
     mr_channel,
 )
@@ -123,25 +124,6 @@ class CsrdSettings(VolumeSettings):
         if self.network == "ddpmpp" and self.channels[0] % 4:
             raise ValueError(f"channels start with {self.channels[0]}; ddpmpp needs a multiple of 4")
         return self
-
-
-class StdFactor(Section):
-    """What samples' standard deviations are multiplied by: `factor` · noise level^`level` · mm^`voxel`.
-
-    The sampler starts with white noise of a limited size: the wider the errors of the mean reach, in voxels,
-    the less of them samples show. Fitted on synthetic scans, so that 90 % intervals hold 90 % of the voxels.
-    """
-
-    factor: PositiveFloat = 1.0
-    level: float = 0.0
-    voxel: float = 0.0
-
-    def of(self, low: Volume, head: Head) -> float:
-        """Return the factor of an upright scan."""
-        if not (self.level or self.voxel):
-            return self.factor
-        level, voxel_mm = measured_level(low, head), float(low.voxel_mm.mean())
-        return self.factor * level**self.level * voxel_mm**self.voxel
 
 
 class CsrdCalibration(LearnedCalibration):
@@ -420,39 +402,6 @@ class Csrd(VolumeMethod):
     def selected(self) -> dict[str, Any]:
         """Return what `select` found; nothing where there were no validation subjects."""
         return self.card.get("selected", {})
-
-
-@dataclass(frozen=True)
-class ScanPosterior:
-    """A scan's residual: tensors (X, Y, Z) over the canonical voxels of `low`, in units of `unit`.
-
-    `source` is the input scan; the images returned have its order of axes. `std_factor` multiplies the
-    standard deviation (see `StdFactor` and `Csrd.select`).
-    """
-
-    low: Volume
-    source: Volume
-    unit: float
-    mean: Tensor
-    samples: list[Tensor]
-    std_factor: float
-
-    def image(self, residual: Tensor) -> Volume:
-        """Return low − residual, nowhere negative."""
-        return self._volume(np.maximum(self.low.array - self._array(residual), 0))
-
-    def deviation(self, fraction: float) -> Volume:
-        """Return the normal dose's standard deviation around the image with this fraction of a sample."""
-        import torch
-
-        variance = torch.stack([(sample - self.mean) ** 2 for sample in self.samples]).mean(0)
-        return self._volume(self._array(self.std_factor * (variance * (1 + fraction**2)).sqrt()))
-
-    def _array(self, r: Tensor) -> np.ndarray:
-        return r.cpu().numpy() * np.float32(self.unit)
-
-    def _volume(self, array: np.ndarray) -> Volume:
-        return self.low.like(array).with_axes_of(self.source)
 
 
 def _best(means: dict[float, dict[str, float]], key: str) -> float:

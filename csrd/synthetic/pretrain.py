@@ -124,7 +124,7 @@ class Task:
 
 
 def std_factor(task: Task, volumes: Iterable[SyntheticVolume]) -> dict[str, float]:
-    """Return the values of `csrd.methods.csrd.StdFactor`: a line through the logs of volumes' factors."""
+    """Return the values of `StdFactor` in `csrd.methods.learned`: a line through the logs of factors."""
     rows = []
     for volume in volumes:
         factor = needed_factor(task, volume)

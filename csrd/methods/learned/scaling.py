@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
+from pydantic import PositiveFloat
 
 from csrd.config.sections import Section
 from csrd.errors import InputError
@@ -76,6 +77,25 @@ class DoseFromNoise(Section):
             return cls(intercept=float(drfs[0]), slope=0.0, limit=limit)
         slope, intercept = np.polyfit(np.log([noise_level(pair.low) for pair in pairs]), drfs, 1)
         return cls(intercept=float(intercept), slope=float(slope), limit=limit)
+
+
+class StdFactor(Section):
+    """What samples' standard deviations are multiplied by: `factor` · noise level^`level` · mm^`voxel`.
+
+    The sampler starts with white noise of a limited size: the wider the errors of the mean reach, in voxels,
+    the less of them samples show. Fitted on synthetic scans, so that 90 % intervals hold 90 % of the voxels.
+    """
+
+    factor: PositiveFloat = 1.0
+    level: float = 0.0
+    voxel: float = 0.0
+
+    def of(self, low: Volume, head: Head) -> float:
+        """Return the factor of an upright scan."""
+        if not (self.level or self.voxel):
+            return self.factor
+        level, voxel_mm = measured_level(low, head), float(low.voxel_mm.mean())
+        return self.factor * level**self.level * voxel_mm**self.voxel
 
 
 def noise_level(low: Volume) -> float:

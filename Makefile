@@ -59,7 +59,7 @@ study: .venv/installed
 	done
 	$(BIN)/csrd study --config $(CONFIG) --out results/study $(SEEDS:%=results/study/seed-%)
 
-# The packaged models anew, from synthetic pairs; it goes on where it was interrupted.
+# A smaller network from synthetic pairs, in place of the packaged models; it continues where it was interrupted.
 pretrained: .venv/installed
 	$(BIN)/python -m csrd.synthetic.pretrain results/pretrained
 	$(BIN)/csrd publish results/pretrained

@@ -167,11 +167,16 @@ def crop(volume: Volume, shape: tuple[int, int, int], centre_mm: np.ndarray) -> 
 
 def _prepared(volume: Volume) -> Volume:
     """Return the volume for registration: at most `WORKING_MM` fine, outliers cut, values in 0 … 1."""
+    refuse_unregistrable(volume)
+    volume = _coarsened(volume, WORKING_MM)
+    return _scaled(volume)
+
+
+def refuse_unregistrable(volume: Volume) -> None:
+    """Raise InputError for an empty or sheared volume."""
     _refuse_shear(volume)
     if not (volume.array > 0).any():
         raise InputError("an image to be registered has no voxel above zero; check that it is the right file")
-    volume = _coarsened(volume, WORKING_MM)
-    return _scaled(volume)
 
 
 def _coarsened(volume: Volume, voxel_mm: float) -> Volume:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 UNIT_PREFIX = "unit: "
 MAX_VOXELS, MAX_FRAMES = 2**29, 10_000
 """Largest frame in a file, a head at 0.35 mm, and most frames. A file of a few kB could claim terabytes."""
+UPRIGHT = np.array([[0, 1], [1, 1], [2, 1]])
+"""nibabel's orientation of axes to right, anterior and superior."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,11 +102,14 @@ class Volume:
         return Volume(turned, self.affine @ to_here, self.unit)
 
     def with_axes_of(self, grid: "Volume") -> "Volume":
-        """Return the same voxels in the order of `grid`'s axes, and on its affine."""
+        """Return the voxels of a `canonical` volume in the order of `grid`'s axes, and on its affine.
+
+        `grid` is what it was made of. Only that affine is read: near 45° the order of the axes is a matter of
+        rounding, and another affine may have another.
+        """
         import nibabel as nib
 
-        orientations = nib.io_orientation(self.affine), nib.io_orientation(grid.affine)
-        turn = nib.orientations.ornt_transform(*orientations)
+        turn = nib.orientations.ornt_transform(UPRIGHT, nib.io_orientation(grid.affine))
         return grid.like(np.ascontiguousarray(nib.apply_orientation(self.array, turn)), self.unit)
 
     def upright(self, array: np.ndarray) -> np.ndarray:
@@ -223,14 +228,19 @@ def _checked(what: str | Path, array: np.ndarray, unit: str) -> np.ndarray:
     """Return the voxels, of an image as float32; raise InputError where they are no image or no mask."""
     if unit not in ("label", "mask"):
         array = np.asarray(array, dtype=np.float32)
+    refuse_not_finite(what, array)
+    if unit == "mask":
+        _refuse_values(what, array)
+    return array
+
+
+def refuse_not_finite(what: str | Path, array: np.ndarray) -> None:
+    """Raise InputError where voxels are NaN or infinite."""
     if not np.isfinite(array).all():
         raise InputError(
             f"{what} has {np.count_nonzero(~np.isfinite(array))} voxels that are not finite; "
             "replace them, e.g. by 0"
         )
-    if unit == "mask":
-        _refuse_values(what, array)
-    return array
 
 
 @contextmanager
@@ -343,7 +353,7 @@ def _scale_notes(path: Path, image: "SpatialImage") -> list[str]:
     with image.file_map["header" if "header" in image.file_map else "image"].get_prepare_fileobj() as stream:
         stored = type(image.header).from_fileobj(stream, check=False)
     slope, offset = float(stored["scl_slope"]), float(stored["scl_inter"])
-    if math.isnan(slope):
+    if not math.isfinite(slope):
         raise InputError(
             f"{path} has a scale (scl_slope) that is not a number; write the right one, or 1 for none"
         )

@@ -205,7 +205,13 @@ class Csrd(VolumeMethod):
     def doubts(self, low: Volume, mr: Volume | None) -> list[str]:
         if not self.settings.measured:
             return []
-        return doubts(low.canonical(), mr.canonical() if mr is not None and self.wants_mr else None)
+        from csrd.methods.base.denoise import on_voxels_of
+        from csrd.resample import resample
+
+        seen = on_voxels_of(self, low)  # noise and displacement are those that the network is shown
+        if mr is None or not self.wants_mr:
+            return doubts(seen.canonical(), None)
+        return doubts(seen.canonical(), (mr if seen is low else resample(mr, seen, order=3)).canonical())
 
     def voxel_for(self, voxel_mm: np.ndarray) -> np.ndarray | None:
         if not self.settings.measured:

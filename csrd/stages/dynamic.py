@@ -16,6 +16,7 @@ from csrd.io.files import write_json
 from csrd.io.frames import Frames
 from csrd.io.images import Image
 from csrd.io.volume import NOTES_KEY, Volume, writing_frames
+from csrd.methods.learned.doubts import changed_mean
 from csrd.progress import progress
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ def prepared(denoiser: "Denoiser", frames: Frames, drf: float | None) -> Prepare
     with naming(frames.name):
         mask = head_mask(mean)
     least = EMPTY * float(mean.array[mask].mean(dtype=float))
-    anatomy, registration = denoiser.mr_on(mean)
+    anatomy, registration = denoiser.mr_on(mean, frames.name)
     with naming(frames.name):
         usual = set(denoiser.method.doubts(mean, None))  # a mean has less noise than any frame
         doubts = [doubt for doubt in denoiser.method.doubts(mean, anatomy) if doubt not in usual]
@@ -200,7 +201,9 @@ def _denoised(scan: Prepared, frame: Image) -> Outcome:
         return Outcome(pet, nothing, passed=NOISY_KEY, error=error)
     if abs(float(out.array[scan.mask].mean(dtype=float)) / uptake - 1) > MEAN_KEPT:
         return Outcome(pet, nothing, passed=NOISY_KEY)
-    return Outcome(out, nothing if std is None else std, used, doubt=doubts[0] if doubts else "")
+    if denoiser.method.measures_noise and (doubt := changed_mean(pet, out, scan.mask)):
+        doubts.append(doubt)
+    return Outcome(out, nothing if std is None else std, used, doubt="; ".join(doubts))
 
 
 Write = Callable[[Volume, Image], None]

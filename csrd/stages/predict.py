@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import csrd
-from csrd.align.register import check_cover, register
+from csrd.align.head import head_mask, refuse_slab
+from csrd.align.register import check_cover, refuse_unregistrable, register
 from csrd.errors import InputError, naming, notice
 from csrd.extras import require
 from csrd.io.bids import bids_uri, dose_of, pet_sidecar, save_with_sidecar, with_known
@@ -25,10 +26,11 @@ from csrd.io.frames import (
     static_image,
 )
 from csrd.io.images import Image, read_mr, read_pet, refuse_pet
-from csrd.io.volume import NOTES_KEY, Volume, refuse_dicom_file
+from csrd.io.volume import NOTES_KEY, Volume, refuse_dicom_file, refuse_not_finite
 from csrd.methods import method
 from csrd.methods.base import MODEL_FILE, Method
 from csrd.methods.base.denoise import applied
+from csrd.methods.learned.doubts import changed_mean
 from csrd.pretrained import KEYS as PACKAGED_KEYS
 from csrd.pretrained import packaged
 from csrd.progress import progress
@@ -185,11 +187,15 @@ class Denoiser:
         """
         drf, notes = self.dose(pet.name, pet.path, pet.sidecar, drf)
         estimated = drf is None
-        anatomy, registration = self.mr_on(pet.volume)
+        anatomy, registration = self.mr_on(pet.volume, pet.name)
         with naming(pet.name):
             doubts = self.method.doubts(pet.volume, anatomy)
             notes += [notice(f"{pet.name}: {doubt}") for doubt in doubts]
             drf, image, std = self.applied(pet.volume, anatomy, drf)
+            if self.method.measures_noise and (
+                doubt := changed_mean(pet.volume, image, head_mask(pet.volume))
+            ):
+                notes.append(notice(f"{pet.name}: {doubt}"))
         notes = [*pet.volume.notes, *self.mr_notes, *notes]
         facts = dose_facts(drf, estimated) | self.facts(pet.path) | registration | _kept(pet.sidecar)
         return Denoised(image, std, facts | ({NOTES_KEY: notes} if notes else {}))
@@ -235,11 +241,11 @@ class Denoiser:
         """Return the notes on the MR's file."""
         return () if self.mr is None else self.mr.volume.notes
 
-    def mr_on(self, pet: Volume) -> tuple[Volume | None, dict]:
+    def mr_on(self, pet: Volume, name: str) -> tuple[Volume | None, dict]:
         """Return the MR on the PET's grid, for a method that uses it, and the facts of a registration."""
         if self.mr is None or not self.method.wants_mr:
             return None, {}
-        return mr_on(pet, self.mr)
+        return mr_on(pet, self.mr, name)
 
     def facts(self, pet: Path | None) -> dict:
         """Return the provenance for a sidecar: sources, model, settings, versions."""
@@ -292,6 +298,7 @@ def opened_pet(
     if static is not None:
         raise InputError("static is given, but the low-dose image has one frame only; leave it out")
     refuse_pet(low, "the low-dose image")
+    refuse_not_finite("the low-dose image", low.array)
     with naming("the low-dose image"):
         if units is not None:
             pet_unit(units)
@@ -325,6 +332,7 @@ def opened_mr(mr: Source | None) -> Image | None:
     """Return an MR from a volume, a NIfTI file or a folder of DICOM."""
     if mr is None or not isinstance(mr, Volume):
         return None if mr is None else read_mr(mr)
+    refuse_not_finite("the MR", mr.array)
     return Image(mr, "the MR")
 
 
@@ -372,13 +380,19 @@ def _write(
         save_with_sidecar(found.std, std, sidecar | {"Description": text})
 
 
-def mr_on(pet: Volume, image: Image) -> tuple[Volume, dict]:
-    """Return an MR on the PET's grid, registered where it lies on another, and the facts of that."""
+def mr_on(pet: Volume, image: Image, name: str) -> tuple[Volume, dict]:
+    """Return an MR on the PET's grid, registered where it lies on another, and the facts of that.
+
+    Raises InputError where one of them cannot be registered; `name` is the PET's.
+    """
     mr = image.volume
     if mr.same_grid(pet):
         return mr, {}
     require("register", "registering an MR that lies on another grid")
     logger.info("%s: registering it to the PET", image.name)
+    with naming(name):
+        refuse_slab(pet)
+        refuse_unregistrable(pet)
     with naming(image.name):
         matrix = register(mr, pet, REGISTRATION_SEED, threads=1)
         covered = check_cover(mr, pet, matrix)

@@ -130,7 +130,7 @@ def tune_on_listmode(
         if not folder.finished():
             with numba_threads(threads):
                 images = _images(files, recon, seed, subject, folder.path)
-            anatomy = mr_on(images[TRAINED], read_mr(mr))[0] if mr and base.wants_mr else None
+            anatomy = mr_on(images[TRAINED], read_mr(mr), str(listmode))[0] if mr and base.wants_mr else None
             pairs = [_split(images, folds, _others(folds), anatomy) for folds in INPUTS]
             held_out = [_split(images, TRAINED, HELD_OUT, anatomy)]
         facts = {"on": Path(listmode).name, "listmode_sha256": sha256(named[0]), "recon": order["recon"]}

@@ -106,9 +106,10 @@ def test_a_scale_that_is_no_number_is_refused_and_an_offset_alone_is_said(tmp_pa
         with nib.openers.Opener(header, "wb") as stream:
             stream.write(bytes(content))
 
-    scaled(np.nan, np.nan)
-    with pytest.raises(InputError, match=r"has a scale \(scl_slope\) that is not a number"):
-        Volume.load(path)
+    for slope, offset in ((np.nan, np.nan), (np.inf, 0)):
+        scaled(slope, offset)
+        with pytest.raises(InputError, match=r"has a scale \(scl_slope\) that is not a number"):
+            Volume.load(path)
     scaled(0, 5)
     volume = Volume.load(path)
     assert "offset (scl_inter 5) without a slope" in volume.notes[0] and np.array_equal(volume.array, VALUES)

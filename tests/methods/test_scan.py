@@ -16,6 +16,8 @@ from csrd.api import denoise
 from csrd.errors import InputError
 from csrd.io.files import read_json, sha256
 from csrd.io.volume import Volume, centred_affine
+from csrd.methods import method
+from csrd.methods.learned.doubts import changed_mean, doubts
 from csrd.pretrained import packaged
 from csrd.stages.predict import predict
 from tests.align.head_phantom import grid_points, head, rigid, rotation
@@ -146,7 +148,7 @@ def test_noise_beyond_what_was_learned_is_warned_of(pair, caplog):
     normal, low = pair
     assert "InputNotes" not in denoise(low).facts and "compare the image" not in caplog.text
     strong = low.like(normal.array + 40 * (low.array - normal.array))
-    (note,) = denoise(strong).facts["InputNotes"]
+    note, *_ = denoise(strong).facts["InputNotes"]  # the mean may change too
     assert "more fine detail and noise" in note and note in caplog.text
     flat = normal.like(np.where(normal.array > 0, 1e4, 0).astype(np.float32) + 1e3)
     assert any("less fine detail and noise" in note for note in denoise(flat).facts["InputNotes"])
@@ -156,6 +158,29 @@ def test_what_is_no_head_is_said(pair):
     small = Volume(pair[1].array, centred_affine(SHAPE, 1.0), "Bq/mL")
     (note,) = denoise(small).facts["InputNotes"]
     assert "takes 0.04 litres" in note
+
+
+def test_bright_places_that_pass_for_noise_are_said(pair):
+    """A spot of 60 times the brain raised the noise level sixfold, and the image lost 6 dB to its input."""
+    normal, low = pair
+    clear = normal.array + 0.3 * (low.array - normal.array)
+    assert not doubts(low.like(clear), None)
+    clear[20:22, 25:27, 22:24] *= 60
+    assert any("places in it are so bright" in doubt for doubt in doubts(low.like(clear), None))
+
+
+def test_a_mean_that_is_not_kept_is_said(pair):
+    low, inside = pair[0], pair[0].array > 2e3
+    assert not changed_mean(low, low.like(0.97 * low.array), inside)
+    assert "changed the mean in the head by -5%" in changed_mean(low, low.like(0.95 * low.array), inside)
+
+
+def test_doubts_are_about_the_voxels_that_the_network_is_shown(pair, monkeypatch):
+    low, shown = pair[1], []
+    monkeypatch.setattr("csrd.methods.csrd.doubts", lambda low, mr: shown.extend((low, mr)) or [])
+    thick = Volume(low.array[..., ::2], low.affine @ np.diag([1, 1, 2, 1]), "Bq/mL")
+    method("csrd").load(packaged("csrd")).doubts(thick, thick)
+    assert [volume.voxel_mm.tolist() for volume in shown] == [[4.0] * 3] * 2
 
 
 @pytest.mark.parametrize("axis", range(3))
@@ -184,6 +209,30 @@ def test_what_is_no_head(pair):
         denoise(low.like(low.array, "arbitrary"), drf=DRF)
     with pytest.raises(InputError, match="the MR: an image to be registered has no voxel above zero"):
         denoise(low, Volume(np.zeros((9, 9, 9), np.float32), np.eye(4)), drf=DRF)
+
+
+def test_voxels_of_a_volume_are_numbers(pair, mr):
+    low = pair[1]
+    holed = low.array.copy()
+    holed[:2, 3, 3] = np.nan, np.inf
+    with pytest.raises(InputError, match="the low-dose image has 2 voxels that are not finite; replace them"):
+        denoise(low.like(holed))
+    holed = mr.array.copy()
+    holed[0, 0, 0] = np.nan
+    with pytest.raises(InputError, match="the MR has 1 voxels that are not finite; replace them"):
+        denoise(low, mr.like(holed))
+
+
+def test_a_pet_that_cannot_be_registered_is_named_and_not_the_mr(pair, mr):
+    low = pair[1]
+    sheared = low.affine.copy()
+    sheared[0, 2] = 1.0
+    with pytest.raises(InputError, match="the low-dose image: .* sheared axes"):
+        denoise(Volume(low.array, sheared, "Bq/mL"), mr)
+    with pytest.raises(InputError, match="the low-dose image: .* no voxel above zero"):
+        denoise(low.like(np.zeros_like(low.array)), mr)
+    with pytest.raises(InputError, match="the low-dose image: .* too few to be a head"):
+        denoise(Volume(low.array[..., :3], low.affine, "Bq/mL"), mr)
 
 
 def said_by_csrd(*arguments: object) -> str:

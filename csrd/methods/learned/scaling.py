@@ -98,15 +98,16 @@ class StdFactor(Section):
         return self.factor * level**self.level * voxel_mm**self.voxel
 
 
-def noise_level(low: Volume) -> float:
+def noise_level(low: Volume, head: Head | None = None) -> float:
     """Return the standard deviation of what is finer than `FINE_MM` in the head, relative to the mean there.
 
-    It is estimated as 1.4826 times the median absolute deviation, which is robust to a few edges.
+    It is estimated as 1.4826 times the median absolute deviation, which is robust to a few edges. `head` is
+    that of the image, where it is known.
     """
     from scipy import ndimage
 
     fine = low.array - ndimage.gaussian_filter(low.array, FINE_MM / low.voxel_mm)
-    head = Head.of(low)
+    head = head or Head.of(low)
     inside = fine[head.mask]
     return 1.4826 * float(np.median(np.abs(inside - np.median(inside)))) / head.scale
 

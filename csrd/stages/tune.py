@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from csrd.config.sections import Recon
-from csrd.errors import InputError, notice
+from csrd.errors import InputError, naming, notice
 from csrd.io.files import sha256
 from csrd.io.images import read_mr
 from csrd.io.volume import Volume
@@ -71,7 +71,9 @@ def tune_on_pairs(
     for pair in progress(pairs, "reading pairs"):
         found = pair.load()
         mr = found.mr if base.wants_mr else None
-        splits[pair.split].append(SplitScan.of_thinning(found.low, found.normal, mr, pair.drf))
+        with naming(f"{pair.subject} at 1/{pair.drf:g}"):
+            splits[pair.split].append(SplitScan.of_thinning(found.low, found.normal, mr, pair.drf))
+            _say_doubts(base, f"{pair.subject} at 1/{pair.drf:g}", found.low, mr)
     subjects = {split: sorted({p.subject for p in pairs if p.split == split}) for split in splits}
     tensors = [
         (f"{split} {number} {name}", torch.from_numpy(image.array))
@@ -131,6 +133,7 @@ def tune_on_listmode(
             with numba_threads(threads):
                 images = _images(files, recon, seed, subject, folder.path)
             anatomy = mr_on(images[TRAINED], read_mr(mr), str(listmode))[0] if mr and base.wants_mr else None
+            _say_doubts(base, str(listmode), images[TRAINED], anatomy)
             pairs = [_split(images, folds, _others(folds), anatomy) for folds in INPUTS]
             held_out = [_split(images, TRAINED, HELD_OUT, anatomy)]
         facts = {"on": Path(listmode).name, "listmode_sha256": sha256(named[0]), "recon": order["recon"]}
@@ -155,6 +158,12 @@ def _base(key: str, begin_with: str | Path) -> Csrd:
             f"noise can be tuned; begin with --from {PACKAGED}"
         )
     return base
+
+
+def _say_doubts(base: Csrd, name: str, low: Volume, mr: Volume | None) -> None:
+    """Say in which ways a scan differs from those that the model was trained on, as `csrd denoise` does."""
+    for doubt in base.doubts(low, mr):
+        notice(f"{name}: {doubt}")
 
 
 def _folder(key: str, begin_with: str | Path) -> Path:

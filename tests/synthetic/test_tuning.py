@@ -160,3 +160,12 @@ def test_what_cannot_be_tuned_is_refused(base, tmp_path):
         tune_on_pairs("csrd", pairs(), model=tmp_path, begin_with=base)
     with pytest.raises(InputError, match="tv cannot be tuned"):
         tune_on_pairs("tv", pairs(), model=tmp_path, begin_with=base)
+    same = [replace(pair, low=pair.normal) for pair in pairs()]
+    with pytest.raises(InputError, match="sub-01 at 1/4: the low-dose image equals its normal dose"):
+        tune_on_pairs("csrdnomr", same, model=tmp_path, begin_with=base)
+
+
+def test_scans_that_the_model_does_not_know_are_named_in_a_tuning_too(base, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("csrd.methods.csrd.doubts", lambda low, mr: ["it is no head"])
+    tuned(base, tmp_path / "mine")
+    assert "sub-01 at 1/4: it is no head" in caplog.text and "sub-02 at 1/4: it is no head" in caplog.text

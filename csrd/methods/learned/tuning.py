@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from csrd import __version__
 from csrd.diffusion.loss import NoiseLevels, residual_loss
 from csrd.diffusion.posterior import Posterior
+from csrd.errors import InputError
 from csrd.io.files import sha256, whole_file
 from csrd.io.volume import Volume
 from csrd.methods.base.denoise import on_voxels_of
@@ -83,7 +84,10 @@ class SplitScan:
 
         The normal dose is 1/drf of the low dose and 1 − 1/drf of the events left out, as far as images are
         sums over events.
+        Raises InputError where both are one image.
         """
+        if np.array_equal(low.array, normal.array):
+            raise InputError("the low-dose image equals its normal dose; check that the files differ")
         left_out = (drf * normal.array - low.array) / (drf - 1)
         return cls(low, normal.like(left_out.astype(np.float32)), mr, 1 / drf)
 

@@ -148,8 +148,9 @@ def test_noise_beyond_what_was_learned_is_warned_of(pair, caplog):
     normal, low = pair
     assert "InputNotes" not in denoise(low).facts and "compare the image" not in caplog.text
     strong = low.like(normal.array + 40 * (low.array - normal.array))
-    note, *_ = denoise(strong).facts["InputNotes"]  # the mean may change too
-    assert "more fine detail and noise" in note and note in caplog.text
+    notes = denoise(strong).facts["InputNotes"]  # size and mean are far from a head's too
+    assert any("more fine detail and noise" in note for note in notes)
+    assert all(note in caplog.text for note in notes)
     flat = normal.like(np.where(normal.array > 0, 1e4, 0).astype(np.float32) + 1e3)
     assert any("less fine detail and noise" in note for note in denoise(flat).facts["InputNotes"])
 

@@ -284,17 +284,21 @@ class Align(Section):
     """Voxels of the cropped images along right, anterior and superior, around the MR's field of view."""
 
 
+USUAL_REFERENCE = "cerebellar cortex"
+"""The reference region of scans that are denoised as they are, where `kinetics.reference` is null."""
+
+
 class Kinetics(Section):
     labels: str | None = None
     """Regions of dynamic scans (docs/kinetics.md). atlas: the packaged atlas, matched to the T1w image;
     truth: those of the virtual cohort; else the folder of a BIDS dataset of derivatives with *_dseg images;
-    null: no curves."""
+    null: no curves. `make dynamic` has those of the virtual cohort."""
     description: str | None = None
     """Label of desc- or seg- in the names of such images, where a participant has several."""
-    reference: str = "cerebellar cortex"
-    """The reference region, by its name."""
+    reference: str | None = None
+    """The reference region, by its name; null: cerebellar cortex, or in `make dynamic` the tracer's own."""
     model: Literal["srtm", "mrtm2", "logan"] = "srtm"
-    """The model of BP_ND."""
+    """The model of BP_ND. `make dynamic` has SRTM and a linear model: Logan's plot for logan, else MRTM2."""
     k2prime: PositiveFloat | None = None
     """mrtm2, logan: the reference region's k2 in 1/min; null: SRTM's estimate."""
     t_star: NonNegative | None = None

@@ -18,9 +18,8 @@ LABELS = {
     "csrdhypr": "CSR-D of the mean, HYPR",
 }
 """Rows of the table, in their order."""
-MODEL_LABELS = {"mrtm2": "MRTM2", "srtm": "SRTM"}
-SHOWN_MODEL = "mrtm2"
-"""The model of figure and tables by region: SRTM, of three parameters, is not determined in every scan."""
+MODEL_LABELS = {"mrtm2": "MRTM2", "logan": "Logan's plot", "srtm": "SRTM"}
+"""The first that was fitted is that of figure and tables by region: SRTM is not determined in every scan."""
 STYLES = {
     "lowdose": (COLOURS["lowdose"], "o"),
     "gaussian": ("#e69f00", "s"),
@@ -84,9 +83,14 @@ def by_region(rows: pd.DataFrame) -> Tables:
     return Tables(table, pooled.reset_index())
 
 
-def bp_figure(path: str | Path, table: pd.DataFrame, model: str = SHOWN_MODEL) -> None:
+def models_of(table: pd.DataFrame) -> list[str]:
+    """Return the models in a table, the one of figure and tables by region first."""
+    return [model for model in MODEL_LABELS if model in set(table["model"])]
+
+
+def bp_figure(path: str | Path, table: pd.DataFrame) -> None:
     """Write a PNG: spread against bias over what was put in, a panel a dose, a point a region and method."""
-    table = table[table["model"] == model]
+    table = table[table["model"] == models_of(table)[0]]
     drfs = sorted(table["drf"].unique())
     largest = min(110 * float(np.nanquantile(table["sd"], 0.98)), MOST_SPREAD)
     with panels_of(path, len(drfs), columns=len(drfs)) as (figure, cells):
@@ -179,11 +183,13 @@ def binding_page(
         (LABELS[key], ", ".join(f"{by_dose[drf]:g} mm at 1/{drf}" for drf in sorted(by_dose, key=int)))
         for key, by_dose in strengths["FWHM_mm"].items()
     ]
+    models = models_of(found.regions)
     body = fragment(
         "binding.html",
         title=title,
-        pooled=[pooled_html(found.pooled, model) for model in MODEL_LABELS],
-        regions=[regions_html(found.regions, SHOWN_MODEL, drf) for drf in reversed(drfs)],
+        model=MODEL_LABELS[models[0]],
+        pooled=[pooled_html(found.pooled, model) for model in models],
+        regions=[regions_html(found.regions, models[0], drf) for drf in reversed(drfs)],
         figure=picture(figure),
         curves=picture(curves),
         chosen=chosen,

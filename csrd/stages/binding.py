@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from csrd.align.head import head_mask
-from csrd.errors import naming
+from csrd.config import TRUTH, Config
+from csrd.config.sections import Kinetics
+from csrd.errors import InputError, naming
 from csrd.io.bids import inherited, save_with_sidecar
 from csrd.io.files import read_json, write_json, write_text
 from csrd.io.frames import Frames, read_frames, static_image
@@ -18,7 +20,7 @@ from csrd.io.volume import Volume
 from csrd.kinetics.curves import region_means
 from csrd.kinetics.filters import gaussian, hypr
 from csrd.kinetics.models import Fit, Reference, common_k2_reference, decay_weights
-from csrd.metrics.regions import region_masks
+from csrd.metrics.regions import LEFT_OUT, region_masks
 from csrd.metrics.truth import blurred, resolution
 from csrd.report.binding import binding_page, bp_figure, by_region, curves_figure
 from csrd.stages.dynamic import EMPTY_KEY, NOISY_KEY
@@ -38,10 +40,12 @@ Below the images' resolution, about 6 mm, HYPR gives the frame back and nothing 
 """
 FILTERED = tuple(STRENGTHS_MM)
 METHODS = ("lowdose", "gaussian", "hypr", "csrd", "csrdhypr")
-MODELS = ("srtm", "mrtm2")
 WITHOUT_BINDING = ("white_matter",)
+FEWEST_FRAMES = 4
+"""Frames that a model needs, as in `csrd kinetics`."""
 WORST = 1.0
 """Relative error that counts for a region whose BP_ND is not determined, and at most for any other."""
+USUAL = Kinetics()
 FOR_CURVES = ["region", "start", "end", "value"]
 FOR_BINDING = ["draw", "passed", "model", "region", "voxels", "bp", "r1", "put_in", "resolved", "noise_free"]
 
@@ -76,13 +80,29 @@ class Truth:
     fwhm_mm: float
 
     @classmethod
-    def of(cls, activity: Volume, labels: Volume, tracer: Tracer, edges: np.ndarray, mean: Volume) -> "Truth":
-        """Return the truth of a subject whose normal dose has the image `mean`; frames between `edges`."""
+    def of(
+        cls,
+        activity: Volume,
+        labels: Volume,
+        tracer: Tracer,
+        edges: np.ndarray,
+        mean: Volume,
+        reference: str | None = None,
+    ) -> "Truth":
+        """Return the truth of a subject whose normal dose has the image `mean`; frames between `edges`.
+
+        The `reference` region is the tracer's own where none is named.
+        Raises InputError where it has no voxel of the image.
+        """
         assert tracer.kinetics is not None, "a dynamic scan's tracer has kinetics"
+        reference = region_named(reference) if reference else tracer.kinetics.reference
         duration = float(edges[-1])
         fwhm_mm = resolution(activity, mean, head_mask(mean))
+        left_out = set(WITHOUT_BINDING) - {reference}
         masks = region_masks(labels, mean)
-        masks = {name: mask for name, mask in masks.items() if mask.any() and name not in WITHOUT_BINDING}
+        masks = {name: mask for name, mask in masks.items() if mask.any() and name not in left_out}
+        if reference not in masks:
+            raise InputError(f"no voxel lies in the reference {reference}; change kinetics.reference")
         usual = mean_uptake(tracer.kinetics, tracer.half_life_s, duration)
         rate = np.log(2) / tracer.half_life_s
         shapes = {name: tracer.kinetics.means(name, edges, rate) / usual[name] for name in REGIONS}
@@ -100,8 +120,8 @@ class Truth:
         for name, mask in masks.items():
             found[mask] = REGIONS[name]
         names = {REGIONS[name]: name for name in masks}
-        put_in = binding(activity, labels, tracer, duration)
-        return cls(found, names, tracer.kinetics.reference, put_in, sharp, resolved, fwhm_mm)
+        put_in = binding(activity, labels, tracer, duration, reference)
+        return cls(found, names, reference, put_in, sharp, resolved, fwhm_mm)
 
     @property
     def targets(self) -> list[str]:
@@ -114,19 +134,79 @@ class Truth:
         return dict(zip(voxels, values.T, strict=True))
 
 
-def fits(curves: Curves, reference: str, edges: np.ndarray, half_life_s: float) -> dict[str, dict[str, Fit]]:
-    """Return the fits of SRTM and MRTM2 by model and region, weighted as `csrd kinetics` does.
+def fits(
+    curves: Curves, reference: str, edges: np.ndarray, half_life_s: float, kinetics: Kinetics
+) -> dict[str, dict[str, Fit]]:
+    """Return the fits of SRTM and a linear model by model and region, weighted as `csrd kinetics` does.
 
-    MRTM2 has the k2' that SRTM's best known regions share; without one it has no fits.
+    The linear model is Logan's plot where `kinetics` has it, else MRTM2. Its k2' is that of `kinetics`, or
+    the one that SRTM's best known regions share; without one it has no fits.
     """
-    starts, durations = edges[:-1], np.diff(edges)
+    kept = ~np.isin(np.arange(1, len(edges)), kinetics.exclude_frames)
+    starts, durations = edges[:-1][kept], np.diff(edges)[kept]
     weights = decay_weights(starts, durations, half_life_s)
-    fitted = Reference(starts, durations, curves[reference], weights)
-    targets = [name for name in curves if name != reference]
-    srtm = {name: fitted.srtm(curves[name]) for name in targets}
-    shared = common_k2_reference(list(srtm.values()))
-    mrtm2 = {name: fitted.mrtm2(curves[name], shared) for name in targets} if shared > 0 else {}
-    return {"srtm": srtm, "mrtm2": mrtm2}
+    fitted = Reference(starts, durations, curves[reference][kept], weights)
+    targets = {name: values[kept] for name, values in curves.items() if name != reference}
+    srtm = {name: fitted.srtm(values) for name, values in targets.items()}
+    shared = kinetics.k2prime / 60 if kinetics.k2prime else common_k2_reference(list(srtm.values()))
+    fit = fitted.logan if kinetics.model == "logan" else fitted.mrtm2
+    late = kinetics.t_star or 0
+    linear = {name: fit(values, shared, late) for name, values in targets.items()} if shared > 0 else {}
+    return {"srtm": srtm, "logan" if kinetics.model == "logan" else "mrtm2": linear}
+
+
+def region_named(name: str) -> str:
+    """Return a region of the virtual cohort by its name, with a space or an underscore between words.
+
+    Raises InputError where there is no such region of the brain.
+    """
+    known = [key for key in REGIONS if key not in LEFT_OUT]
+    if (found := name.replace(" ", "_")) not in known:
+        raise InputError(
+            f"kinetics.reference is {name!r}; for virtual subjects use one of {', '.join(known)}"
+        )
+    return found
+
+
+def check(config: Config) -> None:
+    """Raise InputError where BP_ND of a dynamic virtual cohort cannot be measured with these settings."""
+    if not config.cohort.virtual:
+        raise InputError(
+            "dynamic simulates its subjects, but cohort.sheet or cohort.bids names your own; "
+            "leave both null, as in config/dynamic.yaml"
+        )
+    if config.acquisition.frames is None:
+        raise InputError(
+            "dynamic needs a scan in time frames, but acquisition.frames is null; add "
+            "acquisition: {frames: [60, 120, 300, …]}, in s from the injection on, as in config/dynamic.yaml"
+        )
+    if config.recon.frames is None:
+        raise InputError("dynamic needs images in time frames; set recon.engine to embedded")
+    if config.cohort.models is not None or not config.cohort.validation:
+        raise InputError(
+            "dynamic chooses its filters on validation subjects, but there are none; "
+            "set cohort.validation to 1 or more, and cohort.models to null"
+        )
+    _check_kinetics(config.kinetics, config.recon.frames)
+
+
+def _check_kinetics(kinetics: Kinetics, frames: Sequence[float]) -> None:
+    """Raise InputError where the section does not fit virtual subjects with `frames` (durations in s)."""
+    if kinetics.labels not in (None, TRUTH):
+        raise InputError(
+            f"kinetics.labels is {kinetics.labels}, but dynamic has the true regions; write truth or null"
+        )
+    if kinetics.reference is not None:
+        region_named(kinetics.reference)
+    if wrong := [number for number in kinetics.exclude_frames if number > len(frames)]:
+        raise InputError(f"kinetics.exclude_frames has {wrong[0]}, but there are {len(frames)} frames")
+    starts = np.append(0, np.cumsum(frames))[:-1]
+    kept = ~np.isin(np.arange(1, len(starts) + 1), kinetics.exclude_frames)
+    if (count := int((kept & (starts >= (kinetics.t_star or 0))).sum())) < FEWEST_FRAMES:
+        raise InputError(
+            f"{count} frames are left for the models, which need {FEWEST_FRAMES}; give more frames, "
+            "an earlier kinetics.t_star or fewer kinetics.exclude_frames"
+        )
 
 
 def tune(
@@ -141,12 +221,14 @@ def tune(
     tracer: str | Path,
     drfs: Sequence[int],
     draws: int,
+    kinetics: Kinetics = USUAL,
 ) -> None:
     """Write the strength in mm of each filter at each dose, chosen on validation subjects, and all errors.
 
     The error is the root mean square over regions, scans and subjects of SRTM's BP_ND over what was put in,
     minus 1, each at most `WORST`. Files are by subject, then dose, then draw; `means` are those of the lows,
-    `denoised` the same by CSR-D, `normals` the mean image of each subject's normal dose.
+    `denoised` the same by CSR-D, `normals` the mean image of each subject's normal dose. Of `kinetics` the
+    reference and the frames that are left out are used.
     """
     isotope = read_tracer(tracer)
     errors: dict[tuple[str, int, float], list[float]] = {}
@@ -157,9 +239,9 @@ def tune(
         truth: Truth | None = None
         for low, mean, guide, (drf, _) in sources:
             frames = _frames(low)
-            truth = truth or _truth(activity[number], labels[number], isotope, frames, normal)
+            truth = truth or _truth(activity[number], labels[number], isotope, frames, normal, kinetics)
             for fwhm, key, curves in _filtered(frames, truth, mean, guide, STRENGTHS_MM):
-                found = fits(curves, truth.reference, _edges(frames), isotope.half_life_s)["srtm"]
+                found = fits(curves, truth.reference, _edges(frames), isotope.half_life_s, kinetics)["srtm"]
                 errors.setdefault((key, drf, fwhm), []).extend(
                     _error(found[name], truth.put_in[name]) for name in truth.targets
                 )
@@ -188,13 +270,15 @@ def measure(
     drfs: Sequence[int],
     draws: int,
     subject: str,
+    kinetics: Kinetics = USUAL,
 ) -> dict[str, Any]:
     """Write one test subject's BP_ND by dose, method, scan, model and region, and its curves in kBq/mL.
 
     Files are by dose, then draw: dynamic scans `lows`, their `means`, these `denoised` by CSR-D, and the
     scans denoised frame by frame. BP_ND that is not determined is empty. `put_in`, `resolved` and
     `noise_free` are those of the truth: as put in, and fitted to noise-free curves at the images' resolution
-    and before any blur. `strengths` is what `tune` writes. Return the images' resolution.
+    and before any blur. `strengths` is what `tune` writes, `kinetics` the choices for `fits` and the
+    reference region. Return the images' resolution.
     """
     isotope, chosen = read_tracer(tracer), read_json(strengths)["FWHM_mm"]
     rows, lines, truth = [], [], None
@@ -204,8 +288,8 @@ def measure(
         frames = _frames(low)
         edges = _edges(frames)
         if truth is None:
-            truth = _truth(activity, labels, isotope, frames, normal)
-            clean = [fits(found, truth.reference, edges, isotope.half_life_s)
+            truth = _truth(activity, labels, isotope, frames, normal, kinetics)
+            clean = [fits(found, truth.reference, edges, isotope.half_life_s, kinetics)
                      for found in (truth.resolved, truth.sharp)]  # fmt: skip
             for key, found in (("resolved", truth.resolved), ("truth", truth.sharp)):
                 lines += _lines(found, edges, subject, 0, key, 1)
@@ -217,7 +301,8 @@ def measure(
         for method in METHODS:
             found, passed = of_method[method], left if method == "csrd" else 0
             lines += _lines(found, edges, subject, drf, method, draw)
-            for model, of_model in fits(found, truth.reference, edges, isotope.half_life_s).items():
+            of_models = fits(found, truth.reference, edges, isotope.half_life_s, kinetics)
+            for model, of_model in of_models.items():
                 of_truth = {name: [one[model][name].bp.value for one in clean] for name in truth.targets}
                 for name, *values in _estimates(truth, of_model, of_truth):
                     rows.append((subject, drf, method, draw, passed, model, name, *values))
@@ -256,11 +341,16 @@ def report(
 
 
 def _truth(
-    activity: str | Path, labels: str | Path, tracer: Tracer, frames: Frames, normal: str | Path
+    activity: str | Path,
+    labels: str | Path,
+    tracer: Tracer,
+    frames: Frames,
+    normal: str | Path,
+    kinetics: Kinetics,
 ) -> Truth:
     images = Volume.load(activity), Volume.load(labels, unit="label")
     with naming(normal):
-        return Truth.of(*images, tracer, _edges(frames), Volume.load(normal))
+        return Truth.of(*images, tracer, _edges(frames), Volume.load(normal), kinetics.reference)
 
 
 def _frames(path: str | Path) -> Frames:

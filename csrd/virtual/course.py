@@ -91,15 +91,19 @@ def mean_activity(
     return factors.like(factors.array * table[anatomy.labels.array], "Bq/mL"), spots
 
 
-def binding(activity: Volume, labels: Volume, tracer: Tracer, duration_s: float) -> dict[str, float]:
+def binding(
+    activity: Volume, labels: Volume, tracer: Tracer, duration_s: float, reference: str | None = None
+) -> dict[str, float]:
     """Return BP_ND of each region as it was put into a subject's `activity`: that of its mean curve.
 
     The mean of voxels that are factors of one curve is that curve times the factors' mean, so that for a
-    region 1 + BP_ND is the table's, times the region's mean factor over the reference region's.
+    region 1 + BP_ND is the table's, times the region's mean factor over the reference region's. Against
+    another `reference` than the tracer's it is divided by that region's: a ratio of distribution volumes.
     """
     assert tracer.kinetics is not None, "a dynamic scan's tracer has kinetics"
     usual = mean_uptake(tracer.kinetics, tracer.half_life_s, duration_s)
     means = {name: float(activity.array[labels.array == label].mean(dtype=float)) / usual[name]
              for name, label in REGIONS.items()}  # fmt: skip
-    of_reference = means[tracer.kinetics.reference]
-    return {name: means[name] / of_reference * (1 + tracer.kinetics.bp[name]) - 1 for name in REGIONS}
+    reference, bp = reference or tracer.kinetics.reference, tracer.kinetics.bp
+    return {name: means[name] / means[reference] * (1 + bp[name]) / (1 + bp[reference]) - 1
+            for name in REGIONS}  # fmt: skip

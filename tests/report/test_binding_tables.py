@@ -48,11 +48,12 @@ def test_scans_without_a_value_are_counted_and_left_out():
     assert pooled["bias"] == pytest.approx((0.275 + 0.3) / 2), "mean of sizes over regions"
 
 
-def test_the_page_has_every_row(tmp_path):
+@pytest.mark.parametrize(("model", "said"), [("mrtm2", "MRTM2"), ("logan", "Logan&#39;s plot")])
+def test_the_page_has_every_row(tmp_path, model, said):
     rows = pd.concat(
         rows_of({("a", drf, method, name): [2.0 + drf / 20, 2.1] for method in LABELS for drf in (1, 4)
                  for name in ("putamen", "raphe")}).assign(model=model)
-        for model in ("srtm", "mrtm2")
+        for model in ("srtm", model)
     )  # fmt: skip
     found = by_region(rows)
     lines = [
@@ -68,4 +69,5 @@ def test_the_page_has_every_row(tmp_path):
     strengths = {"FWHM_mm": {key: {"4": 3.0} for key in ("gaussian", "hypr", "csrdhypr")}}
     page = binding_page(found, strengths, tmp_path / "bp.png", tmp_path / "tacs.png", "Dynamic <cohort>")
     assert "Dynamic &lt;cohort&gt;" in page and "3 mm at 1/4" in page
+    assert f"A point is a region, by {said}." in page
     assert all(f"1/{drf} {label}" in page for drf in (1, 4) for label in LABELS.values())

@@ -110,6 +110,22 @@ def test_a_training_scan_is_thinned_several_times(snakemake):
         assert {rule: int(jobs.get(rule, 0)) for rule in wanted} == wanted
 
 
+def test_dynamic_says_which_setting_it_needs(snakemake):
+    done = snakemake("dynamic", "-n", "--cores", "1", "--config", "results_dir=results-plan", check=False)
+    said = [line for line in done.stdout.splitlines() if line.startswith("csrd: ")]
+    assert done.returncode != 0 and len(said) == 1 and "add acquisition: {frames: [60, " in said[0]
+    assert "Traceback" not in done.stdout and "Exception" not in done.stdout
+
+
+def test_dynamic_has_a_plan_with_settings_of_kinetics(snakemake):
+    arguments = "dynamic", "-n", "--cores", "1", "--configfile", "config/dynamic_test.yaml"
+    kinetics = "kinetics={model: logan, t_star: 60, exclude_frames: [6], reference: pons}"
+    plan = snakemake(*arguments, "--config", "results_dir=results-plan", kinetics).stdout
+    jobs = dict(re.findall(r"^(\w+) +(\d+)$", plan, flags=re.MULTILINE))
+    wanted = {"tune_filters": 1, "measure_binding": 1, "dynamic": 1, "reconstruct_repeat": 12}
+    assert {rule: int(jobs[rule]) for rule in wanted} == wanted
+
+
 def test_outside_command_needs_no_sensitivity(snakemake):
     files = "config/test.yaml", "config/recon/command.yaml"
     arguments = "--configfile", *files, "--config", "results_dir=results-plan"

@@ -165,6 +165,7 @@ if SIMULATED and settings.acquisition.frames:
         params:
             drfs=DOSES,
             draws=len(REPEATS),
+            kinetics=kinetics_of("reference", "exclude_frames"),
         message:
             "Choose the filters' strengths on the validation subjects"
         script:
@@ -196,6 +197,7 @@ if SIMULATED and settings.acquisition.frames:
         params:
             drfs=DOSES,
             draws=len(REPEATS),
+            kinetics=kinetics_of("reference", "model", "k2prime", "t_star", "exclude_frames"),
         message:
             "{wildcards.subject}: measure BP_ND"
         script:
@@ -203,6 +205,7 @@ if SIMULATED and settings.acquisition.frames:
 
     rule dynamic:
         input:
+            checked_dynamic,
             binding=expand(BINDING, subject=subjects_of("test")),
             curves=expand(CURVES, subject=subjects_of("test")),
             strengths=rules.tune_filters.output.strengths,
@@ -242,3 +245,17 @@ if SIMULATED and settings.acquisition.frames:
             "Write bias and spread of BP_ND"
         script:
             "../scripts/write_binding.py"
+
+else:
+
+    rule dynamic:
+        input:
+            checked_dynamic,
+        log:
+            "<logs>/dynamic.log",
+        threads: 1
+        resources:
+            mem_mb=growing(1000),
+            runtime=growing(10),
+        message:
+            "Simulate dynamic scans"

@@ -90,7 +90,7 @@ rule kinetics:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        reference=lookup(dpath="kinetics/reference", within=config),
+        reference=settings.kinetics.reference or USUAL_REFERENCE,
         model=lookup(dpath="kinetics/model", within=config),
         k2prime=lookup(dpath="kinetics/k2prime", within=config),
         t_star=lookup(dpath="kinetics/t_star", within=config),

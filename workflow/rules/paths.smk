@@ -351,6 +351,20 @@ def derivatives_by(scan_of):
     return [path for name in names for path in derived(name, scan_of(subjects[name]))]
 
 
+def checked_dynamic(wildcards):
+    """Return no file; stop with a sentence where the settings have no dynamic virtual cohort."""
+    from csrd.stages.binding import check
+
+    with plain_errors():
+        check(settings)
+    return []
+
+
+def kinetics_of(*keys):
+    """Return those settings of kinetics, as a block."""
+    return {key: config["kinetics"][key] for key in keys}
+
+
 # Control rows of the tables that no method makes: against the normal dose, against the truth, and of lesions.
 PAINTED_THERE = ["painted"] if SIMULATED and subjects_of("train") else []
 CONTROLS = ["truth", "oracle", *PAINTED_THERE] if SIMULATED else []

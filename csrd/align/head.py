@@ -9,6 +9,7 @@ from csrd.io.volume import Volume
 
 SMOOTHING_MM = 4.0
 CLOSING_MM = 10.0
+MARGIN_MM = 20.0  # around a head, where only the head is of interest
 LEAST_VOXELS = 4  # along every axis
 FLOOR_OF_OTSU = 0.5  # Otsu's threshold may exclude the scalp; half of it does not
 
@@ -46,13 +47,32 @@ def largest_component(mask: np.ndarray) -> np.ndarray:
 
 
 def _closed(mask: np.ndarray, voxel_mm: np.ndarray) -> np.ndarray:
-    """Return the mask closed by `CLOSING_MM` and without holes; the array's border has no effect."""
+    """Return the mask closed by `CLOSING_MM` and without holes; the array's border has no effect.
+
+    It is computed in the mask's box: a scanner's field of view can have ten times the voxels of a head.
+    """
     margin = int(np.ceil(CLOSING_MM / voxel_mm.min())) + 1
-    padded = np.pad(mask, margin)
+    box = box_of(mask)
+    padded = np.pad(mask[box], margin)
     grown = ndimage.distance_transform_edt(~padded, sampling=voxel_mm) <= CLOSING_MM
     closed = ndimage.distance_transform_edt(grown, sampling=voxel_mm) > CLOSING_MM
-    filled = ndimage.binary_fill_holes(closed | padded)
-    return filled[margin:-margin, margin:-margin, margin:-margin]
+    filled = np.zeros_like(mask)
+    filled[box] = ndimage.binary_fill_holes(closed | padded)[margin:-margin, margin:-margin, margin:-margin]
+    return filled
+
+
+def box_of(mask: np.ndarray, margin: np.ndarray | int = 0) -> tuple[slice, ...]:
+    """Return the box of a mask that is not empty, `margin` voxels wider to each side, as far as the array."""
+    (box,) = ndimage.find_objects(mask.astype(np.uint8))
+    return tuple(
+        slice(max(part.start - m, 0), min(part.stop + m, n))
+        for part, m, n in zip(box, np.broadcast_to(margin, mask.ndim), mask.shape, strict=True)
+    )
+
+
+def around_head(pet: Volume) -> Volume:
+    """Return the part of a PET image with its head and `MARGIN_MM` to each side."""
+    return pet.part(box_of(head_mask(pet), np.ceil(MARGIN_MM / pet.voxel_mm).astype(int)))
 
 
 def mask_centre_mm(mask: np.ndarray, affine: np.ndarray) -> np.ndarray:

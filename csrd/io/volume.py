@@ -76,6 +76,12 @@ class Volume:
         assert array.shape == self.shape, f"{array.shape} on a grid of {self.shape}"
         return Volume(array, self.affine, self.unit if unit is None else unit, self.notes)
 
+    def part(self, box: tuple[slice, ...]) -> "Volume":
+        """Return a box of the volume, of slices that have a start and a stop."""
+        affine = self.affine.copy()
+        affine[:3, 3] = (self.affine @ np.array([*(part.start for part in box), 1.0]))[:3]
+        return Volume(np.ascontiguousarray(self.array[box]), affine, self.unit)
+
     @property
     def sidecar_notes(self) -> dict[str, list[str]]:
         """Return the entry of a sidecar that holds the notes; {} without any."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import csrd
-from csrd.align.head import head_mask, refuse_slab
+from csrd.align.head import around_head, head_mask
 from csrd.align.register import check_cover, refuse_unregistrable, register
 from csrd.errors import InputError, naming, notice
 from csrd.extras import require
@@ -391,11 +391,11 @@ def mr_on(pet: Volume, image: Image, name: str) -> tuple[Volume, dict]:
     require("register", "registering an MR that lies on another grid")
     logger.info("%s: registering it to the PET", image.name)
     with naming(name):
-        refuse_slab(pet)
         refuse_unregistrable(pet)
+        near = around_head(pet)  # a scanner's field of view can be ten times as large
     with naming(image.name):
-        matrix = register(mr, pet, REGISTRATION_SEED, threads=1)
-        covered = check_cover(mr, pet, matrix)
+        matrix = register(mr, near, REGISTRATION_SEED, threads=1)
+        covered = check_cover(mr, near, matrix)
     registration = {"RegistrationMatrix": matrix.tolist(), "HeadCoverage": round(covered, 3)}
     return resample(mr, pet, matrix, order=3), registration
 

@@ -81,11 +81,13 @@ def _displaced(low: Volume, mr: Volume, head: Head) -> str:
     """Return a sentence where the MR seems not to lie in its place on the PET; else ""."""
     import torch
 
+    from csrd.align.head import MARGIN_MM, box_of
     from csrd.synthetic.displacement import displacement
 
-    pet = torch.from_numpy((low.array / np.float32(head.scale)).astype(np.float32))
-    anatomy, mask = torch.from_numpy(mr_channel(mr, low, head)), torch.from_numpy(head.mask)
-    found = displacement(pet, anatomy, mask, float(low.voxel_mm.mean()))
+    box = box_of(head.mask, np.ceil(MARGIN_MM / low.voxel_mm).astype(int))
+    pet = (low.array / np.float32(head.scale)).astype(np.float32)
+    images = (torch.from_numpy(image[box]) for image in (pet, mr_channel(mr, low, head), head.mask))
+    found = displacement(*images, float(low.voxel_mm.mean()))
     if found is None or float(found.norm()) < DISPLACED_MM:
         return ""
     return (

@@ -2,6 +2,11 @@
 
 Symbols are those of Innis et al. 2007: BP_ND, R1, k2' (the reference's k2). Times are in s, rates in 1/s.
 Every equation is averaged over the frames, which is what a scan measures (`csrd.kinetics.reference`).
+
+Standard errors of MRTM2 and Logan's plot are those of linear regressions whose residuals are correlated: the
+noise of a frame is in ∫C_T of all later frames. To first order a residual is a sum of all frames' noise
+(Feng et al. 1996, whose filter removes it from the estimates; here it only enters their covariance). The
+standard error of an estimated k2' is propagated through it.
 """
 
 from collections.abc import Callable
@@ -15,6 +20,8 @@ from csrd.kinetics.reference import Times
 
 RATES = np.geomspace(1e-6, 0.1, 140)
 """k2a, in 1/s, among which SRTM's best is searched before it is refined."""
+STEP = 1e-4
+"""Relative step of k2' for the derivatives of estimates."""
 
 
 class Value(NamedTuple):
@@ -22,6 +29,10 @@ class Value(NamedTuple):
 
     value: float
     error: float = float("nan")
+
+
+Estimates = tuple[np.ndarray, np.ndarray]
+"""Estimates (K,) and their standard errors (K,)."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +72,7 @@ class Reference:
         self.times = Times.of(starts, durations)
         self.starts, self.curve, self.weights = starts, curve, weights
         self.integral = self.times.mean_integral(curve)
+        self._integrals = self.times.integral_matrix()
         self._basis = self.times.convolved(curve, RATES)
 
     def srtm(self, curve: np.ndarray) -> Fit:
@@ -87,36 +99,49 @@ class Reference:
         bp, r1_value, k2_reference = (Value(*pair) for pair in zip(estimates, errors, strict=True))
         return Fit(bp, r1_value, k2_reference, bounded=best in (0, len(RATES) - 1))
 
-    def mrtm2(self, curve: np.ndarray, k2_reference: float, t_star: float = 0) -> Fit:
+    def mrtm2(self, curve: np.ndarray, k2_reference: float, t_star: float = 0, k2_error: float = 0) -> Fit:
         """Return the fit of the multilinear reference tissue model with two parameters (Ichise et al. 2003).
 
         C_T = a (∫C_R + C_R / k2') + b ∫C_T over the frames from `t_star` on; BP_ND = -a / b - 1 and
-        R1 = a / k2'.
+        R1 = a / k2'. `k2_error` is the standard error of k2', 0 where it is known.
         """
         late = self.starts >= t_star
-        first = self.integral + self.curve / k2_reference
-        (a, b), covariance = self._regression(
-            np.column_stack([first, self.times.mean_integral(curve)]), curve, late
-        )
-        gradient = np.array([-1 / b, a / b**2])
-        bp = Value(float(-a / b - 1), float(np.sqrt(gradient @ covariance @ gradient)))
-        r1 = Value(float(a / k2_reference), float(np.sqrt(covariance[0, 0]) / k2_reference))
-        return Fit(bp, r1, Value(k2_reference))
+        integral, own = self.times.mean_integral(curve), np.eye(len(curve))
 
-    def logan(self, curve: np.ndarray, k2_reference: float, t_star: float) -> Fit:
+        def fit(k2: float) -> Estimates:
+            design = np.column_stack([self.integral + self.curve / k2, integral])
+            (a, b), covariance = self._regression(
+                design, curve, late, lambda found: own - found[1] * self._integrals
+            )
+            gradients = np.array([[-1 / b, a / b**2], [1 / k2, 0]])
+            return np.array([-a / b - 1, a / k2]), _errors_of(gradients, covariance)
+
+        bp, r1 = _with_error_of_k2(fit, k2_reference, k2_error)
+        return Fit(bp, r1, Value(k2_reference, k2_error or float("nan")))
+
+    def logan(self, curve: np.ndarray, k2_reference: float, t_star: float, k2_error: float = 0) -> Fit:
         """Return the fit of Logan's plot with a reference region (Logan et al. 1996).
 
         ∫C_T / C_T = DVR (∫C_R + C_R / k2') / C_T + b, a line over the frames from `t_star` on;
-        BP_ND = DVR - 1. Frames in which the region has no activity are left out.
+        BP_ND = DVR - 1. Frames in which the region has no activity are left out. `k2_error` is the standard
+        error of k2', 0 where it is known.
         """
         late = (self.starts >= t_star) & (curve > 0)
         over = np.where(curve > 0, curve, 1)
-        x = (self.integral + self.curve / k2_reference) / over
-        design = np.column_stack([x, np.ones_like(x)])
-        (slope, _), covariance = self._regression(design, self.times.mean_integral(curve) / over, late)
-        return Fit(
-            Value(float(slope - 1), float(np.sqrt(covariance[0, 0]))), k2_reference=Value(k2_reference)
-        )
+        target, own = self.times.mean_integral(curve) / over, np.eye(len(curve))
+
+        def fit(k2: float) -> Estimates:
+            x = (self.integral + self.curve / k2) / over
+            (slope, _), covariance = self._regression(
+                np.column_stack([x, np.ones_like(x)]),
+                target,
+                late,
+                lambda found: (self._integrals - found[1] * own) / over[:, None],
+            )
+            return np.array([slope - 1]), _errors_of(np.array([[1.0, 0.0]]), covariance)
+
+        (bp,) = _with_error_of_k2(fit, k2_reference, k2_error)
+        return Fit(bp, k2_reference=Value(k2_reference, k2_error or float("nan")))
 
     def _convolved(self, rate: float) -> np.ndarray:
         return self.times.convolved(self.curve, np.array([rate]))[0]
@@ -157,9 +182,19 @@ class Reference:
         return np.sqrt(np.diag(inverse) * (left @ left) / freedom) / scale
 
     def _regression(
-        self, design: np.ndarray, target: np.ndarray, inside: np.ndarray
+        self,
+        design: np.ndarray,
+        target: np.ndarray,
+        inside: np.ndarray,
+        noise: Callable[[np.ndarray], np.ndarray],
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the parameters (P,) and covariance of a weighted linear regression over some frames."""
+        """Return the parameters (P,) and covariance of a weighted linear regression over some frames.
+
+        `noise` returns, for parameters, the residuals' derivatives (N, N) by the values of the curve, whose
+        errors are independent with variances of 1 / `weights` up to a factor. Parameters G r of residuals
+        r = A n then have the covariance G A cov(n) A' G'; the factor is the sum of squared residuals over
+        its mean for a factor of 1, which are the degrees of freedom where A is the identity.
+        """
         root = np.sqrt(self.weights[inside])
         design, target = design[inside] * root[:, None], target[inside] * root
         scale = np.linalg.norm(design, axis=0)
@@ -167,21 +202,45 @@ class Reference:
         inverse = np.linalg.inv(r)
         estimates = inverse @ (q.T @ target)
         left = target - design / scale @ estimates
-        freedom = max(len(target) - len(estimates), 0)
-        variance = left @ left / freedom if freedom else np.nan
-        return estimates / scale, variance * (inverse @ inverse.T) / np.outer(scale, scale)
+        spread = noise(estimates / scale)[inside] * root[:, None] / np.sqrt(self.weights)
+        mean_left = np.sum((spread - q @ (q.T @ spread)) ** 2)
+        variance = left @ left / mean_left if len(target) > len(estimates) else np.nan
+        of_estimates = inverse @ (q.T @ spread)
+        return estimates / scale, variance * (of_estimates @ of_estimates.T) / np.outer(scale, scale)
 
 
-def common_k2_reference(fits: list[Fit]) -> float:
+def _errors_of(gradients: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """Return the standard errors (K,) of functions with `gradients` (K, P) by parameters."""
+    return np.sqrt(np.diag(gradients @ covariance @ gradients.T))
+
+
+def _with_error_of_k2(fit: Callable[[float], Estimates], k2: float, k2_error: float) -> list[Value]:
+    """Return the estimates of a fit for one k2', with the standard error of k2' propagated (delta method)."""
+    values, errors = fit(k2)
+    if k2_error:
+        step = STEP * k2
+        slopes = (fit(k2 + step)[0] - fit(k2 - step)[0]) / (2 * step)
+        errors = np.hypot(errors, slopes * k2_error)
+    return [Value(float(value), float(error)) for value, error in zip(values, errors, strict=True)]
+
+
+def common_k2_reference(fits: list[Fit]) -> Value:
     """Return the k2' that all regions share: the median of those known best, in 1/s; NaN where none is known.
 
     SRTM's k2' of a region with little binding is nearly undetermined: half of the regions, those with the
-    smallest relative standard errors, are used.
+    smallest relative standard errors, are used. The variance is that of a median of many independent normal
+    values around one, m / (4 (sum of their densities there)^2): of few it is larger than the true one, and
+    noise of the reference, which they share, is not in it.
     """
     known = [
-        (fit.k2_reference.error / fit.k2_reference.value, fit.k2_reference.value)
+        (fit.k2_reference.error / fit.k2_reference.value, fit.k2_reference.value, fit.k2_reference.error)
         for fit in fits
         if fit.k2_reference.value > 0 and np.isfinite(fit.k2_reference.error) and not fit.bounded
     ]
     best = sorted(known)[: (len(known) + 1) // 2]
-    return float(np.median([value for _, value in best])) if best else float("nan")
+    if not best:
+        return Value(float("nan"))
+    _, values, errors = np.array(best).T
+    precise = errors > 0
+    error = np.sqrt(np.pi / 2 * len(best)) / np.sum(1 / errors) if precise.all() else 0.0
+    return Value(float(np.median(values)), float(error))

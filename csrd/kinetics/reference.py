@@ -66,6 +66,16 @@ class Times:
         twice = self.integral(curve).antiderivative()(self.edges)
         return (np.diff(twice) / self.lengths)[self.frames]
 
+    def integral_matrix(self) -> np.ndarray:
+        """Return the matrix (N, N) in s that takes a curve's means in the frames to those of its integral.
+
+        A curve is even in each interval, so that the matrix is linear, unlike `mean_integral`. It propagates
+        noise.
+        """
+        count = len(self.lengths)
+        filled = np.array([self.filled(unit) for unit in np.eye(len(self.frames))]).T
+        return ((np.tri(count, k=-1) + np.eye(count) / 2) * self.lengths @ filled)[self.frames]
+
     def convolved(self, curve: np.ndarray, rates: np.ndarray) -> np.ndarray:
         """Return the means over the frames (K, N) of a curve convolved with exp(-rate t), for K rates in 1/s.
 

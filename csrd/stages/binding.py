@@ -19,7 +19,7 @@ from csrd.io.tables import read_csv, write_csv, write_rows
 from csrd.io.volume import Volume
 from csrd.kinetics.curves import region_means
 from csrd.kinetics.filters import gaussian, hypr
-from csrd.kinetics.models import Fit, Reference, common_k2_reference, decay_weights
+from csrd.kinetics.models import Fit, Reference, Value, common_k2_reference, decay_weights
 from csrd.metrics.regions import LEFT_OUT, region_masks
 from csrd.metrics.truth import blurred, resolution
 from csrd.report.binding import binding_page, bp_figure, by_region, curves_figure
@@ -148,10 +148,11 @@ def fits(
     fitted = Reference(starts, durations, curves[reference][kept], weights)
     targets = {name: values[kept] for name, values in curves.items() if name != reference}
     srtm = {name: fitted.srtm(values) for name, values in targets.items()}
-    shared = kinetics.k2prime / 60 if kinetics.k2prime else common_k2_reference(list(srtm.values()))
+    given = Value(kinetics.k2prime / 60, 0.0) if kinetics.k2prime else None
+    k2, error = given or common_k2_reference(list(srtm.values()))
     fit = fitted.logan if kinetics.model == "logan" else fitted.mrtm2
     late = kinetics.t_star or 0
-    linear = {name: fit(values, shared, late) for name, values in targets.items()} if shared > 0 else {}
+    linear = {name: fit(values, k2, late, error) for name, values in targets.items()} if k2 > 0 else {}
     return {"srtm": srtm, "logan" if kinetics.model == "logan" else "mrtm2": linear}
 
 

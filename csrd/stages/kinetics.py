@@ -185,13 +185,13 @@ def kinetics(
     rows: dict[str, Fit] = {}
     if model == "srtm" or k2prime is None:
         rows = {name: fitted.srtm(found.of(name)) for name in others}
-    shared = common_k2_reference(list(rows.values())) if k2prime is None else k2prime / 60
+    shared = common_k2_reference(list(rows.values())) if k2prime is None else Value(k2prime / 60, 0.0)
     if model != "srtm":
-        if not shared > 0:
+        if not shared.value > 0:
             raise InputError(f"k2' cannot be estimated from {curves}; give it as --k2prime in 1/min")
         late = t_star or 0
         fit = fitted.mrtm2 if model == "mrtm2" else fitted.logan
-        rows = {name: fit(found.of(name), shared, late) for name in others}
+        rows = {name: fit(found.of(name), shared.value, late, shared.error) for name in others}
     for name, row in rows.items():
         if row.bounded:
             notice(f"{curves}: SRTM's k2a of {name} is at the end of its range; its BPND is not determined")

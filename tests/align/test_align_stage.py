@@ -3,8 +3,9 @@ import json
 import numpy as np
 import pytest
 from head_phantom import displacement_mm, grid_points, rigid
+from scipy import ndimage
 
-from csrd.align.head import head_mask
+from csrd.align.head import CLOSING_MM, _closed, head_mask
 from csrd.config.sections import Align
 from csrd.errors import InputError
 from csrd.io.bids import REQUIRED_OF_PET, Scan, missing_keys, sidecar_path, write_description
@@ -177,3 +178,15 @@ def test_an_mr_comes_to_a_low_dose_of_any_grid(pet, make_mr, tmp_path):
     found = np.array(read_json(out["transform"])["RegistrationMatrix"])
     points = grid_points(low.shape, low.affine)[head_mask(low)]
     assert displacement_mm(found, truth, points).mean() < 1.5
+
+
+def test_closing_in_the_box_of_a_mask_is_closing_in_the_whole_field_of_view():
+    rng = np.random.default_rng(4)
+    mask = ndimage.gaussian_filter(rng.normal(size=(40, 44, 36)), 2) > 0.02
+    mask[:12] = mask[32:] = mask[:, :9] = mask[:, :, 30:] = False
+    voxel = np.array([2.0, 2.5, 3.0])
+    whole = np.pad(mask, 8)
+    near = ndimage.distance_transform_edt(~whole, sampling=voxel) <= CLOSING_MM
+    closed = ndimage.distance_transform_edt(near, sampling=voxel) > CLOSING_MM
+    expected = ndimage.binary_fill_holes(closed | whole)[8:-8, 8:-8, 8:-8]
+    assert np.array_equal(_closed(mask, voxel), expected) and expected.sum() > mask.sum()

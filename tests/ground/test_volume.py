@@ -139,7 +139,11 @@ def test_axes_at_45_degrees_are_put_back_as_they_were():
 
 
 def test_a_part_keeps_its_voxels_in_their_places():
-    whole = Volume(np.arange(60.0).reshape(3, 4, 5), np.array([[0, -2.0, 0, 5], [1.5, 0, 0, -7], [0, 0, 3.0, 2], [0, 0, 0, 1]]), "Bq/mL")
+    whole = Volume(
+        np.arange(60.0).reshape(3, 4, 5),
+        np.array([[0, -2.0, 0, 5], [1.5, 0, 0, -7], [0, 0, 3.0, 2], [0, 0, 0, 1]]),
+        "Bq/mL",
+    )
     part = whole.part((slice(1, 3), slice(0, 2), slice(2, 5)))
     assert part.shape == (2, 2, 3) and part.array[0, 0, 0] == whole.array[1, 0, 2]
     np.testing.assert_allclose(part.affine @ [1, 1, 2, 1], whole.affine @ [2, 1, 4, 1])

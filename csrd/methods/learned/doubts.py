@@ -86,8 +86,10 @@ def _displaced(low: Volume, mr: Volume, head: Head) -> str:
 
     box = box_of(head.mask, np.ceil(MARGIN_MM / low.voxel_mm).astype(int))
     pet = (low.array / np.float32(head.scale)).astype(np.float32)
-    images = (torch.from_numpy(image[box]) for image in (pet, mr_channel(mr, low, head), head.mask))
-    found = displacement(*images, float(low.voxel_mm.mean()))
+    shown, anatomy, mask = (
+        torch.from_numpy(image[box]) for image in (pet, mr_channel(mr, low, head), head.mask)
+    )
+    found = displacement(shown, anatomy, mask, float(low.voxel_mm.mean()))
     if found is None or float(found.norm()) < DISPLACED_MM:
         return ""
     return (

@@ -205,9 +205,11 @@ class Csrd(VolumeMethod):
     def doubts(self, low: Volume, mr: Volume | None) -> list[str]:
         if not self.settings.measured:
             return []
+        from csrd.align.head import refuse_slab
         from csrd.methods.base.denoise import on_voxels_of
         from csrd.resample import resample
 
+        refuse_slab(low)
         seen = on_voxels_of(self, low)  # noise and displacement are those that the network is shown
         if mr is None or not self.wants_mr:
             return doubts(seen.canonical(), None)

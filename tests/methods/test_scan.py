@@ -151,7 +151,8 @@ def test_noise_beyond_what_was_learned_is_warned_of(pair, caplog):
     notes = denoise(strong).facts["InputNotes"]  # size and mean are far from a head's too
     assert any("more fine detail and noise" in note for note in notes)
     assert all(note in caplog.text for note in notes)
-    flat = normal.like(np.where(normal.array > 0, 1e4, 0).astype(np.float32) + 1e3)
+    constant = np.where(normal.array > 0, 1e4, 0).astype(np.float32) + 1e3
+    flat = Volume(constant, np.diag([4.0, 4, 4, 1]), "Bq/mL")  # voxels that are not resampled
     assert any("less fine detail and noise" in note for note in denoise(flat).facts["InputNotes"])
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from csrd.errors import InputError, naming
 from csrd.io.bids import inherited
 from csrd.io.dicom import Series, read_series
-from csrd.io.volume import Volume, refuse_dicom_file
+from csrd.io.nifti import refuse_dicom_file
+from csrd.io.volume import Volume
 from csrd.units import agreed_unit, pet_unit
 
 NOT_PET = ("arbitrary", "label", "mask", "1/cm")  # units of the MR, of labels, masks and μ-maps

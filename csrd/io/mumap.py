@@ -9,7 +9,8 @@ import numpy as np
 from csrd.errors import InputError, notice
 from csrd.io.bids import inherited
 from csrd.io.dicom import read_series
-from csrd.io.volume import Volume, refuse_dicom_file
+from csrd.io.nifti import refuse_dicom_file
+from csrd.io.volume import Volume
 
 MU_HEAD = 0.05  # 1/cm; water has 0.096, so a head's map that stays below it is in 1/mm or empty
 MU_LIMIT = 0.5  # 1/cm; bone has 0.17, so larger values are not attenuation at 511 keV in 1/cm

@@ -26,7 +26,8 @@ from csrd.io.frames import (
     static_image,
 )
 from csrd.io.images import Image, read_mr, read_pet, refuse_pet
-from csrd.io.volume import NOTES_KEY, Volume, refuse_dicom_file, refuse_not_finite
+from csrd.io.nifti import refuse_dicom_file, refuse_not_finite
+from csrd.io.volume import NOTES_KEY, Volume
 from csrd.methods import method
 from csrd.methods.base import MODEL_FILE, Method
 from csrd.methods.base.denoise import applied

@@ -17,7 +17,8 @@ from csrd.errors import InputError, notice
 from csrd.io.dicom.facts import facts_of
 from csrd.io.dicom.places import placed
 from csrd.io.dicom.values import scale_of, values_of
-from csrd.io.volume import Volume, is_dicom
+from csrd.io.nifti import is_dicom
+from csrd.io.volume import Volume
 
 MODALITIES = ("PT", "MR")
 MAX_SLICES = 4096

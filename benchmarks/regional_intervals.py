@@ -16,7 +16,7 @@ import numpy as np
 
 from csrd.io.images import Image
 from csrd.report.uptake import CORRELATED_MM3, FLOOR, LEAST_VOXELS, QUANTILE
-from csrd.stages.predict import Denoiser
+from csrd.stages.denoiser import Denoiser
 from csrd.virtual.atlas import atlas
 
 sys.path.insert(0, str(Path(__file__).parent / "generality"))

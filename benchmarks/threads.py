@@ -27,7 +27,7 @@ from csrd.io.bids import Scan
 from csrd.io.tables import KEYS, read_csv
 from csrd.io.volume import Volume
 from csrd.methods import FitContext, method
-from csrd.methods.base.denoise import applied
+from csrd.methods.base.denoise import Shown
 from csrd.methods.base.train import train
 from csrd.report.table import metrics_in, table1
 from csrd.stages.evaluate import evaluate, merge
@@ -128,7 +128,7 @@ def in_place(place: Place, given: argparse.Namespace, settings: Config, methods:
             images = [folder / f"{subject}_{drf}_{key}.nii.gz" for key in methods for drf in settings.drfs]
             for image, (key, pair) in zip(images, product(methods, tests), strict=True):
                 low, mr = Volume.load(pair.low), Volume.load(pair.mr, unit="arbitrary")
-                applied(fitted[key], low, mr, pair.drf, with_std=False)[1].save(image)
+                Shown.to(fitted[key], low, mr).denoised(pair.drf, with_std=False)[1].save(image)
             outs = [folder / f"{subject}_{key}.csv" for key in methods]
             about = {"methods": methods, "drfs": settings.drfs, "metrics": settings.metrics}
             about |= {"lows": [pair.low for pair in tests], "subject": subject}

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from csrd.errors import InputError
 from csrd.io.bids import subject_of
 from csrd.io.volume import Volume
-from csrd.stages.predict import Denoised, Denoiser, Source, opened_frames, opened_mr, opened_pet
+from csrd.stages.denoiser import Denoised, Denoiser
+from csrd.stages.opened import Source, opened_frames, opened_mr, opened_pet
 
 if TYPE_CHECKING:
     from csrd.config.sections import Metrics, Recon

@@ -15,7 +15,7 @@ from csrd.config.sections import Fraction, NonNegative, Section
 from csrd.errors import InputError
 from csrd.methods.base import LoadedPair, robust_scale
 from csrd.methods.learned import LearnedCalibration
-from csrd.methods.learned.doubts import doubts
+from csrd.methods.learned.doubts import changed_mean, doubts
 from csrd.methods.learned.posterior import ScanPosterior
 from csrd.methods.learned.scaling import (
     DoseFromNoise,
@@ -205,15 +205,11 @@ class Csrd(VolumeMethod):
     def doubts(self, low: Volume, mr: Volume | None) -> list[str]:
         if not self.settings.measured:
             return []
-        from csrd.align.head import refuse_slab
-        from csrd.methods.base.denoise import on_voxels_of
-        from csrd.resample import resample
+        return doubts(low.canonical(), mr.canonical() if mr is not None and self.wants_mr else None)
 
-        refuse_slab(low)
-        seen = on_voxels_of(self, low)  # noise and displacement are those that the network is shown
-        if mr is None or not self.wants_mr:
-            return doubts(seen.canonical(), None)
-        return doubts(seen.canonical(), (mr if seen is low else resample(mr, seen, order=3)).canonical())
+    def doubts_after(self, low: Volume, image: Volume, inside: np.ndarray) -> list[str]:
+        # a model of a cohort learns the bias of its normal dose, which may change the mean
+        return changed_mean(low, image, inside) if self.settings.measured else []
 
     def voxel_for(self, voxel_mm: np.ndarray) -> np.ndarray | None:
         if not self.settings.measured:

@@ -16,11 +16,11 @@ from csrd.io.files import write_json
 from csrd.io.frames import Frames
 from csrd.io.images import Image
 from csrd.io.volume import NOTES_KEY, Volume, writing_frames
-from csrd.methods.learned.doubts import changed_mean
+from csrd.methods.base.denoise import Shown
 from csrd.progress import progress
 
 if TYPE_CHECKING:
-    from csrd.stages.predict import Denoiser
+    from csrd.stages.denoiser import Denoiser
 
 EMPTY = 1e-4
 """Mean in the head, relative to the mean frame's, up to which a frame is without counts: integers with an
@@ -145,8 +145,9 @@ def prepared(denoiser: "Denoiser", frames: Frames, drf: float | None) -> Prepare
     least = EMPTY * float(mean.array[mask].mean(dtype=float))
     anatomy, registration = denoiser.mr_on(mean, frames.name)
     with naming(frames.name):
-        usual = set(denoiser.method.doubts(mean, None))  # a mean has less noise than any frame
-        doubts = [doubt for doubt in denoiser.method.doubts(mean, anatomy) if doubt not in usual]
+        shown = Shown.to(denoiser.method, mean, anatomy)
+        usual = set(replace(shown, mr=None).doubts())  # a mean has less noise than any frame
+        doubts = [doubt for doubt in shown.doubts() if doubt not in usual]
         notes += [notice(f"{frames.name}: {doubt}") for doubt in doubts]
     facts = denoiser.facts(frames.path) | registration
     said = (*frames.notes, *denoiser.mr_notes, *notes)
@@ -195,14 +196,14 @@ def _denoised(scan: Prepared, frame: Image) -> Outcome:
     if not uptake > scan.least:
         return Outcome(pet, nothing, passed=EMPTY_KEY)
     try:
-        doubts = denoiser.method.doubts(pet, None)
-        used, out, std = denoiser.applied(pet, scan.anatomy, scan.drf)
+        shown = Shown.to(denoiser.method, pet, scan.anatomy)
+        doubts = replace(shown, mr=None).doubts()
+        used, out, std = shown.denoised(scan.drf, with_std=denoiser.std)
     except InputError as error:  # no head in so much noise; the first is raised where no frame has one
         return Outcome(pet, nothing, passed=NOISY_KEY, error=error)
     if abs(float(out.array[scan.mask].mean(dtype=float)) / uptake - 1) > MEAN_KEPT:
         return Outcome(pet, nothing, passed=NOISY_KEY)
-    if denoiser.method.measures_noise and (doubt := changed_mean(pet, out, scan.mask)):
-        doubts.append(doubt)
+    doubts += denoiser.method.doubts_after(pet, out, scan.mask)
     return Outcome(out, nothing if std is None else std, used, doubt="; ".join(doubts))
 
 

@@ -19,14 +19,15 @@ from csrd.listmode.part import PartOfFile
 from csrd.listmode.thin import drf_of
 from csrd.methods import method as method_of
 from csrd.methods.base import TrainingPair
+from csrd.methods.base.denoise import Shown
 from csrd.methods.csrd import Csrd
 from csrd.pretrained import PACKAGED, packaged
 from csrd.process import numba_threads, torch_threads
 from csrd.progress import progress
 from csrd.recon.embedded import estimated_scatter, reconstruct
 from csrd.seeds import key64
+from csrd.stages.denoiser import mr_on
 from csrd.stages.fit import model_folder
-from csrd.stages.predict import mr_on
 from csrd.stages.scan import ScanFiles, loaded, refuse_no_mumap
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ def _base(key: str, begin_with: str | Path) -> Csrd:
 
 def _say_doubts(base: Csrd, name: str, low: Volume, mr: Volume | None) -> None:
     """Say in which ways a scan differs from those that the model was trained on, as `csrd denoise` does."""
-    for doubt in base.doubts(low, mr):
+    for doubt in Shown.to(base, low, mr).doubts():
         notice(f"{name}: {doubt}")
 
 

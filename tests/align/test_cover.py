@@ -35,6 +35,6 @@ def test_the_covered_part_is_that_of_the_mask(pet, caplog, top, percent, matrix)
 
 
 def test_denoise_refuses_half_an_mr(pet, monkeypatch):
-    monkeypatch.setattr("csrd.stages.predict.register", lambda *_, **__: np.eye(4))
+    monkeypatch.setattr("csrd.stages.denoiser.register", lambda *_, **__: np.eye(4))
     with pytest.raises(InputError, match="the MR: the MR covers .* of the PET's head, too little"):
         denoise(pet, cut(42, np.eye(4)), drf=4)

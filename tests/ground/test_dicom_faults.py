@@ -366,7 +366,8 @@ def test_what_cannot_be_written_is_said_before_anything_is_computed(tmp_path, mo
     source.headers[2].add_new(0x00091001, "US", "no number")
     with pytest.raises(InputError, match="no series can be derived from these headers .*; convert"):
         check_writable(tmp_path / "out", source)
-    monkeypatch.setattr("csrd.stages.predict.applied", lambda *a, **k: pytest.fail("something was computed"))
+    computes = "csrd.stages.denoiser.Shown.to"
+    monkeypatch.setattr(computes, lambda *a, **k: pytest.fail("something was computed"))
     (tmp_path / "file").write_text("")
     for out, sentence in ((tmp_path / "pet", "not empty"), (tmp_path / "file" / "out", "choose another")):
         with pytest.raises(InputError, match=sentence):

@@ -8,7 +8,7 @@ from csrd.io.bids import sidecar_path
 from csrd.io.files import write_json
 from csrd.io.images import read_pet
 from csrd.io.volume import Volume
-from csrd.stages.predict import opened_pet
+from csrd.stages.opened import opened_pet
 
 
 def pet(unit: str = "") -> Volume:

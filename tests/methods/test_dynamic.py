@@ -13,7 +13,7 @@ from csrd.errors import InputError
 from csrd.io.files import read_json
 from csrd.io.frames import read_frames
 from csrd.io.volume import Volume, centred_affine, writing_frames
-from csrd.stages import predict as stage
+from csrd.stages import denoiser
 from csrd.stages.predict import predict
 from tests.align.head_phantom import grid_points, head
 from tests.ground.test_frames import dynamic
@@ -128,7 +128,7 @@ def test_the_mr_is_registered_once_to_the_mean_by_duration(frames, mr, tmp_path,
         targets.append(fixed.array)
         return moved
 
-    monkeypatch.setattr(stage, "register", register)
+    monkeypatch.setattr(denoiser, "register", register)
     predict([write(tmp_path, normal, array)], [tmp_path / "out.nii.gz"], mr=tmp_path / "mr.nii.gz")
     (target,) = targets
     np.testing.assert_allclose(target, array @ (np.array(DURATIONS) / sum(DURATIONS)), rtol=1e-4, atol=0.1)

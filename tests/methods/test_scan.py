@@ -17,6 +17,7 @@ from csrd.errors import InputError
 from csrd.io.files import read_json, sha256
 from csrd.io.volume import Volume, centred_affine
 from csrd.methods import method
+from csrd.methods.base.denoise import Shown
 from csrd.methods.learned.doubts import changed_mean, doubts
 from csrd.pretrained import packaged
 from csrd.stages.predict import predict
@@ -148,8 +149,8 @@ def test_noise_beyond_what_was_learned_is_warned_of(pair, caplog):
     normal, low = pair
     assert "InputNotes" not in denoise(low).facts and "compare the image" not in caplog.text
     strong = low.like(normal.array + 40 * (low.array - normal.array))
-    notes = denoise(strong).facts["InputNotes"]  # size and mean are far from a head's too
-    assert any("more fine detail and noise" in note for note in notes)
+    size, noise, mean = notes = denoise(strong).facts["InputNotes"]
+    assert "litres" in size and "more fine detail and noise" in noise and "changed the mean" in mean
     assert all(note in caplog.text for note in notes)
     constant = np.where(normal.array > 0, 1e4, 0).astype(np.float32) + 1e3
     flat = Volume(constant, np.diag([4.0, 4, 4, 1]), "Bq/mL")  # voxels that are not resampled
@@ -174,14 +175,14 @@ def test_bright_places_that_pass_for_noise_are_said(pair):
 def test_a_mean_that_is_not_kept_is_said(pair):
     low, inside = pair[0], pair[0].array > 2e3
     assert not changed_mean(low, low.like(0.97 * low.array), inside)
-    assert "changed the mean in the head by -5%" in changed_mean(low, low.like(0.95 * low.array), inside)
+    assert "changed the mean in the head by -5%" in changed_mean(low, low.like(0.95 * low.array), inside)[0]
 
 
 def test_doubts_are_about_the_voxels_that_the_network_is_shown(pair, monkeypatch):
     low, shown = pair[1], []
     monkeypatch.setattr("csrd.methods.csrd.doubts", lambda low, mr: shown.extend((low, mr)) or [])
     thick = Volume(low.array[..., ::2], low.affine @ np.diag([1, 1, 2, 1]), "Bq/mL")
-    method("csrd").load(packaged("csrd")).doubts(thick, thick)
+    Shown.to(method("csrd").load(packaged("csrd")), thick, thick).doubts()
     assert [volume.voxel_mm.tolist() for volume in shown] == [[4.0] * 3] * 2
 
 

@@ -175,6 +175,10 @@ class Method(ABC):
         """Return how a scan and its MR differ from the training data, in sentences without its name."""
         return []
 
+    def doubts_after(self, low: Volume, image: Volume, inside: np.ndarray) -> list[str]:
+        """Return what is wrong with a denoised image of a scan, in the mask `inside`, in such sentences."""
+        return []
+
     def voxel_for(self, voxel_mm: np.ndarray) -> np.ndarray | None:
         """Return the voxel size (3,) in mm that a volume is resampled to before denoising; None: its own."""
         return None

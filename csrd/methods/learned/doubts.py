@@ -66,15 +66,15 @@ def _bright_places(level: float, robust: float) -> str:
     )
 
 
-def changed_mean(low: Volume, image: Volume, mask: np.ndarray) -> str:
-    """Return a sentence where denoising has changed the mean in the head `mask`; else ""."""
+def changed_mean(low: Volume, image: Volume, mask: np.ndarray) -> list[str]:
+    """Return a sentence where denoising has changed the mean in the head `mask`, else none."""
     before, after = (float(volume.array[mask].mean(dtype=float)) for volume in (low, image))
     if abs(after - before) <= MEAN_KEPT * abs(before):
-        return ""
-    return (
+        return []
+    return [
         f"denoising has changed the mean in the head by {after / before - 1:+.0%}, which it should keep, so "
         "do not use the image for quantification"
-    )
+    ]
 
 
 def _displaced(low: Volume, mr: Volume, head: Head) -> str:

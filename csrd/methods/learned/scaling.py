@@ -80,7 +80,7 @@ class DoseFromNoise(Section):
 
 
 class StdFactor(Section):
-    """What samples' standard deviations are multiplied by: `factor` · noise level^`level` · mm^`voxel`.
+    """The factor of samples' standard deviations, `factor` · noise level^`level` · mm^`voxel`.
 
     The sampler starts with white noise of a limited size: the wider the errors of the mean reach, in voxels,
     the less of them samples show. Fitted on synthetic scans, so that 90 % intervals hold 90 % of the voxels.

@@ -1,31 +1,25 @@
 """The dynamic virtual cohort: BP_ND by region, method and dose, against what was put in."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from csrd.align.head import head_mask
-from csrd.config import TRUTH, Config
 from csrd.config.sections import Kinetics
-from csrd.errors import InputError, naming
+from csrd.errors import naming
 from csrd.io.bids import inherited, save_with_sidecar
 from csrd.io.files import read_json, write_json, write_text
 from csrd.io.frames import Frames, read_frames, static_image
 from csrd.io.tables import read_csv, write_csv, write_rows
 from csrd.io.volume import Volume
-from csrd.kinetics.curves import region_means
 from csrd.kinetics.filters import gaussian, hypr
 from csrd.kinetics.models import Fit, Reference, Value, common_k2_reference, decay_weights
-from csrd.metrics.regions import LEFT_OUT, region_masks
-from csrd.metrics.truth import blurred, resolution
 from csrd.report.binding import binding_page, bp_figure, by_region, curves_figure
+from csrd.stages.binding_truth import Curves, Truth
 from csrd.stages.dynamic import EMPTY_KEY, NOISY_KEY
 from csrd.units import KBQ_PER_BQ
-from csrd.virtual.course import binding, mean_uptake
 from csrd.virtual.regions import REGIONS
 from csrd.virtual.tracer import Tracer, read_tracer
 
@@ -40,9 +34,6 @@ Below the images' resolution, about 6 mm, HYPR gives the frame back and nothing 
 """
 FILTERED = tuple(STRENGTHS_MM)
 METHODS = ("lowdose", "gaussian", "hypr", "csrd", "csrdhypr")
-WITHOUT_BINDING = ("white_matter",)
-FEWEST_FRAMES = 4
-"""Frames that a model needs, as in `csrd kinetics`."""
 WORST = 1.0
 """Relative error that counts for a region whose BP_ND is not determined, and at most for any other."""
 USUAL = Kinetics()
@@ -50,7 +41,6 @@ FOR_CURVES = ["region", "start", "end", "value"]
 FOR_BINDING = ["draw", "passed", "model", "region", "voxels", "bp", "r1", "put_in", "resolved", "noise_free"]
 
 Paths = Sequence[str | Path]
-Curves = dict[str, np.ndarray]
 
 
 def means(lows: Paths, images: Paths) -> None:
@@ -60,78 +50,6 @@ def means(lows: Paths, images: Paths) -> None:
         assert frames.times is not None, "the reconstruction writes the times"
         found = static_image(frames, frames.times.starts[0], float(_edges(frames)[-1]))
         save_with_sidecar(found.volume, image, found.sidecar)
-
-
-@dataclass(frozen=True)
-class Truth:
-    """The true regions, curves and BP_ND of a virtual subject, on the grid of its images.
-
-    `labels` (X, Y, Z) are those of `names`; `voxels` counts them. `put_in` is BP_ND by region; `sharp` and
-    `resolved` are noise-free curves in Bq/mL of the regions, as frames corrected for decay have them: before
-    any blur on the phantom's grid, and at the images' resolution of `fwhm_mm` on theirs.
-    """
-
-    labels: np.ndarray
-    names: Mapping[int, str]
-    reference: str
-    put_in: Mapping[str, float]
-    sharp: Curves
-    resolved: Curves
-    fwhm_mm: float
-
-    @classmethod
-    def of(
-        cls,
-        activity: Volume,
-        labels: Volume,
-        tracer: Tracer,
-        edges: np.ndarray,
-        mean: Volume,
-        reference: str | None = None,
-    ) -> "Truth":
-        """Return the truth of a subject whose normal dose has the image `mean`; frames between `edges`.
-
-        The `reference` region is the tracer's own where none is named.
-        Raises InputError where it has no voxel of the image.
-        """
-        assert tracer.kinetics is not None, "a dynamic scan's tracer has kinetics"
-        reference = region_named(reference) if reference else tracer.kinetics.reference
-        duration = float(edges[-1])
-        fwhm_mm = resolution(activity, mean, head_mask(mean))
-        left_out = set(WITHOUT_BINDING) - {reference}
-        masks = region_masks(labels, mean)
-        masks = {name: mask for name, mask in masks.items() if mask.any() and name not in left_out}
-        if reference not in masks:
-            raise InputError(f"no voxel lies in the reference {reference}; change kinetics.reference")
-        usual = mean_uptake(tracer.kinetics, tracer.half_life_s, duration)
-        rate = np.log(2) / tracer.half_life_s
-        shapes = {name: tracer.kinetics.means(name, edges, rate) / usual[name] for name in REGIONS}
-        sharp = {
-            name: activity.array[labels.array == REGIONS[name]].mean(dtype=float) * shapes[name]
-            for name in masks
-        }
-        resolved = {name: np.zeros(len(edges) - 1) for name in masks}
-        for source, label in REGIONS.items():
-            alone = activity.like(np.where(labels.array == label, activity.array, np.float32(0)))
-            image = blurred(alone, mean, fwhm_mm)
-            for name, mask in masks.items():
-                resolved[name] += image[mask].mean(dtype=float) * shapes[source]
-        found = np.zeros(mean.shape, np.uint8)
-        for name, mask in masks.items():
-            found[mask] = REGIONS[name]
-        names = {REGIONS[name]: name for name in masks}
-        put_in = binding(activity, labels, tracer, duration, reference)
-        return cls(found, names, reference, put_in, sharp, resolved, fwhm_mm)
-
-    @property
-    def targets(self) -> list[str]:
-        """Return the regions whose BP_ND is estimated."""
-        return [name for name in self.names.values() if name != self.reference]
-
-    def curves(self, frames: Sequence[np.ndarray]) -> Curves:
-        """Return the regions' means (N,) in frames (X, Y, Z) each."""
-        values, voxels = region_means(frames, self.labels, self.names)
-        return dict(zip(voxels, values.T, strict=True))
 
 
 def fits(
@@ -154,60 +72,6 @@ def fits(
     late = kinetics.t_star or 0
     linear = {name: fit(values, k2, late, error) for name, values in targets.items()} if k2 > 0 else {}
     return {"srtm": srtm, "logan" if kinetics.model == "logan" else "mrtm2": linear}
-
-
-def region_named(name: str) -> str:
-    """Return a region of the virtual cohort by its name, with a space or an underscore between words.
-
-    Raises InputError where there is no such region of the brain.
-    """
-    known = [key for key in REGIONS if key not in LEFT_OUT]
-    if (found := name.replace(" ", "_")) not in known:
-        raise InputError(
-            f"kinetics.reference is {name!r}; for virtual subjects use one of {', '.join(known)}"
-        )
-    return found
-
-
-def check(config: Config) -> None:
-    """Raise InputError where BP_ND of a dynamic virtual cohort cannot be measured with these settings."""
-    if not config.cohort.virtual:
-        raise InputError(
-            "dynamic simulates its subjects, but cohort.sheet or cohort.bids names your own; "
-            "leave both null, as in config/dynamic.yaml"
-        )
-    if config.acquisition.frames is None:
-        raise InputError(
-            "dynamic needs a scan in time frames, but acquisition.frames is null; add "
-            "acquisition: {frames: [60, 120, 300, …]}, in s from the injection on, as in config/dynamic.yaml"
-        )
-    if config.recon.frames is None:
-        raise InputError("dynamic needs images in time frames; set recon.engine to embedded")
-    if config.cohort.models is not None or not config.cohort.validation:
-        raise InputError(
-            "dynamic chooses its filters on validation subjects, but there are none; "
-            "set cohort.validation to 1 or more, and cohort.models to null"
-        )
-    _check_kinetics(config.kinetics, config.recon.frames)
-
-
-def _check_kinetics(kinetics: Kinetics, frames: Sequence[float]) -> None:
-    """Raise InputError where the section does not fit virtual subjects with `frames` (durations in s)."""
-    if kinetics.labels not in (None, TRUTH):
-        raise InputError(
-            f"kinetics.labels is {kinetics.labels}, but dynamic has the true regions; write truth or null"
-        )
-    if kinetics.reference is not None:
-        region_named(kinetics.reference)
-    if wrong := [number for number in kinetics.exclude_frames if number > len(frames)]:
-        raise InputError(f"kinetics.exclude_frames has {wrong[0]}, but there are {len(frames)} frames")
-    starts = np.append(0, np.cumsum(frames))[:-1]
-    kept = ~np.isin(np.arange(1, len(starts) + 1), kinetics.exclude_frames)
-    if (count := int((kept & (starts >= (kinetics.t_star or 0))).sum())) < FEWEST_FRAMES:
-        raise InputError(
-            f"{count} frames are left for the models, which need {FEWEST_FRAMES}; give more frames, "
-            "an earlier kinetics.t_star or fewer kinetics.exclude_frames"
-        )
 
 
 def tune(

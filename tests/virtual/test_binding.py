@@ -13,6 +13,7 @@ from csrd.errors import InputError
 from csrd.io.volume import Volume, writing_frames
 from csrd.metrics.truth import blurred
 from csrd.stages import binding as stage
+from csrd.stages.binding_settings import check
 from csrd.virtual.course import binding, mean_activity, mean_uptake
 from csrd.virtual.regions import REGIONS
 from csrd.virtual.tracer import read_tracer
@@ -192,9 +193,9 @@ DYNAMIC = {"frames": [60, 120, 300, 600, 900, 1200]}
 )
 def test_what_dynamic_refuses_before_anything_is_simulated(settings, said):
     with pytest.raises(InputError, match=said):
-        stage.check(load(settings))
+        check(load(settings))
 
 
 def test_what_dynamic_accepts():
     for kinetics in ({}, {"labels": "truth", "reference": "cerebellar cortex", "exclude_frames": [1, 2]}):
-        stage.check(load({"acquisition": DYNAMIC, "kinetics": kinetics}))
+        check(load({"acquisition": DYNAMIC, "kinetics": kinetics}))

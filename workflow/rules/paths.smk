@@ -353,7 +353,7 @@ def derivatives_by(scan_of):
 
 def checked_dynamic(wildcards):
     """Return no file; stop with a sentence where the settings have no dynamic virtual cohort."""
-    from csrd.stages.binding import check
+    from csrd.stages.binding_settings import check
 
     with plain_errors():
         check(settings)

@@ -15,7 +15,7 @@ HEADS_LITRES = 0.4, 6.0
 """Volumes of heads, or of the parts of them in the field of view, in synthetic scans: 0.4 to 4.6 in 120."""
 BRIGHT = 4.0
 """Noise level over the one that is robust to single bright places: 0.9 to 2.5 in 37 synthetic scans."""
-MEAN_KEPT = 0.04
+MOST_CHANGE = 0.04
 """Change of the mean in the head by denoising, relative to it: up to 0.011 in 37 synthetic scans."""
 DISPLACED_MM = 2.5
 """An MR in its place was found 0.2 to 1.3 mm from it in 20 simulated scans; one 4 mm away, 3.9 mm."""
@@ -69,7 +69,7 @@ def _bright_places(level: float, robust: float) -> str:
 def changed_mean(low: Volume, image: Volume, mask: np.ndarray) -> list[str]:
     """Return a sentence where denoising has changed the mean in the head `mask`, else none."""
     before, after = (float(volume.array[mask].mean(dtype=float)) for volume in (low, image))
-    if abs(after - before) <= MEAN_KEPT * abs(before):
+    if abs(after - before) <= MOST_CHANGE * abs(before):
         return []
     return [
         f"denoising has changed the mean in the head by {after / before - 1:+.0%}, which it should keep, so "

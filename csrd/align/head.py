@@ -65,14 +65,19 @@ def box_of(mask: np.ndarray, margin: np.ndarray | int = 0) -> tuple[slice, ...]:
     """Return the box of a mask that is not empty, `margin` voxels wider to each side, as far as the array."""
     (box,) = ndimage.find_objects(mask.astype(np.uint8))
     return tuple(
-        slice(max(part.start - m, 0), min(part.stop + m, n))
+        slice(max(part.start - int(m), 0), min(part.stop + int(m), n))
         for part, m, n in zip(box, np.broadcast_to(margin, mask.ndim), mask.shape, strict=True)
     )
 
 
 def around_head(pet: Volume) -> Volume:
     """Return the part of a PET image with its head and `MARGIN_MM` to each side."""
-    return pet.part(box_of(head_mask(pet), np.ceil(MARGIN_MM / pet.voxel_mm).astype(int)))
+    return pet.part(box_around(head_mask(pet), pet.voxel_mm))
+
+
+def box_around(head: np.ndarray, voxel_mm: np.ndarray) -> tuple[slice, ...]:
+    """Return the box of a head's mask, `MARGIN_MM` wider to each side, as far as the array."""
+    return box_of(head, np.ceil(MARGIN_MM / voxel_mm).astype(int))
 
 
 def mask_centre_mm(mask: np.ndarray, affine: np.ndarray) -> np.ndarray:

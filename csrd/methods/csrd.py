@@ -202,6 +202,10 @@ class Csrd(VolumeMethod):
     def measures_noise(self) -> bool:
         return self.settings.measured
 
+    @property
+    def sees_only_head(self) -> bool:
+        return self.settings.measured
+
     def doubts(self, low: Volume, mr: Volume | None) -> list[str]:
         if not self.settings.measured:
             return []

@@ -24,7 +24,8 @@ from csrd.io.images import Image
 from csrd.io.volume import NOTES_KEY, Volume
 from csrd.methods import method
 from csrd.methods.base import MODEL_FILE, Method
-from csrd.methods.base.denoise import Shown
+from csrd.methods.base.denoise import Shown, box_facts, box_for, in_box
+from csrd.methods.base.surroundings import Box
 from csrd.pretrained import KEYS as PACKAGED_KEYS
 from csrd.pretrained import packaged
 from csrd.resample import resample
@@ -95,15 +96,18 @@ class Denoiser:
         """
         drf, notes = self.dose(pet.name, pet.path, pet.sidecar, drf)
         estimated = drf is None
-        anatomy, registration = self.mr_on(pet.volume, pet.name)
         with naming(pet.name):
-            shown = Shown.to(self.method, pet.volume, anatomy)
+            box = box_for(self.method, pet.volume)
+        anatomy, registration = self.mr_on(pet.volume, box, pet.name)
+        with naming(pet.name):
+            shown = Shown.to(self.method, pet.volume, anatomy, box)
             notes += [notice(f"{pet.name}: {doubt}") for doubt in shown.doubts()]
             drf, image, std = shown.denoised(drf, with_std=self.std)
             after = self.method.doubts_after(pet.volume, image, head_mask(pet.volume))
             notes += [notice(f"{pet.name}: {doubt}") for doubt in after]
         notes = [*pet.volume.notes, *self.mr_notes, *notes]
-        facts = dose_facts(drf, estimated) | self.facts(pet.path) | registration | _kept(pet.sidecar)
+        facts = dose_facts(drf, estimated) | self.facts(pet.path) | registration
+        facts |= box_facts(pet.volume, box) | _kept(pet.sidecar)
         return Denoised(image, std, facts | ({NOTES_KEY: notes} if notes else {}))
 
     def denoise_frames(self, frames: Frames, drf: float | None) -> Iterator[Denoised]:
@@ -141,11 +145,11 @@ class Denoiser:
         """Return the notes on the MR's file."""
         return () if self.mr is None else self.mr.volume.notes
 
-    def mr_on(self, pet: Volume, name: str) -> tuple[Volume | None, dict]:
-        """Return the MR on the PET's grid, for a method that uses it, and the facts of a registration."""
+    def mr_on(self, pet: Volume, box: Box, name: str) -> tuple[Volume | None, dict]:
+        """Return the MR in a box of the PET's grid, for a method that uses it, and a registration's facts."""
         if self.mr is None or not self.method.wants_mr:
             return None, {}
-        return mr_on(pet, self.mr, name)
+        return mr_on(pet, box, self.mr, name)
 
     def facts(self, pet: Path | None) -> dict:
         """Return the provenance for a sidecar: sources, model, settings, versions."""
@@ -198,14 +202,14 @@ def _dose_of(
     return drf, [notice(f"{name} has a dose reduction factor of {known} by its {where}: {drf:g} is used")]
 
 
-def mr_on(pet: Volume, image: Image, name: str) -> tuple[Volume, dict]:
-    """Return an MR on the PET's grid, registered where it lies on another, and the facts of that.
+def mr_on(pet: Volume, box: Box, image: Image, name: str) -> tuple[Volume, dict]:
+    """Return an MR in a box of the PET's grid, registered where it lies on another, and the facts of that.
 
     Raises InputError where one of them cannot be registered; `name` is the PET's.
     """
     mr = image.volume
     if mr.same_grid(pet):
-        return mr, {}
+        return in_box(mr, box), {}
     require("register", "registering an MR that lies on another grid")
     logger.info("%s: registering it to the PET", image.name)
     with naming(name):
@@ -215,7 +219,7 @@ def mr_on(pet: Volume, image: Image, name: str) -> tuple[Volume, dict]:
         matrix = register(mr, near, REGISTRATION_SEED, threads=1)
         covered = check_cover(mr, near, matrix)
     registration = {"RegistrationMatrix": matrix.tolist(), "HeadCoverage": round(covered, 3)}
-    return resample(mr, pet, matrix, order=3), registration
+    return resample(mr, in_box(pet, box), matrix, order=3), registration
 
 
 def _check_dose(drf: object, denoiser: Method) -> None:

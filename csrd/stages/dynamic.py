@@ -16,7 +16,8 @@ from csrd.io.files import write_json
 from csrd.io.frames import Frames
 from csrd.io.images import Image
 from csrd.io.volume import NOTES_KEY, Volume, writing_frames
-from csrd.methods.base.denoise import Shown
+from csrd.methods.base.denoise import Shown, box_facts, box_for
+from csrd.methods.base.surroundings import Box
 from csrd.progress import progress
 
 if TYPE_CHECKING:
@@ -115,6 +116,7 @@ class Prepared:
     frames: Frames
     drf: float | None
     mask: np.ndarray
+    box: Box
     least: float
     anatomy: Volume | None
     facts: dict
@@ -142,16 +144,17 @@ def prepared(denoiser: "Denoiser", frames: Frames, drf: float | None) -> Prepare
     mean = frames.mean(range(frames.count), frames.weights)
     with naming(frames.name):
         mask = head_mask(mean)
+        box = box_for(denoiser.method, mean, mask)
     least = EMPTY * float(mean.array[mask].mean(dtype=float))
-    anatomy, registration = denoiser.mr_on(mean, frames.name)
+    anatomy, registration = denoiser.mr_on(mean, box, frames.name)
     with naming(frames.name):
-        shown = Shown.to(denoiser.method, mean, anatomy)
+        shown = Shown.to(denoiser.method, mean, anatomy, box)
         usual = set(replace(shown, mr=None).doubts())  # a mean has less noise than any frame
         doubts = [doubt for doubt in shown.doubts() if doubt not in usual]
         notes += [notice(f"{frames.name}: {doubt}") for doubt in doubts]
-    facts = denoiser.facts(frames.path) | registration
+    facts = denoiser.facts(frames.path) | registration | box_facts(mean, box)
     said = (*frames.notes, *denoiser.mr_notes, *notes)
-    return Prepared(denoiser, frames, drf, mask, least, anatomy, facts, said)
+    return Prepared(denoiser, frames, drf, mask, box, least, anatomy, facts, said)
 
 
 def denoise_frames(
@@ -196,7 +199,7 @@ def _denoised(scan: Prepared, frame: Image) -> Outcome:
     if not uptake > scan.least:
         return Outcome(pet, nothing, passed=EMPTY_KEY)
     try:
-        shown = Shown.to(denoiser.method, pet, scan.anatomy)
+        shown = Shown.to(denoiser.method, pet, scan.anatomy, scan.box)
         doubts = replace(shown, mr=None).doubts()
         used, out, std = shown.denoised(scan.drf, with_std=denoiser.std)
     except InputError as error:  # no head in so much noise; the first is raised where no frame has one

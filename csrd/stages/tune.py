@@ -20,6 +20,7 @@ from csrd.listmode.thin import drf_of
 from csrd.methods import method as method_of
 from csrd.methods.base import TrainingPair
 from csrd.methods.base.denoise import Shown
+from csrd.methods.base.surroundings import whole
 from csrd.methods.csrd import Csrd
 from csrd.pretrained import PACKAGED, packaged
 from csrd.process import numba_threads, torch_threads
@@ -133,8 +134,10 @@ def tune_on_listmode(
         if not folder.finished():
             with numba_threads(threads):
                 images = _images(files, recon, seed, subject, folder.path)
-            anatomy = mr_on(images[TRAINED], read_mr(mr), str(listmode))[0] if mr and base.wants_mr else None
-            _say_doubts(base, str(listmode), images[TRAINED], anatomy)
+            low, anatomy = images[TRAINED], None
+            if mr and base.wants_mr:
+                anatomy = mr_on(low, whole(low), read_mr(mr), str(listmode))[0]
+            _say_doubts(base, str(listmode), low, anatomy)
             pairs = [_split(images, folds, _others(folds), anatomy) for folds in INPUTS]
             held_out = [_split(images, TRAINED, HELD_OUT, anatomy)]
         facts = {"on": Path(listmode).name, "listmode_sha256": sha256(named[0]), "recon": order["recon"]}

@@ -1,6 +1,11 @@
 """A head that is a function of space, so that it can be put on any grid without interpolation."""
 
 import numpy as np
+from scipy.ndimage import gaussian_filter
+
+from csrd.io.volume import Volume
+
+RESOLUTION_MM, FILTER_MM = 7.0, 5.0  # of a scan, and of its noise
 
 # centre (mm), half axes (mm), what they hold in PET (Bq/mL) and in MR; later ones lie over earlier ones.
 PARTS = [
@@ -33,6 +38,15 @@ def head(points_mm: np.ndarray, column: int) -> np.ndarray:
 def grid_points(shape, affine) -> np.ndarray:
     """Return the voxel centres (X, Y, Z, 3) in mm."""
     return np.moveaxis(np.indices(shape), 0, -1) @ affine[:3, :3].T + affine[:3, 3]
+
+
+def normal_and_low(shape, affine: np.ndarray, voxel_mm: float) -> tuple[Volume, Volume]:
+    """Return the PET on a grid of cubic voxels, and the same with the noise of a low dose."""
+    sharp = head(grid_points(shape, affine), 0)
+    normal = gaussian_filter(sharp, RESOLUTION_MM / 2.355 / voxel_mm).astype(np.float32)
+    noise = gaussian_filter(np.random.default_rng(7).standard_normal(shape), FILTER_MM / 2.355 / voxel_mm)
+    noise *= np.sqrt(normal + 100) * 25 / noise.std()
+    return Volume(normal, affine, "Bq/mL"), Volume((normal + noise).astype(np.float32), affine, "Bq/mL")
 
 
 def rotation(x_deg: float, y_deg: float, z_deg: float) -> np.ndarray:

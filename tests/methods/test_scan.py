@@ -9,7 +9,6 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from scipy.ndimage import gaussian_filter
 
 import csrd
 from csrd.api import denoise
@@ -21,10 +20,9 @@ from csrd.methods.base.denoise import Shown
 from csrd.methods.learned.doubts import changed_mean, doubts
 from csrd.pretrained import packaged
 from csrd.stages.predict import predict
-from tests.align.head_phantom import grid_points, head, rigid, rotation
+from tests.align.head_phantom import grid_points, head, normal_and_low, rigid, rotation
 
 SHAPE, VOXEL_MM, DRF = (44, 52, 47), 4.5, 6
-RESOLUTION_MM, FILTER_MM = 7.0, 5.0  # of the image, and of its noise
 
 
 @pytest.fixture(autouse=True)
@@ -32,18 +30,9 @@ def one_thread():
     torch.set_num_threads(1)
 
 
-def normal_and_low(affine: np.ndarray, shape=SHAPE) -> tuple[Volume, Volume]:
-    """Return the phantom head on a grid, and the same with the noise of a low dose."""
-    sharp = head(grid_points(shape, affine), 0)
-    normal = gaussian_filter(sharp, RESOLUTION_MM / 2.355 / VOXEL_MM).astype(np.float32)
-    noise = gaussian_filter(np.random.default_rng(7).standard_normal(shape), FILTER_MM / 2.355 / VOXEL_MM)
-    noise *= np.sqrt(normal + 100) * 25 / noise.std()
-    return Volume(normal, affine, "Bq/mL"), Volume((normal + noise).astype(np.float32), affine, "Bq/mL")
-
-
 @pytest.fixture(scope="module")
 def pair() -> tuple[Volume, Volume]:
-    return normal_and_low(centred_affine(SHAPE, VOXEL_MM))
+    return normal_and_low(SHAPE, centred_affine(SHAPE, VOXEL_MM), VOXEL_MM)
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +89,7 @@ def test_integers_with_a_slope_and_a_frame_more(pair, tmp_path):
     affine = np.eye(4)
     affine[:3, :3] = rotation(8, 0, 10) @ np.diag([-VOXEL_MM, VOXEL_MM, VOXEL_MM])
     affine[:3, 3] = -affine[:3, :3] @ ((np.array(SHAPE) - 1) / 2)
-    normal, low = normal_and_low(affine)
+    normal, low = normal_and_low(SHAPE, affine, VOXEL_MM)
     image = nib.Nifti1Image(low.array[..., None], affine)
     image.header.set_data_dtype(np.int16)
     nib.save(image, tmp_path / "low.nii")

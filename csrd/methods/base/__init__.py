@@ -171,6 +171,11 @@ class Method(ABC):
         """Return whether it measures the noise in the image instead of using the dose reduction factor."""
         return False
 
+    @property
+    def sees_only_head(self) -> bool:
+        """Return whether it is shown only the part of a scan around its head."""
+        return False
+
     def doubts(self, low: Volume, mr: Volume | None) -> list[str]:
         """Return how a scan and its MR differ from the training data, in sentences without its name."""
         return []

@@ -4,15 +4,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from csrd.align.head import refuse_slab
+from csrd.align.head import box_around, head_mask, refuse_slab
 from csrd.io.volume import Volume
 from csrd.methods.base import VOXEL_TOLERANCE, Method
+from csrd.methods.base.surroundings import Box, image_in_place, std_in_place, whole
 from csrd.resample import resample
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A scan `low` as a method sees it: `seen` and `mr`, on the method's voxels.
+    """A scan `low` as a method sees it: `seen` and `mr`, on the method's voxels, of a `box` of the scan.
 
     An image with other voxels than the training images is resampled to theirs, and the result is resampled
     back. For the virtual cohort at 4 mm this reduces the error by a quarter.
@@ -20,18 +21,25 @@ class Shown:
 
     method: Method
     low: Volume
+    box: Box
+    part: Volume
     seen: Volume
     mr: Volume | None
 
     @classmethod
-    def to(cls, method: Method, low: Volume, mr: Volume | None) -> "Shown":
-        """Return a scan with its MR on the same grid, or without, as it is shown to a method.
+    def to(cls, method: Method, low: Volume, mr: Volume | None, box: Box | None = None) -> "Shown":
+        """Return a scan with its MR, or without, as it is shown to a method.
 
-        Raises InputError for a volume of only a few slices.
+        `box` is the box of voxels that the method needs, by default `box_for` it; the MR lies on the grid of
+        that box, or on the scan's.
+        Raises InputError for a volume of only a few slices, or without a head.
         """
-        refuse_slab(low)
-        seen = on_voxels_of(method, low)
-        return cls(method, low, seen, mr if mr is None or seen is low else resample(mr, seen, order=3))
+        box = box or box_for(method, low)
+        part = in_box(low, box)
+        seen = on_voxels_of(method, part)
+        if mr is not None:
+            mr = resample(mr if mr.same_grid(part) else in_box(mr, box), seen, order=3)
+        return cls(method, low, box, part, seen, mr)
 
     def doubts(self) -> list[str]:
         """Return how the scan and its MR differ from the training data, in sentences without its name."""
@@ -43,21 +51,45 @@ class Shown:
         Where `drf` is None it is estimated from the noise, unless the method does not use it. Without
         `with_std` the standard deviation is None.
         """
-        method, seen, low = self.method, self.seen, self.low
+        method, seen, part = self.method, self.seen, self.part
         if drf is None and not method.measures_noise:
             drf = method.estimate_drf(seen)
         if with_std:
             out, std = method.apply_with_std(seen, self.mr, drf)
         else:
             out, std = method.apply(seen, self.mr, drf), None
-        assert out.same_grid(seen) and out.unit == low.unit and out.array.min() >= 0, (
+        assert out.same_grid(seen) and out.unit == part.unit and out.array.min() >= 0, (
             f"{method.key} returned an image of another grid or unit, or with negative voxels"
         )
-        if seen is not low:
-            out = resample(out, low, order=3)
+        if seen is not part:
+            out = resample(out, part, order=3)
             out = out.like(np.maximum(out.array, 0))
-            std = std and resample(std, low, order=1)
+            std = std and resample(std, part, order=1)
+        if part is not self.low:
+            out = image_in_place(out, self.box, self.low)
+            std = std and std_in_place(std, self.box, self.low)
         return drf, out, std
+
+
+def box_for(method: Method, low: Volume, head: np.ndarray | None = None) -> Box:
+    """Return the box of a scan that a method is shown; `head` is the mask of its head, if that is known.
+
+    Raises InputError for a volume of only a few slices, or without a head.
+    """
+    refuse_slab(low)
+    if not method.sees_only_head:
+        return whole(low)
+    return box_around(head_mask(low) if head is None else head, low.voxel_mm)
+
+
+def box_facts(volume: Volume, box: Box) -> dict[str, list[list[int]]]:
+    """Return the sidecar's fact about a box: first voxel along each axis, and the one after the last."""
+    return {} if box == whole(volume) else {"DenoisedVoxels": [[side.start, side.stop] for side in box]}
+
+
+def in_box(volume: Volume, box: Box) -> Volume:
+    """Return the box of a volume; the volume itself if it has all of it."""
+    return volume if box == whole(volume) else volume.part(box)
 
 
 def on_voxels_of(denoiser: Method, low: Volume) -> Volume:

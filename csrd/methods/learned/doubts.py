@@ -81,10 +81,10 @@ def _displaced(low: Volume, mr: Volume, head: Head) -> str:
     """Return a sentence where the MR seems not to lie in its place on the PET; else ""."""
     import torch
 
-    from csrd.align.head import MARGIN_MM, box_of
+    from csrd.align.head import box_around
     from csrd.synthetic.displacement import displacement
 
-    box = box_of(head.mask, np.ceil(MARGIN_MM / low.voxel_mm).astype(int))
+    box = box_around(head.mask, low.voxel_mm)
     pet = (low.array / np.float32(head.scale)).astype(np.float32)
     shown, anatomy, mask = (
         torch.from_numpy(image[box]) for image in (pet, mr_channel(mr, low, head), head.mask)

@@ -15,7 +15,7 @@ from csrd.config.sections import Fraction, NonNegative, Section
 from csrd.errors import InputError
 from csrd.methods.base import LoadedPair, robust_scale
 from csrd.methods.learned import LearnedCalibration
-from csrd.methods.learned.doubts import changed_mean, doubts
+from csrd.methods.learned.doubts import changed_mean, doubts, masked
 from csrd.methods.learned.posterior import ScanPosterior
 from csrd.methods.learned.scaling import (
     DoseFromNoise,
@@ -210,6 +210,9 @@ class Csrd(VolumeMethod):
         if not self.settings.measured:
             return []
         return doubts(low.canonical(), mr.canonical() if mr is not None and self.wants_mr else None)
+
+    def doubts_of_scan(self, scan: Volume) -> list[str]:
+        return masked(scan) if self.settings.measured else []
 
     def doubts_after(self, low: Volume, image: Volume, inside: np.ndarray) -> list[str]:
         # a model of a cohort learns the bias of its normal dose, which may change the mean

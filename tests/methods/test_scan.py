@@ -17,7 +17,7 @@ from csrd.io.files import read_json, sha256
 from csrd.io.volume import Volume, centred_affine
 from csrd.methods import method
 from csrd.methods.base.denoise import Shown
-from csrd.methods.learned.doubts import changed_mean, doubts
+from csrd.methods.learned.doubts import changed_mean, doubts, masked
 from csrd.pretrained import packaged
 from csrd.stages.predict import predict
 from tests.align.head_phantom import grid_points, head, normal_and_low, rigid, rotation
@@ -165,6 +165,23 @@ def test_a_mean_that_is_not_kept_is_said(pair):
     low, inside = pair[0], pair[0].array > 2e3
     assert not changed_mean(low, low.like(0.97 * low.array), inside)
     assert "changed the mean in the head by -5%" in changed_mean(low, low.like(0.95 * low.array), inside)[0]
+
+
+def test_a_brain_without_its_head_is_said(pair):
+    """Its mean fell by 4 to 5 %, without a word."""
+    low = pair[1]
+    offset = (grid_points(SHAPE, low.affine) - (0, 2, 8)) / (66, 84, 68)
+    brain = low.like(np.where(np.linalg.norm(offset, axis=-1) < 1, low.array, 0).astype(np.float32))
+    assert any("zero right beside bright tissue" in note for note in denoise(brain).facts["InputNotes"])
+    holed = low.array.copy()
+    holed[np.random.default_rng(9).random(SHAPE) < 0.2] = 0
+    assert not masked(low.like(holed)), "single zeros are those of a noisy scan"
+
+
+def test_a_pet_in_the_mr_s_place_is_said(pair):
+    low = pair[1]
+    (note,) = denoise(low, low.like(low.array, "arbitrary")).facts["InputNotes"]
+    assert "what was given as the MR has the noise of the PET itself" in note
 
 
 def test_doubts_are_about_the_voxels_that_the_network_is_shown(pair, monkeypatch):

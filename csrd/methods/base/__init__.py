@@ -180,6 +180,10 @@ class Method(ABC):
         """Return how a scan and its MR differ from the training data, in sentences without its name."""
         return []
 
+    def doubts_of_scan(self, scan: Volume) -> list[str]:
+        """Return what is wrong with a scan on its own voxels, in such sentences."""
+        return []
+
     def doubts_after(self, low: Volume, image: Volume, inside: np.ndarray) -> list[str]:
         """Return what is wrong with a denoised image of a scan, in the mask `inside`, in such sentences."""
         return []

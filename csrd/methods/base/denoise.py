@@ -43,7 +43,7 @@ class Shown:
 
     def doubts(self) -> list[str]:
         """Return how the scan and its MR differ from the training data, in sentences without its name."""
-        return self.method.doubts(self.seen, self.mr)
+        return self.method.doubts_of_scan(self.part) + self.method.doubts(self.seen, self.mr)
 
     def denoised(self, drf: float | None, with_std: bool) -> tuple[float | None, Volume, Volume | None]:
         """Return the dose reduction factor, the denoised image and its predicted standard deviation.

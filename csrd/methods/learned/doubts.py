@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import ndimage
 
 from csrd.methods.learned.scaling import Head, measured_level, mr_channel, noise_level
 from csrd.units import FWHM_PER_SIGMA
@@ -80,6 +79,8 @@ def masked(scan: Volume) -> list[str]:
 
     It is about the scan's own voxels: no zero stays in an interpolated image.
     """
+    from scipy import ndimage
+
     bright = scan.array > BRIGHT_SHARE * scan.array[scan.array >= scan.array.mean()].mean()
     surface = bright & ~ndimage.binary_erosion(bright)
     zeros = ndimage.binary_opening(scan.array == 0, np.ones((3, 3, 3)))  # not single ones, in much noise
@@ -105,6 +106,8 @@ def changed_mean(low: Volume, image: Volume, mask: np.ndarray) -> list[str]:
 
 def _same_image(low: Volume, mr: Volume, head: Head) -> str:
     """Return a sentence where the MR has the PET's own noise; else ""."""
+    from scipy import ndimage
+
     pet, other = (
         volume.array - ndimage.gaussian_filter(volume.array, DETAIL_MM / FWHM_PER_SIGMA / low.voxel_mm)
         for volume in (low, mr)

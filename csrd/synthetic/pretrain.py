@@ -84,7 +84,7 @@ class Recipe:
 PRESETS = {
     "cpu": Recipe((48, 96, 128), 8, 32, 16_000, 1e-3, volumes=96, steps_per_volume=16),
     "gpu": Recipe((64, 128, 128, 128), 32, 64, 9_500, 7e-4, volumes=400, steps_per_volume=4),
-    "tune": Recipe((64, 128, 128, 128), 3, 48, 1_500, 1.5e-4, volumes=40, steps_per_volume=10),
+    "tune": Recipe((64, 128, 128, 128), 4, 48, 3_000, 5e-4, volumes=96, steps_per_volume=16),
 }
 
 

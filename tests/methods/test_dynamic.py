@@ -15,9 +15,9 @@ from csrd.io.frames import read_frames
 from csrd.io.volume import Volume, centred_affine, writing_frames
 from csrd.stages import denoiser
 from csrd.stages.predict import predict
-from tests.align.head_phantom import grid_points, head
+from tests.align.head_phantom import grid_points, head, normal_and_low
 from tests.ground.test_frames import dynamic
-from tests.methods.test_scan import SHAPE, VOXEL_MM, normal_and_low, one_thread
+from tests.methods.test_scan import SHAPE, VOXEL_MM, one_thread
 
 __all__ = ["one_thread"]  # a fixture for every test
 
@@ -36,7 +36,7 @@ SAID = {
 @pytest.fixture(scope="module")
 def frames() -> tuple[Volume, np.ndarray]:
     """Return the phantom's normal dose, and noisy frames of it (X, Y, Z, T), the shorter the noisier."""
-    normal, low = normal_and_low(centred_affine(SHAPE, VOXEL_MM))
+    normal, low = normal_and_low(SHAPE, centred_affine(SHAPE, VOXEL_MM), VOXEL_MM)
     noise = low.array - normal.array
     parts = [level * normal.array + level * noise * 5 / duration**0.5
              for level, duration in zip(LEVELS, DURATIONS, strict=True)]  # fmt: skip
@@ -167,7 +167,7 @@ def test_frames_unlike_the_training_are_named_in_one_sentence(frames, tmp_path, 
 def test_a_frame_of_noise_alone_is_left_as_it_is(frames, tmp_path, caplog):
     """The model follows so much noise: what it makes of this frame has many times its mean."""
     normal, array = frames
-    low = normal_and_low(normal.affine)[1].array
+    low = normal_and_low(SHAPE, normal.affine, VOXEL_MM)[1].array
     noise = 40 * (low - normal.array) + 0.2 * normal.array
     inside = normal.array > 2e3
     spoilt = csrd.denoise(normal.like(noise)).image.array

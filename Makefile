@@ -59,10 +59,10 @@ study: .venv/installed
 	done
 	$(BIN)/csrd study --config $(CONFIG) --out results/study $(SEEDS:%=results/study/seed-%)
 
-# A smaller network from synthetic pairs, in place of the packaged models; it continues where it was interrupted.
+# A smaller network than the packaged one, from synthetic pairs; it continues where it was interrupted.
 pretrained: .venv/installed
 	$(BIN)/python -m csrd.synthetic.pretrain results/pretrained
-	$(BIN)/csrd publish results/pretrained
+	$(BIN)/csrd publish results/pretrained --into results/pretrained/packaged
 
 # What the profile workflow/profiles/slurm needs besides.
 slurm: .venv/installed

@@ -75,8 +75,8 @@ def description(key: str) -> str:
     return f"{words}\n## {key}: {folder}\n\n```json\n{json.dumps(cards()[key], indent=2)}\n```\n"
 
 
-def publish(models: Path) -> None:
-    """Copy fitted models into the package, their weights in half precision.
+def publish(models: Path, into: Path = FOLDER) -> None:
+    """Copy fitted models into the package, or another folder, their weights in half precision.
 
     `models` is that folder of a finished run, or one that `csrd.synthetic.pretrain` left.
     """
@@ -93,7 +93,7 @@ def publish(models: Path) -> None:
         models = models / "models"
     published: dict[str, str] = {}  # key of the model that has these weights, by their checksum
     for key in KEYS:
-        source, folder = models / key / WEIGHTS_FILE, FOLDER / key
+        source, folder = models / key / WEIGHTS_FILE, into / key
         owner = published.setdefault(sha256(source), key)
         card = read_json(models / key / MODEL_FILE)
         if owner == key:
@@ -102,7 +102,7 @@ def publish(models: Path) -> None:
         else:  # one network for both: the package holds its weights once
             (folder / WEIGHTS_FILE).unlink(missing_ok=True)
             card["weights"] = f"../{owner}/{WEIGHTS_FILE}"
-        card["weights_sha256"] = sha256(FOLDER / owner / WEIGHTS_FILE)
+        card["weights_sha256"] = sha256(into / owner / WEIGHTS_FILE)
         write_json(folder / MODEL_FILE, card)
 
 

@@ -111,11 +111,12 @@ def models(
 @app.command()
 def publish(
     models: Annotated[Path, typer.Argument(help="The models of a finished run: <results>/models.")],
+    into: Annotated[Path | None, typer.Option(help="Write them into this folder instead.")] = None,
 ) -> None:
     """Replace the models in the package by those of a finished run (for developers, in a clone)."""
-    from csrd.pretrained import publish
+    from csrd.pretrained import FOLDER, publish
 
-    publish(models)
+    publish(models, into or FOLDER)
 
 
 def _check_train(

@@ -73,11 +73,10 @@ def test_what_it_leaves_is_two_models_that_need_no_dose(run, facts, scan):
     assert np.array_equal(without.apply(scan, mr, None).array, alone.array)
 
 
-def test_the_package_holds_the_weights_of_both_models_once(run, tmp_path, scan, monkeypatch):
-    monkeypatch.setattr(pretrained, "FOLDER", tmp_path / "package")
+def test_the_package_holds_the_weights_of_both_models_once(run, tmp_path, scan):
     (tmp_path / "package" / "csrdnomr").mkdir(parents=True)
     (tmp_path / "package" / "csrdnomr" / "weights.safetensors").write_bytes(b"of an older version")
-    pretrained.publish(run)
+    pretrained.publish(run, tmp_path / "package")
     assert len(list((tmp_path / "package").rglob("*.safetensors"))) == 1
     published, own = (
         method("csrdnomr").load(folder / "csrdnomr").apply(scan, None, None).array

@@ -25,7 +25,7 @@ def whole(volume: Volume) -> Box:
 
 
 def image_in_place(part: Volume, box: Box, scan: Volume) -> Volume:
-    """Return the denoised image `part` of a box of the scan; outside it is the smoothed scan, not negative."""
+    """Return the denoised image `part` of a box of the scan; outside is the smoothed scan, not negative."""
     return _in_place(part, box, scan, np.maximum(_smooth(scan.array, scan.voxel_mm), 0))
 
 

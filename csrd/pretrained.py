@@ -79,6 +79,7 @@ def publish(models: Path, into: Path = FOLDER) -> None:
     """Copy fitted models into the package, or another folder, their weights in half precision.
 
     `models` is that folder of a finished run, or one that `csrd.synthetic.pretrain` left.
+    Raises InputError where a model is missing; nothing is then written.
     """
     import torch
     from safetensors.torch import load_file
@@ -91,6 +92,12 @@ def publish(models: Path, into: Path = FOLDER) -> None:
     if (models / TRAINING_FILE).is_file():
         write_models(models, models / "models")
         models = models / "models"
+    for key in KEYS:
+        if not (models / key / WEIGHTS_FILE).is_file():
+            raise InputError(
+                f"{models} has no fitted {key}; give the folder models/ of a finished run with csrd and "
+                "csrdnomr, or the folder of make pretrained"
+            )
     published: dict[str, str] = {}  # key of the model that has these weights, by their checksum
     for key in KEYS:
         source, folder = models / key / WEIGHTS_FILE, into / key

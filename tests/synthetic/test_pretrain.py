@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from csrd import pretrained
-from csrd.errors import Interrupted
+from csrd.errors import InputError, Interrupted
 from csrd.io.volume import Volume, centred_affine
 from csrd.methods import method
 from csrd.methods.csrd import Sampler
@@ -83,6 +83,12 @@ def test_the_package_holds_the_weights_of_both_models_once(run, tmp_path, scan):
         for folder in (tmp_path / "package", run / "models")
     )
     assert np.allclose(published, own, rtol=1e-2, atol=1e-3 * own.max())  # half precision
+
+
+def test_a_folder_without_models_is_refused(tmp_path):
+    with pytest.raises(InputError, match="has no fitted csrd; give the folder models/ of a finished run"):
+        pretrained.publish(tmp_path, tmp_path / "package")
+    assert not (tmp_path / "package").exists()
 
 
 def test_samples_are_drawn_as_the_model_draws_them():

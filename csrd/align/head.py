@@ -70,11 +70,6 @@ def box_of(mask: np.ndarray, margin: np.ndarray | int = 0) -> tuple[slice, ...]:
     )
 
 
-def around_head(pet: Volume) -> Volume:
-    """Return the part of a PET image with its head and `MARGIN_MM` to each side."""
-    return pet.part(box_around(head_mask(pet), pet.voxel_mm))
-
-
 def box_around(head: np.ndarray, voxel_mm: np.ndarray) -> tuple[slice, ...]:
     """Return the box of a head's mask, `MARGIN_MM` wider to each side, as far as the array."""
     return box_of(head, np.ceil(MARGIN_MM / voxel_mm).astype(int))

@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
+
 import csrd
-from csrd.align.head import around_head, head_mask
+from csrd.align.head import box_around, head_mask
 from csrd.align.register import check_cover, refuse_unregistrable, register
 from csrd.errors import InputError, naming, notice
 from csrd.extras import require
@@ -24,8 +26,8 @@ from csrd.io.images import Image
 from csrd.io.volume import NOTES_KEY, Volume
 from csrd.methods import method
 from csrd.methods.base import MODEL_FILE, Method
-from csrd.methods.base.denoise import Shown, box_facts, box_for, in_box
-from csrd.methods.base.surroundings import Box
+from csrd.methods.base.denoise import Shown, box_for
+from csrd.methods.base.surroundings import Box, box_facts, in_box
 from csrd.pretrained import KEYS as PACKAGED_KEYS
 from csrd.pretrained import packaged
 from csrd.resample import resample
@@ -97,13 +99,14 @@ class Denoiser:
         drf, notes = self.dose(pet.name, pet.path, pet.sidecar, drf)
         estimated = drf is None
         with naming(pet.name):
-            box = box_for(self.method, pet.volume)
-        anatomy, registration = self.mr_on(pet.volume, box, pet.name)
+            head = head_mask(pet.volume)
+        box = box_for(self.method, pet.volume, head)
+        anatomy, registration = self.mr_on(pet.volume, head, box, pet.name)
         with naming(pet.name):
             shown = Shown.to(self.method, pet.volume, anatomy, box)
             notes += [notice(f"{pet.name}: {doubt}") for doubt in shown.doubts()]
             drf, image, std = shown.denoised(drf, with_std=self.std)
-            after = self.method.doubts_after(pet.volume, image, head_mask(pet.volume))
+            after = self.method.doubts_after(pet.volume, image, head)
             notes += [notice(f"{pet.name}: {doubt}") for doubt in after]
         notes = [*pet.volume.notes, *self.mr_notes, *notes]
         facts = dose_facts(drf, estimated) | self.facts(pet.path) | registration
@@ -145,11 +148,11 @@ class Denoiser:
         """Return the notes on the MR's file."""
         return () if self.mr is None else self.mr.volume.notes
 
-    def mr_on(self, pet: Volume, box: Box, name: str) -> tuple[Volume | None, dict]:
+    def mr_on(self, pet: Volume, head: np.ndarray, box: Box, name: str) -> tuple[Volume | None, dict]:
         """Return the MR in a box of the PET's grid, for a method that uses it, and a registration's facts."""
         if self.mr is None or not self.method.wants_mr:
             return None, {}
-        return mr_on(pet, box, self.mr, name)
+        return mr_on(pet, head, box, self.mr, name)
 
     def facts(self, pet: Path | None) -> dict:
         """Return the provenance for a sidecar: sources, model, settings, versions."""
@@ -202,9 +205,11 @@ def _dose_of(
     return drf, [notice(f"{name} has a dose reduction factor of {known} by its {where}: {drf:g} is used")]
 
 
-def mr_on(pet: Volume, box: Box, image: Image, name: str) -> tuple[Volume, dict]:
+def mr_on(pet: Volume, head: np.ndarray, box: Box, image: Image, name: str) -> tuple[Volume, dict]:
     """Return an MR in a box of the PET's grid, registered where it lies on another, and the facts of that.
 
+    It is registered to the surroundings of the `head` in the PET, a mask: a scanner's field of view can be
+    ten times as large.
     Raises InputError where one of them cannot be registered; `name` is the PET's.
     """
     mr = image.volume
@@ -214,7 +219,7 @@ def mr_on(pet: Volume, box: Box, image: Image, name: str) -> tuple[Volume, dict]
     logger.info("%s: registering it to the PET", image.name)
     with naming(name):
         refuse_unregistrable(pet)
-        near = around_head(pet)  # a scanner's field of view can be ten times as large
+    near = pet.part(box_around(head, pet.voxel_mm))
     with naming(image.name):
         matrix = register(mr, near, REGISTRATION_SEED, threads=1)
         covered = check_cover(mr, near, matrix)

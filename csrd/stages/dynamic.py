@@ -16,8 +16,8 @@ from csrd.io.files import write_json
 from csrd.io.frames import Frames
 from csrd.io.images import Image
 from csrd.io.volume import NOTES_KEY, Volume, writing_frames
-from csrd.methods.base.denoise import Shown, box_facts, box_for
-from csrd.methods.base.surroundings import Box
+from csrd.methods.base.denoise import Shown, box_for
+from csrd.methods.base.surroundings import Box, box_facts
 from csrd.progress import progress
 
 if TYPE_CHECKING:
@@ -144,9 +144,9 @@ def prepared(denoiser: "Denoiser", frames: Frames, drf: float | None) -> Prepare
     mean = frames.mean(range(frames.count), frames.weights)
     with naming(frames.name):
         mask = head_mask(mean)
-        box = box_for(denoiser.method, mean, mask)
+    box = box_for(denoiser.method, mean, mask)
     least = EMPTY * float(mean.array[mask].mean(dtype=float))
-    anatomy, registration = denoiser.mr_on(mean, box, frames.name)
+    anatomy, registration = denoiser.mr_on(mean, mask, box, frames.name)
     with naming(frames.name):
         shown = Shown.to(denoiser.method, mean, anatomy, box)
         usual = set(replace(shown, mr=None).doubts())  # a mean has less noise than any frame

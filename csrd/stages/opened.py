@@ -11,7 +11,7 @@ from csrd.io.frames import (
     static_image,
 )
 from csrd.io.images import Image, read_mr, read_pet, refuse_pet
-from csrd.io.nifti import refuse_not_finite
+from csrd.io.nifti import checked
 from csrd.io.volume import Volume
 from csrd.units import agreed_unit, pet_unit
 
@@ -39,7 +39,7 @@ def opened_pet(
     if static is not None:
         raise InputError("static is given, but the low-dose image has one frame only; leave it out")
     refuse_pet(low, "the low-dose image")
-    refuse_not_finite("the low-dose image", low.array)
+    low = low.like(checked("the low-dose image", low.array, low.unit))
     with naming("the low-dose image"):
         if units is not None:
             pet_unit(units)
@@ -73,8 +73,7 @@ def opened_mr(mr: Source | None) -> Image | None:
     """Return an MR from a volume, a NIfTI file or a folder of DICOM."""
     if mr is None or not isinstance(mr, Volume):
         return None if mr is None else read_mr(mr)
-    refuse_not_finite("the MR", mr.array)
-    return Image(mr, "the MR")
+    return Image(mr.like(checked("the MR", mr.array, mr.unit)), "the MR")
 
 
 def single(

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from csrd.align.head import head_mask
 from csrd.config.sections import Recon
 from csrd.errors import InputError, naming, notice
 from csrd.io.files import sha256
@@ -136,7 +137,7 @@ def tune_on_listmode(
                 images = _images(files, recon, seed, subject, folder.path)
             low, anatomy = images[TRAINED], None
             if mr and base.wants_mr:
-                anatomy = mr_on(low, whole(low), read_mr(mr), str(listmode))[0]
+                anatomy = mr_on(low, head_mask(low), whole(low), read_mr(mr), str(listmode))[0]
             _say_doubts(base, str(listmode), low, anatomy)
             pairs = [_split(images, folds, _others(folds), anatomy) for folds in INPUTS]
             held_out = [_split(images, TRAINED, HELD_OUT, anatomy)]

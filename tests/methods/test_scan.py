@@ -220,6 +220,24 @@ def test_what_is_no_head(pair):
         denoise(low, Volume(np.zeros((9, 9, 9), np.float32), np.eye(4)), drf=DRF)
 
 
+def test_a_volume_of_integers_is_denoised_as_its_numbers(pair):
+    """With noisy air around the head, and the deviation there."""
+    low = pair[1]
+    whole = Volume(np.pad(low.array, 12).astype(np.int16), low.affine, "Bq/mL")
+    found = denoise(whole, std=True, samples=2)
+    expected = denoise(whole.like(whole.array.astype(np.float32)), std=True, samples=2)
+    assert "DenoisedVoxels" in found.facts
+    assert np.array_equal(found.image.array, expected.image.array)
+    assert np.array_equal(found.std.array, expected.std.array)
+
+
+def test_an_mr_without_detail_is_no_pet(pair, recwarn):
+    low = pair[1]
+    flat = low.like(np.full(SHAPE, 3, np.int16), "arbitrary")
+    assert not any("noise of the PET" in note for note in denoise(low, flat).facts.get("InputNotes", []))
+    assert not recwarn.list
+
+
 def test_voxels_of_a_volume_are_numbers(pair, mr):
     low = pair[1]
     holed = low.array.copy()

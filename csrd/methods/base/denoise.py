@@ -7,7 +7,7 @@ import numpy as np
 from csrd.align.head import box_around, head_mask, refuse_slab
 from csrd.io.volume import Volume
 from csrd.methods.base import VOXEL_TOLERANCE, Method
-from csrd.methods.base.surroundings import Box, image_in_place, std_in_place, whole
+from csrd.methods.base.surroundings import Box, image_in_place, in_box, std_in_place, whole
 from csrd.resample import resample
 
 
@@ -80,16 +80,6 @@ def box_for(method: Method, low: Volume, head: np.ndarray | None = None) -> Box:
     if not method.sees_only_head:
         return whole(low)
     return box_around(head_mask(low) if head is None else head, low.voxel_mm)
-
-
-def box_facts(volume: Volume, box: Box) -> dict[str, list[list[int]]]:
-    """Return the sidecar's fact about a box: first voxel along each axis, and the one after the last."""
-    return {} if box == whole(volume) else {"DenoisedVoxels": [[side.start, side.stop] for side in box]}
-
-
-def in_box(volume: Volume, box: Box) -> Volume:
-    """Return the box of a volume; the volume itself if it has all of it."""
-    return volume if box == whole(volume) else volume.part(box)
 
 
 def on_voxels_of(denoiser: Method, low: Volume) -> Volume:

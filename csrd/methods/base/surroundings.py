@@ -24,6 +24,16 @@ def whole(volume: Volume) -> Box:
     return tuple(slice(0, n) for n in volume.shape)
 
 
+def box_facts(volume: Volume, box: Box) -> dict[str, list[list[int]]]:
+    """Return the sidecar's fact about a box: first voxel along each axis, and the one after the last."""
+    return {} if box == whole(volume) else {"DenoisedVoxels": [[side.start, side.stop] for side in box]}
+
+
+def in_box(volume: Volume, box: Box) -> Volume:
+    """Return the box of a volume; the volume itself if it has all of it."""
+    return volume if box == whole(volume) else volume.part(box)
+
+
 def image_in_place(part: Volume, box: Box, scan: Volume) -> Volume:
     """Return the denoised image `part` of a box of the scan; outside is the smoothed scan, not negative."""
     return _in_place(part, box, scan, np.maximum(_smooth(scan.array, scan.voxel_mm), 0))

@@ -112,8 +112,8 @@ def _same_image(low: Volume, mr: Volume, head: Head) -> str:
         volume.array - ndimage.gaussian_filter(volume.array, DETAIL_MM / FWHM_PER_SIGMA / low.voxel_mm)
         for volume in (low, mr)
     )
-    found = np.corrcoef(pet[head.mask], other[head.mask])[0, 1]
-    if not found > SAME_DETAIL:
+    pet, other = (detail[head.mask] - detail[head.mask].mean() for detail in (pet, other))
+    if np.mean(pet * other, dtype=float) <= SAME_DETAIL * float(pet.std()) * float(other.std()):
         return ""
     return "what was given as the MR has the noise of the PET itself; give the MR, or leave it out"
 
